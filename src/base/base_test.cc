@@ -1,0 +1,44 @@
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <vector>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/nearest.h"
+
+namespace attune {
+namespace {
+
+TEST(File, AtomicFileLeavesTheOldContentUntilCommit) {
+  const std::string path = testing::TempDir() + "/atomic.txt";
+  WriteFileAtomic(path, "old");
+  {
+    AtomicFile file(path);
+    file.Write("half of the new content");
+  }  // destroyed without Commit: as in an error
+  EXPECT_EQ(ReadFile(path), "old");
+  EXPECT_FALSE(std::filesystem::exists(path + ".partial"));
+  WriteFileAtomic(path, "new");
+  EXPECT_EQ(MappedFile(path).text(), "new");
+}
+
+TEST(File, AMissingFileIsBadInputThatNamesThePath) {
+  try {
+    MappedFile file("/no/such/file");
+    FAIL() << "expected an error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kBadInput);
+    EXPECT_NE(std::string(error.what()).find("/no/such/file"), std::string::npos);
+  }
+}
+
+TEST(NearestName, FindsTypingMistakesAndStaysQuietOtherwise) {
+  const std::vector<std::string> known = {"learning_rate", "lr_scheduler_type", "num_train_epochs"};
+  EXPECT_EQ(NearestName("learning_rat", known), "learning_rate");
+  EXPECT_EQ(NearestName("num_epochs", known), "num_train_epochs");
+  EXPECT_EQ(NearestName("zzz", known), "");
+}
+
+}  // namespace
+}  // namespace attune

@@ -1,0 +1,80 @@
+// All file access of the program. Nothing else opens a file, so that checks, atomic replacement and (in tests)
+// injected faults live in one place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace attune {
+
+// A whole file mapped read-only. Movable; unmaps on destruction. The spans it hands out die with it.
+// Errors: Error{kBadInput} when the file is missing, is a directory or cannot be read.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  const std::string& path() const { return path_; }
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+
+  // Tells the kernel that these bytes have been read and their pages may go (resident memory is a promise we keep).
+  void DropPages(std::span<const std::byte> range) const;
+
+ private:
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// The whole file as a string. Errors: Error{kBadInput} as for MappedFile.
+std::string ReadFile(const std::string& path);
+
+bool FileExists(const std::string& path);       // a regular file, links followed
+bool DirectoryExists(const std::string& path);  // a directory, links followed
+
+// Creates the directory and its parents. Errors: Error{kBadInput} naming the path and the reason.
+void MakeDirectories(const std::string& path);
+
+// Writes to a temporary sibling; Commit() makes it durable (fsync) and renames it into place. Destroyed without
+// Commit(), the temporary is removed and the old file, if any, is untouched. Errors: Error{kFailed} naming the path.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::string& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void Write(const void* data, size_t size);
+  void Write(std::string_view text) { Write(text.data(), text.size()); }
+  void Commit();
+
+ private:
+  std::string path_, temporary_;
+  int fd_ = -1;
+};
+
+// AtomicFile, Write, Commit.
+void WriteFileAtomic(const std::string& path, std::string_view content);
+
+// Appends lines to a file, each written at once and flushed to the kernel (metrics.jsonl). Errors: Error{kFailed}.
+class AppendFile {
+ public:
+  explicit AppendFile(const std::string& path, bool truncate = false);
+  ~AppendFile();
+  AppendFile(const AppendFile&) = delete;
+  AppendFile& operator=(const AppendFile&) = delete;
+  void WriteLine(std::string_view line);
+
+ private:
+  std::string path_;
+  int fd_ = -1;
+};
+
+}  // namespace attune
