@@ -1,0 +1,269 @@
+// Blocking of the matrix product. Columns of C are taken in blocks whose packed B (all of the reduction) fits a slice
+// of the last-level cache; the threads pack a block together, meet, and each multiplies its own rows by it while the
+// next block's turn comes in the other half of the buffer: one meeting a block. Few rows (weight gradients of rank r,
+// single tokens) are split by columns instead, and need no meeting at all.
+#include "ops/cpu/gemm.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "ops/cpu/raw.h"
+#include "tensor/bf16.h"
+
+namespace attune {
+namespace {
+
+constexpr int64_t kUnitsInL1 = 320;    // reduction block: a panel of it stays in L1 (20 KiB at 16 columns)
+constexpr int64_t kRowsInL2 = 192;     // rows of A that stay in L2 while the panels of a block pass by
+constexpr int64_t kPackedBytes = kSharedScratchBytes / 2;  // one half of the double buffer
+
+struct Plan {
+  const GemmKernel& kernel;
+  const Gemm& g;
+  int64_t m, n, k;         // k in elements
+  int64_t units;           // reduction length in units
+  int64_t low_units;       // 0: no low-rank term
+  int64_t panels;          // column panels of C
+  int64_t block_panels;    // panels of one packed block
+  bool c_is_f32;
+};
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Packs panel `p`: units [u0, u0 + count) of the main operand.
+void PackMain(const Plan& plan, int64_t p, int64_t u0, int64_t count, uint32_t* out) {
+  const Matrix& b = plan.g.b;
+  const int nr = plan.kernel.nr, e = plan.kernel.unit_elements;
+  const int64_t n0 = p * nr;
+  const int cols = static_cast<int>(std::min<int64_t>(nr, plan.n - n0));
+  if (plan.g.b_transposed) {
+    const uint32_t* source = Raw<const uint32_t>(b) + n0 * (b.stride / e) + u0;
+    plan.kernel.pack_nk(source, b.stride / e, cols, count, out);
+    return;
+  }
+  const KeepMask& mask = plan.g.b_mask;
+  const int64_t k0 = u0 * e, rows = std::min(count * e, plan.k - k0);
+  const int64_t element_bytes = 4 / e;
+  const std::byte* source = Raw<const std::byte>(b) + (k0 * b.stride + n0) * element_bytes;
+  const uint8_t* bits = mask.bits ? RawRow<const uint8_t>(mask.bits, k0) + n0 / 8 : nullptr;
+  plan.kernel.pack_kn(source, b.stride, cols, rows, bits, mask.bits.stride, mask.scale, out);
+}
+
+void PackLow(const Plan& plan, int64_t p, uint32_t* out) {
+  const Matrix& b = plan.g.low_b;
+  const int nr = plan.kernel.nr, e = plan.kernel.unit_elements;
+  const int64_t n0 = p * nr;
+  const int cols = static_cast<int>(std::min<int64_t>(nr, plan.n - n0));
+  if (plan.g.low_b_transposed) {
+    plan.kernel.pack_nk(Raw<const uint32_t>(b) + n0 * (b.stride / e), b.stride / e, cols, plan.low_units, out);
+  } else {
+    const std::byte* source = Raw<const std::byte>(b) + n0 * (4 / e);
+    plan.kernel.pack_kn(source, b.stride, cols, plan.g.low_a.cols, nullptr, 0, 1.0f, out);
+  }
+}
+
+// Converts a tile of f32 rows to the bf16 output.
+void StoreBf16(const float* tile, int64_t tile_stride, int64_t rows, int64_t cols, uint16_t* out, int64_t stride) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t j = 0; j < cols; ++j) out[r * stride + j] = Bf16FromFloat(tile[r * tile_stride + j]);
+  }
+}
+
+// Multiplies rows [m0, m1) by the packed panels [p0, p1). `packed` holds each panel's units, then its low-rank units.
+// `a` are dense units of those rows (row m0 first); `tile` is f32 room for kRowsInL2 rows of the block.
+void MultiplyRows(const Plan& plan, int64_t m0, int64_t m1, int64_t p0, int64_t p1, const uint32_t* packed,
+                  const uint32_t* a, int64_t a_stride, float* tile) {
+  const Gemm& g = plan.g;
+  const int nr = plan.kernel.nr, mr = plan.kernel.mr, e = plan.kernel.unit_elements;
+  const int64_t panel_size = (plan.units + plan.low_units) * nr;
+  const int64_t n0 = p0 * nr, block_cols = std::min(p1 * nr, plan.n) - n0;
+  for (int64_t block = m0; block < m1; block += kRowsInL2) {
+    const int64_t rows = std::min(kRowsInL2, m1 - block);
+    for (int64_t u0 = 0; u0 < plan.units; u0 += kUnitsInL1) {
+      const int64_t count = std::min(kUnitsInL1, plan.units - u0);
+      for (int64_t p = p0; p < p1; ++p) {
+        const uint32_t* panel = packed + (p - p0) * panel_size;
+        const int64_t column = p * nr;
+        MicroTile t;
+        t.cols = static_cast<int>(std::min<int64_t>(nr, plan.n - column));
+        t.units = count;
+        t.a_stride = a_stride;
+        t.panel = panel + u0 * nr;
+        t.alpha = g.alpha;
+        t.out_stride = plan.c_is_f32 ? g.c.stride : block_cols;
+        for (int64_t r = 0; r < rows; r += mr) {
+          const int64_t row = block + r;
+          t.rows = static_cast<int>(std::min<int64_t>(mr, rows - r));
+          t.a = a + (row - m0) * a_stride + u0;
+          t.out = plan.c_is_f32 ? RawRow<float>(g.c, row) + column : tile + r * block_cols + (column - n0);
+          if (u0 == 0) {
+            t.init = nullptr;
+            if (g.start) {
+              t.init = (g.start.rows == 1 ? Raw<const float>(g.start) : RawRow<const float>(g.start, row)) + column;
+              t.init_stride = g.start.rows == 1 ? 0 : g.start.stride;
+            }
+            if (plan.low_units > 0) {
+              t.low_units = plan.low_units;
+              t.low_a = Raw<const uint32_t>(g.low_a) + row * (g.low_a.stride / e);
+              t.low_a_stride = g.low_a.stride / e;
+              t.low_panel = panel + plan.units * nr;
+              if (g.low_mask.bits) {
+                t.mask = RawRow<const uint8_t>(g.low_mask.bits, row) + column / 8;
+                t.mask_stride = g.low_mask.bits.stride;
+                t.mask_scale = g.low_mask.scale;
+              }
+            }
+          } else {
+            t.low_units = 0;
+            t.init = t.out;
+            t.init_stride = t.out_stride;
+          }
+          plan.kernel.micro(t);
+        }
+      }
+    }
+    if (!plan.c_is_f32) {
+      StoreBf16(tile, block_cols, rows, block_cols, RawRow<uint16_t>(g.c, block) + n0, g.c.stride);
+    }
+  }
+}
+
+// Whether A can be read in place: dense units, no mask, no transposition.
+bool ReadsInPlace(const Plan& plan) {
+  const Gemm& g = plan.g;
+  return !g.a_transposed && !g.a_mask.bits && plan.k % plan.kernel.unit_elements == 0 &&
+         g.a.stride % plan.kernel.unit_elements == 0;
+}
+
+// Rows [m0, m0 + rows) of A as dense units: in place, or packed into `room`.
+const uint32_t* RowsOfA(const Plan& plan, int64_t m0, int64_t rows, uint32_t* room, int64_t* stride) {
+  const Gemm& g = plan.g;
+  const int e = plan.kernel.unit_elements;
+  const int64_t element_bytes = 4 / e;
+  if (ReadsInPlace(plan)) {
+    *stride = g.a.stride / e;
+    return Raw<const uint32_t>(g.a) + m0 * *stride;
+  }
+  *stride = plan.units;
+  if (g.a_transposed) {
+    plan.kernel.pack_transposed(Raw<const std::byte>(g.a) + m0 * element_bytes, g.a.stride, rows, plan.k, room,
+                                plan.units);
+  } else {
+    const uint8_t* bits = g.a_mask.bits ? RawRow<const uint8_t>(g.a_mask.bits, m0) : nullptr;
+    plan.kernel.pack_rows(Raw<const std::byte>(g.a) + m0 * g.a.stride * element_bytes, g.a.stride, rows, plan.k, bits,
+                          g.a_mask.bits.stride, g.a_mask.scale, room, plan.units);
+  }
+  return room;
+}
+
+// How the room of one thread is shared out: a tile of f32 results, then packed rows of A, then (split by columns) panels.
+struct ThreadRoom {
+  float* tile;
+  uint32_t* a;
+  int64_t a_units;  // how many units of A fit
+  uint32_t* panels;
+};
+
+constexpr int64_t kTileBytes = int64_t{1} << 20, kPanelRoomBytes = int64_t{1} << 20;
+
+ThreadRoom RoomOf(const Scratch& scratch, int thread) {
+  std::byte* base = scratch.thread(thread);
+  const int64_t a_bytes = kThreadScratchBytes - kTileBytes - kPanelRoomBytes;
+  return {reinterpret_cast<float*>(base), reinterpret_cast<uint32_t*>(base + kTileBytes), a_bytes / 4,
+          reinterpret_cast<uint32_t*>(base + kTileBytes + a_bytes)};
+}
+
+// Multiplies [m0, m1), packing A in pieces where it cannot be read in place.
+void MultiplyAll(const Plan& plan, const ThreadRoom& room, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
+                 const uint32_t* packed) {
+  int64_t step = m1 - m0;
+  if (!ReadsInPlace(plan)) step = std::max<int64_t>(1, std::min(kRowsInL2, room.a_units / std::max<int64_t>(1, plan.units)));
+  for (int64_t row = m0; row < m1; row += step) {
+    const int64_t rows = std::min(step, m1 - row);
+    int64_t stride = 0;
+    const uint32_t* a = RowsOfA(plan, row, rows, room.a, &stride);
+    MultiplyRows(plan, row, row + rows, p0, p1, packed, a, stride, room.tile);
+  }
+}
+
+void SplitByRows(const Plan& plan, const Scratch& scratch) {
+  const int64_t panel_size = (plan.units + plan.low_units) * plan.kernel.nr;
+  const int64_t half = kPackedBytes / 4;
+#pragma omp parallel num_threads(scratch.threads)
+  {
+    const int threads = omp_get_num_threads(), me = omp_get_thread_num();
+    const ThreadRoom room = RoomOf(scratch, me);
+    const int64_t tiles = CeilDiv(plan.m, plan.kernel.mr);
+    const int64_t m0 = std::min(plan.m, tiles * me / threads * plan.kernel.mr);
+    const int64_t m1 = std::min(plan.m, tiles * (me + 1) / threads * plan.kernel.mr);
+    int turn = 0;
+    for (int64_t p0 = 0; p0 < plan.panels; p0 += plan.block_panels, turn ^= 1) {
+      const int64_t p1 = std::min(plan.panels, p0 + plan.block_panels);
+      uint32_t* packed = reinterpret_cast<uint32_t*>(scratch.shared()) + turn * half;
+      for (int64_t p = p0 + me; p < p1; p += threads) {
+        uint32_t* panel = packed + (p - p0) * panel_size;
+        PackMain(plan, p, 0, plan.units, panel);
+        if (plan.low_units > 0) PackLow(plan, p, panel + plan.units * plan.kernel.nr);
+      }
+#pragma omp barrier
+      if (m0 < m1) MultiplyAll(plan, room, m0, m1, p0, p1, packed);
+    }
+  }
+}
+
+void SplitByColumns(const Plan& plan, const Scratch& scratch) {
+#pragma omp parallel num_threads(scratch.threads)
+  {
+    const int threads = omp_get_num_threads(), me = omp_get_thread_num();
+    const ThreadRoom room = RoomOf(scratch, me);
+    const int64_t first = plan.panels * me / threads, last = plan.panels * (me + 1) / threads;
+    for (int64_t p = first; p < last; ++p) {
+      PackMain(plan, p, 0, plan.units, room.panels);
+      if (plan.low_units > 0) PackLow(plan, p, room.panels + plan.units * plan.kernel.nr);
+      MultiplyAll(plan, room, 0, plan.m, p, p + 1, room.panels);
+    }
+  }
+}
+
+// One reduction of at most kGemmMaxUnits.
+void RunOnce(const GemmKernel& kernel, const Scratch& scratch, const Gemm& g, int64_t m, int64_t n, int64_t k) {
+  const int e = kernel.unit_elements;
+  Plan plan{kernel, g, m, n, k, CeilDiv(k, e), g.low_a ? CeilDiv(g.low_a.cols, e) : 0, CeilDiv(n, kernel.nr), 1,
+            g.c.dtype == DType::kF32};
+  const int64_t panel_bytes = (plan.units + plan.low_units) * kernel.nr * 4;
+  const int64_t tile_panels = kTileBytes / (kRowsInL2 * kernel.nr * 4);
+  plan.block_panels = std::max<int64_t>(1, std::min({int64_t{768} * 1024 / panel_bytes, tile_panels, plan.panels}));
+  if (m >= 4 * kernel.mr * scratch.threads || plan.panels < 2 * scratch.threads) {
+    SplitByRows(plan, scratch);
+  } else {
+    SplitByColumns(plan, scratch);
+  }
+}
+
+}  // namespace
+
+void RunGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& gemm) {
+  const int64_t m = gemm.c.rows, n = gemm.c.cols;
+  const int64_t k = gemm.a_transposed ? gemm.a.rows : gemm.a.cols;
+  const int64_t limit = kGemmMaxUnits * kernel.unit_elements;
+  if (m == 0 || n == 0) return;
+  if (k <= limit) return RunOnce(kernel, scratch, gemm, m, n, k);
+  // A longer reduction runs piece by piece into the f32 output.
+  for (int64_t k0 = 0; k0 < k; k0 += limit) {
+    const int64_t piece = std::min(limit, k - k0);
+    Gemm part = gemm;
+    part.a = gemm.a_transposed ? gemm.a.Rows(k0, piece) : gemm.a.Columns(k0, piece);
+    part.b = gemm.b_transposed ? gemm.b.Columns(k0, piece) : gemm.b.Rows(k0, piece);
+    if (gemm.b_mask.bits) part.b_mask.bits = gemm.b_mask.bits.Rows(k0, piece);
+    if (gemm.a_mask.bits) part.a_mask.bits = gemm.a_transposed ? gemm.a_mask.bits.Rows(k0, piece) : gemm.a_mask.bits.Columns(k0 / 8, piece / 8);
+    if (k0 > 0) {
+      part.start = gemm.c;
+      part.low_a = Matrix{};
+    }
+    RunOnce(kernel, scratch, part, m, n, piece);
+  }
+}
+
+}  // namespace attune

@@ -1,0 +1,203 @@
+// The f32 kernel of the matrix product, for every vector width Highway dispatches to. With 256-bit vectors a tile is
+// 6 x 16 (12 accumulators, 2 panel vectors, 1 broadcast of 16 registers), with 512-bit vectors 14 x 32.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/cpu/gemm_f32.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "ops/cpu/gemm_kernel.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attune {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::CappedTag<float, 16>;
+using V = hn::Vec<D>;
+constexpr int kLanes = hn::MaxLanes(D());
+constexpr int kNr = 2 * kLanes;
+constexpr int kMr = kLanes >= 16 ? 14 : 6;
+
+// acc[row][half] += a[row][unit] * b[unit][half] for all units.
+template <int kRows>
+HWY_INLINE void Multiply(const float* HWY_RESTRICT a, int64_t a_stride, const float* HWY_RESTRICT b, int64_t units,
+                         V (&acc)[kRows][2]) {
+  const D d;
+  for (int64_t u = 0; u < units; ++u) {
+    const V b0 = hn::Load(d, b);
+    const V b1 = hn::Load(d, b + kLanes);
+    b += kNr;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const V x = hn::Set(d, a[r * a_stride + u]);
+      acc[r][0] = hn::MulAdd(x, b0, acc[r][0]);
+      acc[r][1] = hn::MulAdd(x, b1, acc[r][1]);
+    }
+  }
+}
+
+template <int kRows>
+void Tile(const MicroTile& t) {
+  const D d;
+  V acc[kRows][2];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = hn::Zero(d);
+  if (t.low_units > 0) {
+    Multiply<kRows>(reinterpret_cast<const float*>(t.low_a), t.low_a_stride,
+                    reinterpret_cast<const float*>(t.low_panel), t.low_units, acc);
+    if (t.mask != nullptr) {
+      const V scale = hn::Set(d, t.mask_scale);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const uint8_t* bits = t.mask + r * t.mask_stride;
+        acc[r][0] = hn::IfThenElseZero(hn::LoadMaskBits(d, bits), hn::Mul(acc[r][0], scale));
+        acc[r][1] = hn::IfThenElseZero(hn::LoadMaskBits(d, bits + kLanes / 8), hn::Mul(acc[r][1], scale));
+      }
+    }
+  }
+  Multiply<kRows>(reinterpret_cast<const float*>(t.a), t.a_stride, reinterpret_cast<const float*>(t.panel), t.units,
+                  acc);
+  const V alpha = hn::Set(d, t.alpha);
+  if (t.cols == kNr) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      float* out = t.out + r * t.out_stride;
+      V y0 = hn::Mul(acc[r][0], alpha), y1 = hn::Mul(acc[r][1], alpha);
+      if (t.init != nullptr) {
+        const float* init = t.init + r * t.init_stride;
+        y0 = hn::Add(y0, hn::LoadU(d, init));
+        y1 = hn::Add(y1, hn::LoadU(d, init + kLanes));
+      }
+      hn::StoreU(y0, d, out);
+      hn::StoreU(y1, d, out + kLanes);
+    }
+    return;
+  }
+  HWY_ALIGN float row[kNr];
+  for (int r = 0; r < kRows; ++r) {
+    hn::Store(hn::Mul(acc[r][0], alpha), d, row);
+    hn::Store(hn::Mul(acc[r][1], alpha), d, row + kLanes);
+    for (int j = 0; j < t.cols; ++j) {
+      t.out[r * t.out_stride + j] = row[j] + (t.init != nullptr ? t.init[r * t.init_stride + j] : 0.0f);
+    }
+  }
+}
+
+template <int kRows>
+void Dispatch(const MicroTile& t) {
+  if (t.rows == kRows) return Tile<kRows>(t);
+  if constexpr (kRows > 1) Dispatch<kRows - 1>(t);
+}
+
+void Micro(const MicroTile& t) { Dispatch<kMr>(t); }
+
+// Four rows of eight 32-bit units become eight rows of four.
+HWY_INLINE void Transpose4x8(const uint32_t* HWY_RESTRICT source, int64_t stride, uint32_t* HWY_RESTRICT panel,
+                             int64_t panel_stride) {
+  const hn::Full128<uint32_t> d;
+  const hn::Full128<uint64_t> d64;
+  for (int half = 0; half < 2; ++half) {
+    const auto r0 = hn::LoadU(d, source + 4 * half);
+    const auto r1 = hn::LoadU(d, source + stride + 4 * half);
+    const auto r2 = hn::LoadU(d, source + 2 * stride + 4 * half);
+    const auto r3 = hn::LoadU(d, source + 3 * stride + 4 * half);
+    const auto low01 = hn::BitCast(d64, hn::InterleaveLower(d, r0, r1));
+    const auto low23 = hn::BitCast(d64, hn::InterleaveLower(d, r2, r3));
+    const auto high01 = hn::BitCast(d64, hn::InterleaveUpper(d, r0, r1));
+    const auto high23 = hn::BitCast(d64, hn::InterleaveUpper(d, r2, r3));
+    uint32_t* out = panel + 4 * half * panel_stride;
+    hn::Store(hn::BitCast(d, hn::InterleaveLower(d64, low01, low23)), d, out);
+    hn::Store(hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23)), d, out + panel_stride);
+    hn::Store(hn::BitCast(d, hn::InterleaveLower(d64, high01, high23)), d, out + 2 * panel_stride);
+    hn::Store(hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23)), d, out + 3 * panel_stride);
+  }
+}
+
+void PackNk(const uint32_t* source, int64_t stride, int cols, int64_t units, uint32_t* panel) {
+  int j = 0;
+  for (; j + 4 <= cols; j += 4) {
+    int64_t u = 0;
+    for (; u + 8 <= units; u += 8) Transpose4x8(source + j * stride + u, stride, panel + u * kNr + j, kNr);
+    for (; u < units; ++u) {
+      for (int i = 0; i < 4; ++i) panel[u * kNr + j + i] = source[(j + i) * stride + u];
+    }
+  }
+  for (; j < kNr; ++j) {
+    for (int64_t u = 0; u < units; ++u) panel[u * kNr + j] = j < cols ? source[j * stride + u] : 0;
+  }
+}
+
+void PackKn(const void* source, int64_t stride, int cols, int64_t rows, const uint8_t* mask, int64_t mask_stride,
+            float mask_scale, uint32_t* panel) {
+  const D d;
+  const V scale = hn::Set(d, mask_scale);
+  const float* from = static_cast<const float*>(source);
+  float* to = reinterpret_cast<float*>(panel);
+  for (int64_t k = 0; k < rows; ++k, from += stride, to += kNr) {
+    if (cols < kNr) {
+      for (int j = 0; j < kNr; ++j) {
+        const bool keep = j < cols && (mask == nullptr || (mask[k * mask_stride + j / 8] >> (j % 8) & 1) != 0);
+        to[j] = keep ? from[j] * (mask != nullptr ? mask_scale : 1.0f) : 0.0f;
+      }
+      continue;
+    }
+    V x0 = hn::LoadU(d, from), x1 = hn::LoadU(d, from + kLanes);
+    if (mask != nullptr) {
+      const uint8_t* bits = mask + k * mask_stride;
+      x0 = hn::IfThenElseZero(hn::LoadMaskBits(d, bits), hn::Mul(x0, scale));
+      x1 = hn::IfThenElseZero(hn::LoadMaskBits(d, bits + kLanes / 8), hn::Mul(x1, scale));
+    }
+    hn::Store(x0, d, to);
+    hn::Store(x1, d, to + kLanes);
+  }
+}
+
+void PackRows(const void* source, int64_t stride, int64_t rows, int64_t k, const uint8_t* mask, int64_t mask_stride,
+              float mask_scale, uint32_t* out, int64_t out_stride) {
+  const D d;
+  const V scale = hn::Set(d, mask_scale);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* from = static_cast<const float*>(source) + r * stride;
+    float* to = reinterpret_cast<float*>(out) + r * out_stride;
+    if (mask == nullptr) {
+      std::memcpy(to, from, static_cast<size_t>(k) * sizeof(float));
+      continue;
+    }
+    const uint8_t* bits = mask + r * mask_stride;
+    int64_t j = 0;
+    for (; j + kLanes <= k; j += kLanes) {
+      const V x = hn::Mul(hn::LoadU(d, from + j), scale);
+      hn::StoreU(hn::IfThenElseZero(hn::LoadMaskBits(d, bits + j / 8), x), d, to + j);
+    }
+    for (; j < k; ++j) to[j] = (bits[j / 8] >> (j % 8) & 1) != 0 ? from[j] * mask_scale : 0.0f;
+  }
+}
+
+void PackTransposed(const void* source, int64_t stride, int64_t m, int64_t k, uint32_t* out, int64_t out_stride) {
+  const float* from = static_cast<const float*>(source);
+  float* to = reinterpret_cast<float*>(out);
+  for (int64_t u = 0; u < k; ++u) {
+    for (int64_t r = 0; r < m; ++r) to[r * out_stride + u] = from[u * stride + r];
+  }
+}
+
+const GemmKernel* Kernel() {
+  static const GemmKernel kernel = {hwy::TargetName(HWY_TARGET), kMr, kNr, 1, Micro, PackNk, PackKn, PackRows,
+                                    PackTransposed};
+  return &kernel;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace attune
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace attune {
+HWY_EXPORT(Kernel);
+const GemmKernel& F32GemmKernel() { return *HWY_DYNAMIC_DISPATCH(Kernel)(); }
+}  // namespace attune
+#endif

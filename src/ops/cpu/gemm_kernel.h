@@ -1,0 +1,61 @@
+// The innermost piece of every matrix product: what a CPU target (AVX2, AVX-512, AVX512-BF16) has to provide so that the
+// driver (gemm.cc) can run C = A B on it. The driver owns blocking, threads and packing order; a kernel owns registers.
+//
+// The reduction dimension is counted in 32-bit units: one float, or two neighbouring bf16. B is packed into panels of
+// `nr` columns: unit u of column j stands at panel[u * nr + j]. A is read in place, row by row, one unit broadcast at a
+// time.
+#pragma once
+
+#include <cstdint>
+
+namespace attune {
+
+// One tile: out = alpha * (low-rank term + a b) + init, for rows <= mr and cols <= nr.
+struct MicroTile {
+  int rows = 0, cols = 0;
+  int64_t units = 0;                 // reduction length of the main product
+  const uint32_t* a = nullptr;       // rows x units
+  int64_t a_stride = 0;              // units
+  const uint32_t* panel = nullptr;   // units x nr
+  int64_t low_units = 0;             // reduction length of the low-rank term; 0: none
+  const uint32_t* low_a = nullptr;   // rows x low_units
+  int64_t low_a_stride = 0;          // units
+  const uint32_t* low_panel = nullptr;
+  const uint8_t* mask = nullptr;     // keep-bits of the low-rank term, bit j%8 of byte j/8 is column j; may be null
+  int64_t mask_stride = 0;           // bytes
+  float mask_scale = 1.0f;           // factor of the elements that are kept
+  float alpha = 1.0f;
+  const float* init = nullptr;       // rows x cols, may be null or equal to out
+  int64_t init_stride = 0;           // floats
+  float* out = nullptr;
+  int64_t out_stride = 0;            // floats
+};
+
+struct GemmKernel {
+  const char* name;
+  int mr, nr;
+  int unit_elements;  // 1: f32, 2: bf16 pairs
+
+  void (*micro)(const MicroTile& tile);
+
+  // Packs columns [0, cols) of a panel from a matrix stored (n, k): source points at row n0, unit 0. Columns beyond
+  // `cols` become zero.
+  void (*pack_nk)(const uint32_t* source, int64_t stride_units, int cols, int64_t units, uint32_t* panel);
+
+  // The same from a matrix stored (k, n): source points at row k0, column n0; `rows` counts stored rows (elements of the
+  // reduction; an odd last bf16 row is paired with zero). mask (bits over the source, from column n0; may be null)
+  // zeroes elements and scales the kept ones.
+  void (*pack_kn)(const void* source, int64_t stride, int cols, int64_t rows, const uint8_t* mask, int64_t mask_stride,
+                  float mask_scale, uint32_t* panel);
+
+  // Copies rows of A (rows, k) into dense units, applying a mask; an odd last bf16 is paired with zero.
+  void (*pack_rows)(const void* source, int64_t stride, int64_t rows, int64_t k, const uint8_t* mask,
+                    int64_t mask_stride, float mask_scale, uint32_t* out, int64_t out_stride);
+
+  // Transposes A stored (k, m): columns [0, m) become rows of dense units.
+  void (*pack_transposed)(const void* source, int64_t stride, int64_t m, int64_t k, uint32_t* out, int64_t out_stride);
+};
+
+const GemmKernel& F32GemmKernel();
+
+}  // namespace attune

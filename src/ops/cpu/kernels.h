@@ -1,0 +1,36 @@
+// The CPU's ops, one function each; cpu_device.cc puts them into the device's table.
+#pragma once
+
+#include "ops/cpu/gemm_kernel.h"
+#include "ops/cpu/scratch.h"
+#include "ops/device.h"
+
+namespace attune {
+
+struct CpuState {
+  Scratch scratch;
+  const GemmKernel* f32 = nullptr;
+  const GemmKernel* bf16 = nullptr;  // null: this machine has no bf16 products
+};
+
+void CpuGemm(void* state, const Gemm& op);
+void CpuEmbedding(void* state, const Embedding& op);
+void CpuRmsNorm(void* state, const RmsNorm& op);
+void CpuRmsNormBackward(void* state, const RmsNormBackward& op);
+void CpuRope(void* state, const Rope& op);
+void CpuSwiGlu(void* state, const SwiGlu& op);
+void CpuSwiGluBackward(void* state, const SwiGluBackward& op);
+void CpuDropoutMask(void* state, const DropoutMask& op);
+void CpuCopy(void* state, const Copy& op);
+void CpuFill(void* state, const Fill& op);
+void CpuAddBias(void* state, const AddBias& op);
+void CpuSumRows(void* state, const SumRows& op);
+void CpuAttention(void* state, const Attention& op);
+void CpuAttentionBackward(void* state, const AttentionBackward& op);
+void CpuAttentionCached(void* state, const AttentionCached& op);
+void CpuCrossEntropy(void* state, const CrossEntropy& op);
+void CpuSumSquares(void* state, const SumSquares& op);
+void CpuAdamW(void* state, const AdamW& op);
+void CpuStoredLinear(void* state, const StoredLinear& op);
+
+}  // namespace attune

@@ -1,0 +1,96 @@
+// Small vector helpers shared by the kernels: reading and writing f32 or bf16, loops with a tail, exp, reductions.
+// Included once for each Highway target, so there is no ordinary include guard.
+#if defined(ATTUNE_VECTOR_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef ATTUNE_VECTOR_INL_H_
+#undef ATTUNE_VECTOR_INL_H_
+#else
+#define ATTUNE_VECTOR_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstdint>
+
+HWY_BEFORE_NAMESPACE();
+namespace attune {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using FullF32 = hn::CappedTag<float, 16>;
+
+template <class D>
+HWY_INLINE hn::Vec<D> LoadAs(D d, const float* from) {
+  return hn::LoadU(d, from);
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> LoadAs(D d, const uint16_t* from) {  // bf16
+  const hn::RebindToUnsigned<D> du;
+  const hn::Rebind<uint16_t, D> dh;
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(dh, from))));
+}
+
+template <class D>
+HWY_INLINE void StoreAs(hn::Vec<D> x, D d, float* to) {
+  hn::StoreU(x, d, to);
+}
+
+template <class D>
+HWY_INLINE void StoreAs(hn::Vec<D> x, D, uint16_t* to) {  // bf16, nearest, ties to even
+  const hn::RebindToUnsigned<D> du;
+  const hn::Rebind<uint16_t, D> dh;
+  const auto bits = hn::BitCast(du, x);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
+  const auto rounded = hn::Add(hn::Add(bits, hn::Set(du, 0x7fff)), odd);
+  // A NaN keeps its upper half and stays one.
+  const auto is_nan = hn::Gt(hn::And(bits, hn::Set(du, 0x7fffffff)), hn::Set(du, 0x7f800000));
+  const auto quiet = hn::Or(bits, hn::Set(du, 0x00400000));
+  const auto chosen = hn::IfThenElse(is_nan, quiet, rounded);
+  const hn::RebindToSigned<D> di;
+  const auto top = hn::ShiftRight<16>(chosen);
+  hn::StoreU(hn::DemoteTo(dh, hn::BitCast(di, top)), dh, to);
+}
+
+// Calls body(d, i) for whole vectors, then element by element with a one-lane tag.
+template <class Body>
+HWY_INLINE void ForEach(int64_t n, const Body& body) {
+  const FullF32 d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) body(d, i);
+  const hn::CappedTag<float, 1> one;
+  for (; i < n; ++i) body(one, i);
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE float SumLanes(D d, V v) {
+  return hn::GetLane(hn::SumOfLanes(d, v));
+}
+
+// exp(x), relative error below 2e-7 for results in the normal range; below -87.3 it is 0, above 88.4 infinity-sized.
+// Cody-Waite reduction to |r| <= ln2/2 and a degree-6 polynomial (Cephes' minimax coefficients).
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V FastExp(D d, V x) {
+  const hn::RebindToSigned<D> di;
+  const V low = hn::Set(d, -87.33654f);
+  const V clamped = hn::Min(hn::Max(x, low), hn::Set(d, 88.3762f));
+  const V n = hn::Round(hn::Mul(clamped, hn::Set(d, 1.44269504088896341f)));
+  V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), clamped);
+  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
+  V p = hn::Set(d, 1.9875691500e-4f);
+  p = hn::MulAdd(p, r, hn::Set(d, 1.3981999507e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 8.3334519073e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 4.1665795894e-2f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
+  p = hn::MulAdd(hn::Mul(p, r), r, hn::Add(r, hn::Set(d, 1.0f)));
+  const auto power = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
+  const V result = hn::Mul(p, hn::BitCast(d, power));
+  return hn::IfThenElse(hn::Lt(x, low), hn::Zero(d), result);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace attune
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,103 @@
+// The seam between the engine and the machine it runs on: a device owns memory and one table of ops. Everything above
+// sees addresses and plain structs; only code under ops/ touches the bytes.
+//
+// A device runs one op at a time, to its end, from one engine thread; the op uses as many workers as the device has.
+// Ops allocate nothing: their working memory is part of the device and stands in the step plan.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "ops/attention.h"
+#include "ops/gemm.h"
+#include "ops/linear.h"
+#include "ops/loss.h"
+#include "ops/optimizer.h"
+#include "ops/pointwise.h"
+
+namespace attune {
+
+template <class Op>
+struct Kernel {
+  void (*run)(void* state, const Op& op) = nullptr;
+};
+
+using OpTable =
+    std::tuple<Kernel<Gemm>, Kernel<Embedding>, Kernel<RmsNorm>, Kernel<RmsNormBackward>, Kernel<Rope>, Kernel<SwiGlu>,
+               Kernel<SwiGluBackward>, Kernel<DropoutMask>, Kernel<Copy>, Kernel<Fill>, Kernel<AddBias>,
+               Kernel<SumRows>, Kernel<Attention>, Kernel<AttentionBackward>, Kernel<AttentionCached>,
+               Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<AdamW>, Kernel<StoredLinear>>;
+
+// Where the time of a step goes, by tag: filled while a profile is set on the device.
+struct OpCost {
+  int64_t calls = 0;
+  double seconds = 0, flops = 0;
+};
+using Profile = std::map<std::string, OpCost>;
+
+struct DeviceOptions {
+  int threads = 0;         // 0: as many as the process may use
+  bool guarded = false;    // memory is inaccessible except during an op (tests)
+  bool emulate_bf16 = false;  // bf16 products without AVX512-BF16, for tests of the bf16 path on any machine
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  // Zeroed memory that lives as long as the device. Errors: Error{kFailed} naming the bytes.
+  virtual DeviceAddress Allocate(int64_t bytes, const std::string& what) = 0;
+  virtual void Upload(DeviceAddress to, const void* from, int64_t bytes) = 0;
+  virtual void Download(void* to, DeviceAddress from, int64_t bytes) = 0;
+
+  int threads() const { return threads_; }
+  bool has_bf16() const { return has_bf16_; }               // bf16 products at their full rate
+  int64_t scratch_bytes() const { return scratch_bytes_; }  // working memory of the ops
+  const std::string& name() const { return name_; }
+
+  void SetProfile(Profile* profile) { profile_ = profile; }
+
+  // Runs an op to its end. `tag` names the row of the profile it is counted in; flops counts a product's operations.
+  template <class Op>
+  void Run(const Op& op, const char* tag = nullptr, double flops = 0) {
+    const auto begin = profile_ != nullptr ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
+    Enter();
+    std::get<Kernel<Op>>(table_).run(state_, op);
+    Leave();
+    if (profile_ != nullptr) {
+      OpCost& cost = (*profile_)[tag != nullptr ? tag : NameOfOp<Op>()];
+      cost.calls += 1;
+      cost.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      cost.flops += flops;
+    }
+  }
+
+ protected:
+  virtual void Enter() {}
+  virtual void Leave() {}
+
+  OpTable table_;
+  void* state_ = nullptr;
+  int threads_ = 1;
+  bool has_bf16_ = false;
+  int64_t scratch_bytes_ = 0;
+  std::string name_;
+
+ private:
+  template <class Op>
+  static constexpr const char* NameOfOp() {
+    return Op::kName;
+  }
+
+  Profile* profile_ = nullptr;
+};
+
+std::unique_ptr<Device> MakeCpuDevice(const DeviceOptions& options);
+
+}  // namespace attune

@@ -1,0 +1,38 @@
+// The matrix product every linear layer is made of, forward and backward, with what surrounds it in one pass: a residual
+// or a bias to start from, the adapter's low-rank term with its dropout mask, an output in f32 or bf16.
+#pragma once
+
+#include "tensor/matrix.h"
+
+namespace attune {
+
+// A dropout mask over a (rows, cols) matrix: U8 rows of bits, bit j%8 of byte j/8 is column j (1: kept), and the factor
+// 1/(1-p) of what is kept. Empty: no dropout.
+struct KeepMask {
+  Matrix bits;
+  float scale = 1.0f;
+};
+
+// c = alpha * ( mask ∘ (low_a low_b) + a b ) + start
+//
+//   c      (m, n) f32 or the compute dtype
+//   a      (m, k) compute dtype; stored (k, m) when a_transposed. a_mask applies to it as stored.
+//   b      (k, n) compute dtype; stored (n, k) when b_transposed. b_mask applies to it as stored (not when transposed).
+//   low_a  (m, r), low_b (r, n) or stored (n, r) when low_b_transposed; empty: no low-rank term
+//   start  (m, n) f32 added to the product: a residual, c itself (accumulate), or one row (1, n): a bias; may be empty
+//
+// Compute dtype: f32, or bf16 with f32 accumulation. Sums run in an order fixed by the shapes alone, so the result does
+// not depend on the number of threads. Where k exceeds kGemmMaxUnits units, c must be f32.
+struct Gemm {
+  static constexpr const char* kName = "gemm";
+  Matrix c, a, b;
+  bool a_transposed = false, b_transposed = false;
+  KeepMask a_mask, b_mask;
+  float alpha = 1.0f;
+  Matrix start;
+  Matrix low_a, low_b;
+  bool low_b_transposed = false;
+  KeepMask low_mask;
+};
+
+}  // namespace attune

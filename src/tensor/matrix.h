@@ -1,0 +1,41 @@
+// How the engine names memory: a device address, opaque outside ops/, and a matrix view over it. Everything the engine
+// computes on is a matrix; a sequence batch is one matrix of T token rows (sequences are packed, never padded).
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace attune {
+
+// A place in device memory. Only code under ops/ may turn it into a pointer (ops/cpu/raw.h): on a guarded device the
+// memory is inaccessible except while an op runs.
+struct DeviceAddress {
+  uintptr_t value = 0;
+
+  explicit operator bool() const { return value != 0; }
+  DeviceAddress Plus(int64_t bytes) const { return {value + static_cast<uintptr_t>(bytes)}; }
+};
+
+// A (rows, cols) view, row-major, `stride` elements from one row to the next. Plain value; does not own.
+struct Matrix {
+  DeviceAddress data;
+  DType dtype = DType::kF32;
+  int64_t rows = 0, cols = 0, stride = 0;
+
+  explicit operator bool() const { return static_cast<bool>(data); }
+
+  Matrix Rows(int64_t first, int64_t count) const {
+    return {data.Plus(first * BytesOf(dtype, stride)), dtype, count, cols, stride};
+  }
+  Matrix Columns(int64_t first, int64_t count) const {
+    return {data.Plus(BytesOf(dtype, first)), dtype, rows, count, stride};
+  }
+};
+
+// A dense (rows, cols) matrix at an address.
+inline Matrix DenseMatrix(DeviceAddress data, DType dtype, int64_t rows, int64_t cols) {
+  return {data, dtype, rows, cols, cols};
+}
+
+}  // namespace attune
