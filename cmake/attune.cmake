@@ -1,6 +1,7 @@
 # How a folder of src/ becomes a library and its *_test.cc files become tests.
 
-add_compile_options(-Wall -Wextra -Wpedantic -Wno-missing-field-initializers -Wshadow -fno-math-errno -ffp-contract=off)
+add_compile_options(-Wall -Wextra -Wpedantic -Wno-missing-field-initializers -Wshadow -fno-math-errno -ffp-contract=off
+  -Wno-restrict)  # gcc 12 sees overlaps in std::string that are not there
 if(ATTUNE_SANITIZE)
   add_compile_options(-fsanitize=${ATTUNE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${ATTUNE_SANITIZE})
@@ -10,7 +11,7 @@ endif()
 # every *_test.cc becomes a test executable NAME_FILE that links it.
 function(attune_library name)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS *.cc)
+  file(GLOB sources CONFIGURE_DEPENDS *.cc */*.cc)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")

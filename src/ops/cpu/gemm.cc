@@ -10,7 +10,7 @@
 #include <cstring>
 
 #include "ops/cpu/raw.h"
-#include "tensor/bf16.h"
+#include "quant/float16.h"
 
 namespace attune {
 namespace {
@@ -67,7 +67,7 @@ void PackLow(const Plan& plan, int64_t p, uint32_t* out) {
 // Converts a tile of f32 rows to the bf16 output.
 void StoreBf16(const float* tile, int64_t tile_stride, int64_t rows, int64_t cols, uint16_t* out, int64_t stride) {
   for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t j = 0; j < cols; ++j) out[r * stride + j] = Bf16FromFloat(tile[r * tile_stride + j]);
+    for (int64_t j = 0; j < cols; ++j) out[r * stride + j] = FloatToBf16(tile[r * tile_stride + j]);
   }
 }
 

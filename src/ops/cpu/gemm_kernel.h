@@ -58,4 +58,10 @@ struct GemmKernel {
 
 const GemmKernel& F32GemmKernel();
 
+// bf16 products with f32 accumulation: null where the processor has no AVX512-BF16.
+const GemmKernel* NativeBf16GemmKernel();
+
+// The same kernel with the instruction spelled out in plain C++: slow, for tests of the bf16 path on any machine.
+const GemmKernel* EmulatedBf16GemmKernel();
+
 }  // namespace attune

@@ -1,6 +1,8 @@
 // The CPU's ops, one function each; cpu_device.cc puts them into the device's table.
 #pragma once
 
+#include <omp.h>
+
 #include "ops/cpu/gemm_kernel.h"
 #include "ops/cpu/scratch.h"
 #include "ops/device.h"
@@ -12,6 +14,9 @@ struct CpuState {
   const GemmKernel* f32 = nullptr;
   const GemmKernel* bf16 = nullptr;  // null: this machine has no bf16 products
 };
+
+// The worker a kernel runs on, inside a parallel region.
+inline int ThreadIndex() { return omp_get_thread_num(); }
 
 void CpuGemm(void* state, const Gemm& op);
 void CpuEmbedding(void* state, const Embedding& op);

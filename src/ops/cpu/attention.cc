@@ -1,0 +1,503 @@
+// Attention forward and backward from one small product, C = A B with rows of A broadcast and 64 queries in the lanes.
+// Scores are kept transposed, keys down and queries across: then the softmax runs down the columns without shuffles, and
+// the probabilities are already in the layout the next product wants.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/cpu/attention.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+
+#include "ops/cpu/kernels.h"
+#include "ops/cpu/raw.h"
+#include "ops/cpu/typed.h"
+#include "ops/cpu/vector-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attune {
+namespace HWY_NAMESPACE {
+
+using V = hn::Vec<FullF32>;
+constexpr int kLanes = hn::MaxLanes(FullF32());
+constexpr int kNr = 2 * kLanes;
+constexpr int kMr = kLanes >= 16 ? 14 : 6;
+constexpr int kBlock = 64;         // queries and keys of one tile
+constexpr float kMasked = -1e30f;  // finite, so that exp(kMasked - max) is 0 and never NaN
+
+// Which part of a product over a causal tile can be non-zero. Key i (row) and query j (column) of a tile are visible to
+// each other when i <= j + shift.
+enum class Causal {
+  kDense,           // everything
+  kScores,          // rows are keys, columns queries: tiles wholly above the diagonal are left unwritten
+  kReducesKeys,     // columns are queries, the reduction runs over keys
+  kReducesQueries,  // rows are keys, the reduction runs over queries
+};
+
+struct Operand {
+  const float* data;
+  int64_t row, unit;  // strides: element (i, u) is data[i * row + u * unit]
+};
+
+template <int kRows>
+HWY_INLINE void ProductTile(const Operand& a, const float* b, int64_t b_stride, float* c, int64_t c_stride,
+                            int64_t units, bool accumulate) {
+  const FullF32 d;
+  V acc[kRows][2];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+    acc[r][0] = accumulate ? hn::LoadU(d, c + r * c_stride) : hn::Zero(d);
+    acc[r][1] = accumulate ? hn::LoadU(d, c + r * c_stride + kLanes) : hn::Zero(d);
+  }
+  const float* x = a.data;
+  for (int64_t u = 0; u < units; ++u, x += a.unit, b += b_stride) {
+    const V b0 = hn::LoadU(d, b), b1 = hn::LoadU(d, b + kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const V broadcast = hn::Set(d, x[r * a.row]);
+      acc[r][0] = hn::MulAdd(broadcast, b0, acc[r][0]);
+      acc[r][1] = hn::MulAdd(broadcast, b1, acc[r][1]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+    hn::StoreU(acc[r][0], d, c + r * c_stride);
+    hn::StoreU(acc[r][1], d, c + r * c_stride + kLanes);
+  }
+}
+
+template <int kRows>
+void ProductRows(int64_t rows, const Operand& a, const float* b, int64_t b_stride, float* c, int64_t c_stride,
+                 int64_t units, bool accumulate) {
+  if (rows == kRows) return ProductTile<kRows>(a, b, b_stride, c, c_stride, units, accumulate);
+  if constexpr (kRows > 1) ProductRows<kRows - 1>(rows, a, b, b_stride, c, c_stride, units, accumulate);
+}
+
+// c (m, n) = or += a (m, k) b (k, n); n is a multiple of kNr.
+void Product(const Operand& a, const float* b, int64_t b_stride, float* c, int64_t c_stride, int64_t m, int64_t n,
+             int64_t k, bool accumulate, Causal causal, int64_t shift) {
+  for (int64_t j = 0; j < n; j += kNr) {
+    for (int64_t i = 0; i < m; i += kMr) {
+      int64_t first = 0, last = k;
+      if (causal == Causal::kScores && i > j + kNr - 1 + shift) break;
+      if (causal == Causal::kReducesKeys) last = std::min(k, j + kNr + shift);
+      if (causal == Causal::kReducesQueries) first = std::min(k, std::max<int64_t>(0, i - shift));
+      const Operand part{a.data + i * a.row + first * a.unit, a.row, a.unit};
+      ProductRows<kMr>(std::min<int64_t>(kMr, m - i), part, b + first * b_stride + j, b_stride,
+                       c + i * c_stride + j, c_stride, last - first, accumulate);
+    }
+  }
+}
+
+// out (cols, rows) = the transpose of in (rows, cols), converted to T.
+template <class T>
+void Transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float scale, T* out,
+               int64_t out_stride) {
+  const hn::Full128<float> d;
+  const hn::Full128<double> d64;
+  const auto factor = hn::Set(d, scale);
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    int64_t c = 0;
+    for (; c + 4 <= cols; c += 4) {
+      const float* x = in + r * in_stride + c;
+      const auto r0 = hn::LoadU(d, x), r1 = hn::LoadU(d, x + in_stride);
+      const auto r2 = hn::LoadU(d, x + 2 * in_stride), r3 = hn::LoadU(d, x + 3 * in_stride);
+      const auto low01 = hn::BitCast(d64, hn::InterleaveLower(d, r0, r1));
+      const auto low23 = hn::BitCast(d64, hn::InterleaveLower(d, r2, r3));
+      const auto high01 = hn::BitCast(d64, hn::InterleaveUpper(d, r0, r1));
+      const auto high23 = hn::BitCast(d64, hn::InterleaveUpper(d, r2, r3));
+      T* y = out + c * out_stride + r;
+      StoreAs(hn::Mul(factor, hn::BitCast(d, hn::InterleaveLower(d64, low01, low23))), d, y);
+      StoreAs(hn::Mul(factor, hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23))), d, y + out_stride);
+      StoreAs(hn::Mul(factor, hn::BitCast(d, hn::InterleaveLower(d64, high01, high23))), d, y + 2 * out_stride);
+      StoreAs(hn::Mul(factor, hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23))), d, y + 3 * out_stride);
+    }
+    const hn::CappedTag<float, 1> one;
+    for (; c < cols; ++c) {
+      for (int64_t i = r; i < r + 4; ++i) {
+        StoreAs(hn::Set(one, in[i * in_stride + c] * scale), one, out + c * out_stride + i);
+      }
+    }
+  }
+  const hn::CappedTag<float, 1> one;
+  for (; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) {
+      StoreAs(hn::Set(one, in[r * in_stride + c] * scale), one, out + c * out_stride + r);
+    }
+  }
+}
+
+// A dense zero-padded f32 copy of `rows` rows of T, times scale.
+template <class T>
+void CopyPadded(const T* in, int64_t in_stride, int64_t rows, int64_t cols, float scale, float* out,
+                int64_t out_stride, int64_t out_rows) {
+  for (int64_t r = 0; r < rows; ++r) {
+    ForEach(cols, [&](auto d, int64_t i) HWY_ATTR {
+      hn::StoreU(hn::Mul(LoadAs(d, in + r * in_stride + i), hn::Set(d, scale)), d, out + r * out_stride + i);
+    });
+    std::fill(out + r * out_stride + cols, out + (r + 1) * out_stride, 0.0f);
+  }
+  std::fill(out + rows * out_stride, out + out_rows * out_stride, 0.0f);
+}
+
+// Rows of K or V as f32: in place, or converted into room.
+const float* AsFloat(const float* in, int64_t stride, int64_t, int64_t, float*, int64_t* out_stride) {
+  *out_stride = stride;
+  return in;
+}
+const float* AsFloat(const uint16_t* in, int64_t stride, int64_t rows, int64_t cols, float* room,
+                     int64_t* out_stride) {
+  CopyPadded(in, stride, rows, cols, 1.0f, room, cols, rows);
+  *out_stride = cols;
+  return room;
+}
+
+// Which keys a block of queries sees, and how the visible part of a tile is described.
+struct Visibility {
+  int64_t window;
+
+  int64_t FirstKey(int64_t query) const { return window > 0 ? std::max<int64_t>(0, query - window + 1) : 0; }
+  bool NeedsMask(int64_t q0, int64_t nq, int64_t k0, int64_t nk) const {
+    return k0 + nk - 1 > q0 || (window > 0 && q0 + nq - 1 - k0 >= window);
+  }
+};
+
+// Mask of the queries [q, q + lanes) that see `key`.
+HWY_INLINE hn::Mask<FullF32> Sees(int64_t key, int64_t query, int64_t window) {
+  const FullF32 d;
+  const hn::RebindToSigned<FullF32> di;
+  const auto distance = hn::Add(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(query - key)));
+  auto visible = hn::Gt(distance, hn::Set(di, -1));
+  if (window > 0) visible = hn::And(visible, hn::Lt(distance, hn::Set(di, static_cast<int32_t>(window))));
+  return hn::RebindMask(d, visible);
+}
+
+// The room of one thread, carved from its scratch; every piece is aligned to a cache line.
+struct Room {
+  float* cursor;
+
+  float* Take(int64_t floats) {
+    float* here = cursor;
+    cursor += (floats + 15) / 16 * 16;
+    return here;
+  }
+};
+
+// Takes tasks in order, each by exactly one thread.
+class Tickets {
+ public:
+  bool Mine(int64_t index, int64_t* mine) {
+    if (*mine < 0) *mine = next_.fetch_add(1, std::memory_order_relaxed);
+    if (index != *mine) return false;
+    *mine = -1;
+    return true;
+  }
+
+ private:
+  std::atomic<int64_t> next_{0};
+};
+
+// One block of queries of one head, forward.
+template <class T>
+void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t head, int64_t q0, Room room) {
+  const AttentionShape& s = op.shape;
+  const FullF32 d;
+  const int64_t dim = s.head_dim, kv = head / (s.heads / s.kv_heads);
+  const int64_t nq = std::min<int64_t>(kBlock, length - q0), n = (nq + kNr - 1) / kNr * kNr;
+  const Visibility visibility{s.window};
+  float* query = room.Take(kBlock * dim);
+  float* query_t = room.Take(dim * kBlock);
+  float* scores = room.Take(kBlock * kBlock);
+  float* out_t = room.Take(dim * kBlock);
+  float* max = room.Take(kBlock);
+  float* sum = room.Take(kBlock);
+  float* key_room = room.Take(kBlock * dim);
+  float* value_room = room.Take(kBlock * dim);
+
+  CopyPadded(RawRow<const T>(op.q, begin + q0) + head * dim, op.q.stride, nq, dim, s.scale, query, dim, kBlock);
+  Transpose(query, dim, kBlock, dim, 1.0f, query_t, kBlock);
+  std::fill(out_t, out_t + dim * kBlock, 0.0f);
+  std::fill(max, max + kBlock, kMasked);
+  std::fill(sum, sum + kBlock, 0.0f);
+
+  for (int64_t k0 = visibility.FirstKey(q0) / kBlock * kBlock; k0 < q0 + nq; k0 += kBlock) {
+    const int64_t nk = std::min<int64_t>(kBlock, length - k0), shift = q0 - k0;
+    const bool diagonal = k0 + nk - 1 > q0, masked = visibility.NeedsMask(q0, nq, k0, nk);
+    int64_t k_stride = 0, v_stride = 0;
+    const float* k = AsFloat(RawRow<const T>(op.k, begin + k0) + kv * dim, op.k.stride, nk, dim, key_room, &k_stride);
+    const float* v = AsFloat(RawRow<const T>(op.v, begin + k0) + kv * dim, op.v.stride, nk, dim, value_room, &v_stride);
+    Product({k, k_stride, 1}, query_t, kBlock, scores, kBlock, nk, n, dim, false,
+            diagonal ? Causal::kScores : Causal::kDense, shift);
+    bool rescale = false;
+    HWY_ALIGN float factors[kBlock];
+    for (int64_t j = 0; j < n; j += kLanes) {
+      V top = hn::Load(d, max + j);
+      const V before = top;
+      for (int64_t i = 0; i < nk; ++i) {
+        float* at = scores + i * kBlock + j;
+        V x = hn::LoadU(d, at);
+        if (masked) {
+          x = hn::IfThenElse(Sees(k0 + i, q0 + j, s.window), x, hn::Set(d, kMasked));
+          hn::StoreU(x, d, at);
+        }
+        top = hn::Max(top, x);
+      }
+      V total = hn::Zero(d);
+      for (int64_t i = 0; i < nk; ++i) {
+        float* at = scores + i * kBlock + j;
+        const V p = FastExp(d, hn::Sub(hn::LoadU(d, at), top));
+        hn::StoreU(p, d, at);
+        total = hn::Add(total, p);
+      }
+      const V factor = FastExp(d, hn::Sub(before, top));
+      rescale = rescale || !hn::AllTrue(d, hn::Eq(before, top));
+      hn::Store(factor, d, factors + j);
+      hn::Store(top, d, max + j);
+      hn::Store(hn::MulAdd(hn::Load(d, sum + j), factor, total), d, sum + j);
+    }
+    if (rescale) {
+      for (int64_t i = 0; i < dim; ++i) {
+        for (int64_t j = 0; j < n; j += kLanes) {
+          float* at = out_t + i * kBlock + j;
+          hn::Store(hn::Mul(hn::Load(d, at), hn::Load(d, factors + j)), d, at);
+        }
+      }
+    }
+    Product({v, 1, v_stride}, scores, kBlock, out_t, kBlock, dim, n, nk, true,
+            diagonal ? Causal::kReducesKeys : Causal::kDense, shift);
+  }
+  for (int64_t j = 0; j < n; j += kLanes) {
+    const V inverse = hn::Div(hn::Set(d, 1.0f), hn::Load(d, sum + j));
+    for (int64_t i = 0; i < dim; ++i) {
+      float* at = out_t + i * kBlock + j;
+      hn::Store(hn::Mul(hn::Load(d, at), inverse), d, at);
+    }
+  }
+  Transpose(out_t, kBlock, dim, nq, 1.0f, RawRow<T>(op.out, begin + q0) + head * dim, op.out.stride);
+  if (op.lse) {
+    for (int64_t j = 0; j < nq; ++j) RawRow<float>(op.lse, begin + q0 + j)[head] = max[j] + std::log(sum[j]);
+  }
+}
+
+void AttentionKernel(const CpuState& state, const Attention& op) {
+  const int32_t* starts = Raw<const int32_t>(op.starts);
+  const int64_t sequences = op.starts.cols - 1;
+  Tickets tickets;
+  WithComputeType(op.q.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel num_threads(state.scratch.threads)
+    {
+      const Room room{reinterpret_cast<float*>(state.scratch.thread(ThreadIndex()))};
+      int64_t index = 0, mine = -1;
+      for (int64_t s = 0; s < sequences; ++s) {
+        const int64_t length = starts[s + 1] - starts[s], blocks = (length + kBlock - 1) / kBlock;
+        for (int64_t block = blocks - 1; block >= 0; --block) {  // the longest first
+          for (int64_t h = 0; h < op.shape.heads; ++h) {
+            if (tickets.Mine(index++, &mine)) ForwardBlock<T>(op, starts[s], length, h, block * kBlock, room);
+          }
+        }
+      }
+    }
+  });
+}
+
+// The pieces a block of queries needs in the backward pass.
+struct BackwardRoom {
+  float *query, *query_t, *dout, *dout_t, *scores, *dscores, *dquery_t, *delta, *lse, *key_room, *value_room, *tile;
+};
+
+template <class T>
+void LoadQueries(const AttentionBackward& op, int64_t row, int64_t head, int64_t nq, int64_t padded_dim,
+                 const BackwardRoom& r) {
+  const int64_t dim = op.shape.head_dim;
+  CopyPadded(RawRow<const T>(op.q, row) + head * dim, op.q.stride, nq, dim, op.shape.scale, r.query, padded_dim, kBlock);
+  CopyPadded(RawRow<const T>(op.dout, row) + head * dim, op.dout.stride, nq, dim, 1.0f, r.dout, padded_dim, kBlock);
+  Transpose(r.query, padded_dim, kBlock, dim, 1.0f, r.query_t, kBlock);
+  Transpose(r.dout, padded_dim, kBlock, dim, 1.0f, r.dout_t, kBlock);
+  std::fill(r.dquery_t, r.dquery_t + dim * kBlock, 0.0f);
+  for (int64_t j = 0; j < kBlock; ++j) {
+    r.lse[j] = j < nq ? RawRow<const float>(op.lse, row + j)[head] : -kMasked;  // exp(x + kMasked) is 0
+    const T* out = RawRow<const T>(op.out, row + std::min(j, nq - 1)) + head * dim;
+    float delta = 0;
+    const FullF32 d;
+    V sum = hn::Zero(d);
+    int64_t i = 0;
+    for (; i + kLanes <= dim; i += kLanes) {
+      sum = hn::MulAdd(LoadAs(d, out + i), hn::LoadU(d, r.dout + j * padded_dim + i), sum);
+    }
+    delta = SumLanes(d, sum);
+    const hn::CappedTag<float, 1> one;
+    for (; i < dim; ++i) delta += hn::GetLane(LoadAs(one, out + i)) * r.dout[j * padded_dim + i];
+    r.delta[j] = delta;
+  }
+}
+
+// scores <- P, dscores <- P (dP - delta).
+void ScoresToGradients(const BackwardRoom& r, int64_t nk, int64_t n, bool masked, int64_t k0, int64_t q0,
+                       int64_t window) {
+  const FullF32 d;
+  for (int64_t j = 0; j < n; j += kLanes) {
+    const V lse = hn::Load(d, r.lse + j), delta = hn::Load(d, r.delta + j);
+    for (int64_t i = 0; i < nk; ++i) {
+      float* score = r.scores + i * kBlock + j;
+      float* dscore = r.dscores + i * kBlock + j;
+      V p = FastExp(d, hn::Sub(hn::Load(d, score), lse));
+      V ds = hn::Mul(p, hn::Sub(hn::Load(d, dscore), delta));
+      if (masked) {
+        const auto sees = Sees(k0 + i, q0 + j, window);
+        p = hn::IfThenElseZero(sees, p);
+        ds = hn::IfThenElseZero(sees, ds);
+      }
+      hn::Store(p, d, score);
+      hn::Store(ds, d, dscore);
+    }
+  }
+}
+
+// sums (nk rows of dim) += a b, through a padded tile where the head dimension is not whole vectors.
+void AddProduct(const Operand& a, const float* b, int64_t padded_dim, float* sums, int64_t stride, int64_t nk,
+                int64_t dim, int64_t units, Causal causal, int64_t shift, float* tile) {
+  if (padded_dim == dim) {
+    return Product(a, b, padded_dim, sums, stride, nk, dim, units, true, causal, shift);
+  }
+  Product(a, b, padded_dim, tile, padded_dim, nk, padded_dim, units, false, causal, shift);
+  for (int64_t i = 0; i < nk; ++i) {
+    for (int64_t j = 0; j < dim; ++j) sums[i * stride + j] += tile[i * padded_dim + j];
+  }
+}
+
+// All queries of one key/value head of one sequence, backward.
+template <class T>
+void BackwardHead(const AttentionBackward& op, int64_t begin, int64_t length, int64_t kv, Room room) {
+  const AttentionShape& s = op.shape;
+  const int64_t dim = s.head_dim, padded = (dim + kNr - 1) / kNr * kNr, group = s.heads / s.kv_heads;
+  const Visibility visibility{s.window};
+  BackwardRoom r;
+  for (float** piece : {&r.query, &r.dout, &r.key_room, &r.value_room, &r.tile}) *piece = room.Take(kBlock * padded);
+  for (float** piece : {&r.query_t, &r.dout_t, &r.dquery_t}) *piece = room.Take(dim * kBlock);
+  for (float** piece : {&r.scores, &r.dscores}) *piece = room.Take(kBlock * kBlock);
+  for (float** piece : {&r.delta, &r.lse}) *piece = room.Take(kBlock);
+  for (int64_t t = 0; t < length; ++t) {
+    std::fill_n(RawRow<float>(op.dk_sum, begin + t) + kv * dim, dim, 0.0f);
+    std::fill_n(RawRow<float>(op.dv_sum, begin + t) + kv * dim, dim, 0.0f);
+  }
+  for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
+    for (int64_t q0 = 0; q0 < length; q0 += kBlock) {
+      const int64_t nq = std::min<int64_t>(kBlock, length - q0), n = (nq + kNr - 1) / kNr * kNr;
+      LoadQueries<T>(op, begin + q0, head, nq, padded, r);
+      for (int64_t k0 = visibility.FirstKey(q0) / kBlock * kBlock; k0 < q0 + nq; k0 += kBlock) {
+        const int64_t nk = std::min<int64_t>(kBlock, length - k0), shift = q0 - k0;
+        const bool diagonal = k0 + nk - 1 > q0, masked = visibility.NeedsMask(q0, nq, k0, nk);
+        const auto scores_part = diagonal ? Causal::kScores : Causal::kDense;
+        const auto query_part = diagonal ? Causal::kReducesQueries : Causal::kDense;
+        int64_t k_stride = 0, v_stride = 0;
+        const float* k = AsFloat(RawRow<const T>(op.k, begin + k0) + kv * dim, op.k.stride, nk, dim, r.key_room, &k_stride);
+        const float* v = AsFloat(RawRow<const T>(op.v, begin + k0) + kv * dim, op.v.stride, nk, dim, r.value_room, &v_stride);
+        Product({k, k_stride, 1}, r.query_t, kBlock, r.scores, kBlock, nk, n, dim, false, scores_part, shift);
+        Product({v, v_stride, 1}, r.dout_t, kBlock, r.dscores, kBlock, nk, n, dim, false, scores_part, shift);
+        ScoresToGradients(r, nk, n, masked, k0, q0, s.window);
+        AddProduct({r.scores, kBlock, 1}, r.dout, padded, RawRow<float>(op.dv_sum, begin + k0) + kv * dim,
+                   op.dv_sum.stride, nk, dim, nq, query_part, shift, r.tile);
+        AddProduct({r.dscores, kBlock, 1}, r.query, padded, RawRow<float>(op.dk_sum, begin + k0) + kv * dim,
+                   op.dk_sum.stride, nk, dim, nq, query_part, shift, r.tile);
+        Product({k, 1, k_stride}, r.dscores, kBlock, r.dquery_t, kBlock, dim, n, nk, true,
+                diagonal ? Causal::kReducesKeys : Causal::kDense, shift);
+      }
+      Transpose(r.dquery_t, kBlock, dim, nq, s.scale, RawRow<T>(op.dq, begin + q0) + head * dim, op.dq.stride);
+    }
+  }
+  if (op.dk.data.value == op.dk_sum.data.value) return;
+  for (int64_t t = begin; t < begin + length; ++t) {
+    for (const auto& [to, from] : {std::pair{op.dk, op.dk_sum}, std::pair{op.dv, op.dv_sum}}) {
+      const float* x = RawRow<const float>(from, t) + kv * dim;
+      T* y = RawRow<T>(to, t) + kv * dim;
+      ForEach(dim, [&](auto d, int64_t i) HWY_ATTR { StoreAs(hn::LoadU(d, x + i), d, y + i); });
+    }
+  }
+}
+
+void AttentionBackwardKernel(const CpuState& state, const AttentionBackward& op) {
+  const int32_t* starts = Raw<const int32_t>(op.starts);
+  const int64_t sequences = op.starts.cols - 1;
+  Tickets tickets;
+  WithComputeType(op.q.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel num_threads(state.scratch.threads)
+    {
+      const Room room{reinterpret_cast<float*>(state.scratch.thread(ThreadIndex()))};
+      int64_t index = 0, mine = -1;
+      for (int64_t s = 0; s < sequences; ++s) {
+        for (int64_t kv = 0; kv < op.shape.kv_heads; ++kv) {
+          if (tickets.Mine(index++, &mine)) BackwardHead<T>(op, starts[s], starts[s + 1] - starts[s], kv, room);
+        }
+      }
+    }
+  });
+}
+
+// One query row against the cache: scores, softmax, weighted sum.
+void CachedRow(const AttentionCached& op, int64_t row, int64_t head, float* scores) {
+  const AttentionShape& s = op.shape;
+  const int64_t dim = s.head_dim, kv = head / (s.heads / s.kv_heads), position = op.first + row;
+  const int64_t first = Visibility{s.window}.FirstKey(position);
+  const float* q = RawRow<const float>(op.q, row) + head * dim;
+  const FullF32 d;
+  float max = kMasked, sum = 0;
+  for (int64_t t = first; t <= position; ++t) {
+    const float* k = RawRow<const float>(op.k, t) + kv * dim;
+    V acc = hn::Zero(d);
+    int64_t i = 0;
+    for (; i + kLanes <= dim; i += kLanes) acc = hn::MulAdd(hn::LoadU(d, q + i), hn::LoadU(d, k + i), acc);
+    float x = SumLanes(d, acc);
+    for (; i < dim; ++i) x += q[i] * k[i];
+    scores[t - first] = x * s.scale;
+    max = std::max(max, scores[t - first]);
+  }
+  ForEach(position + 1 - first, [&](auto tag, int64_t i) HWY_ATTR {
+    hn::StoreU(FastExp(tag, hn::Sub(hn::LoadU(tag, scores + i), hn::Set(tag, max))), tag, scores + i);
+  });
+  for (int64_t t = first; t <= position; ++t) sum += scores[t - first];
+  float* out = RawRow<float>(op.out, row) + head * dim;
+  std::fill_n(out, dim, 0.0f);
+  for (int64_t t = first; t <= position; ++t) {
+    const float p = scores[t - first] / sum;
+    const float* v = RawRow<const float>(op.v, t) + kv * dim;
+    ForEach(dim, [&](auto tag, int64_t i) HWY_ATTR {
+      hn::StoreU(hn::MulAdd(hn::Set(tag, p), hn::LoadU(tag, v + i), hn::LoadU(tag, out + i)), tag, out + i);
+    });
+  }
+}
+
+void AttentionCachedKernel(const CpuState& state, const AttentionCached& op) {
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static) collapse(2)
+  for (int64_t row = 0; row < op.q.rows; ++row) {
+    for (int64_t head = 0; head < op.shape.heads; ++head) {
+      CachedRow(op, row, head, reinterpret_cast<float*>(state.scratch.thread(ThreadIndex())));
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace attune
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace attune {
+HWY_EXPORT(AttentionKernel);
+HWY_EXPORT(AttentionBackwardKernel);
+HWY_EXPORT(AttentionCachedKernel);
+
+void CpuAttention(void* state, const Attention& op) {
+  HWY_DYNAMIC_DISPATCH(AttentionKernel)(*static_cast<CpuState*>(state), op);
+}
+void CpuAttentionBackward(void* state, const AttentionBackward& op) {
+  HWY_DYNAMIC_DISPATCH(AttentionBackwardKernel)(*static_cast<CpuState*>(state), op);
+}
+void CpuAttentionCached(void* state, const AttentionCached& op) {
+  HWY_DYNAMIC_DISPATCH(AttentionCachedKernel)(*static_cast<CpuState*>(state), op);
+}
+}  // namespace attune
+#endif

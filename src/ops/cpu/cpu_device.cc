@@ -1,0 +1,95 @@
+// The CPU as a device, plain and guarded. The guarded one proves in the tests that nothing outside ops/ touches tensor
+// memory: its allocations are inaccessible except while an op runs.
+#include <omp.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+#include "ops/cpu/gemm.h"
+#include "ops/cpu/kernels.h"
+#include "ops/cpu/raw.h"
+
+namespace attune {
+
+void CpuGemm(void* state, const Gemm& op) {
+  const CpuState& cpu = *static_cast<CpuState*>(state);
+  const GemmKernel* kernel = op.a.dtype == DType::kBF16 ? cpu.bf16 : cpu.f32;
+  if (kernel == nullptr) Failed("gemm: this machine has no bf16 products; compute in f32");
+  RunGemm(*kernel, cpu.scratch, op);
+}
+
+namespace {
+
+class CpuDevice : public Device {
+ public:
+  explicit CpuDevice(const DeviceOptions& options) : guarded_(options.guarded) {
+    threads_ = options.threads > 0 ? options.threads : omp_get_max_threads();
+    name_ = guarded_ ? "cpu (guarded)" : "cpu";
+    scratch_bytes_ = ScratchBytes(threads_);
+    cpu_.f32 = &F32GemmKernel();
+    cpu_.bf16 = options.emulate_bf16 ? EmulatedBf16GemmKernel() : NativeBf16GemmKernel();
+    has_bf16_ = cpu_.bf16 != nullptr;
+    cpu_.scratch.threads = threads_;
+    cpu_.scratch.base = Raw<std::byte>(Allocate(scratch_bytes_, "scratch"));
+    state_ = &cpu_;
+    table_ = {{CpuGemm},          {CpuEmbedding},       {CpuRmsNorm},
+              {CpuRmsNormBackward}, {CpuRope},          {CpuSwiGlu},
+              {CpuSwiGluBackward}, {CpuDropoutMask},    {CpuCopy},
+              {CpuFill},           {CpuAddBias},        {CpuSumRows},
+              {CpuAttention},      {CpuAttentionBackward}, {CpuAttentionCached},
+              {CpuCrossEntropy},   {CpuSumSquares},     {CpuAdamW},
+              {CpuStoredLinear}};
+  }
+
+  ~CpuDevice() override {
+    for (const auto& [data, bytes] : regions_) ::munmap(data, bytes);
+  }
+
+  DeviceAddress Allocate(int64_t bytes, const std::string& what) override {
+    const size_t size = static_cast<size_t>(bytes > 0 ? bytes : 1);
+    void* data = ::mmap(nullptr, size, guarded_ ? PROT_NONE : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) Failed("{} bytes for {} cannot be allocated: {}", bytes, what, std::strerror(errno));
+    regions_.emplace_back(data, size);
+    return {reinterpret_cast<uintptr_t>(data)};
+  }
+
+  void Upload(DeviceAddress to, const void* from, int64_t bytes) override {
+    Enter();
+    std::memcpy(Raw<void>(to), from, static_cast<size_t>(bytes));
+    Leave();
+  }
+
+  void Download(void* to, DeviceAddress from, int64_t bytes) override {
+    Enter();
+    std::memcpy(to, Raw<const void>(from), static_cast<size_t>(bytes));
+    Leave();
+  }
+
+ protected:
+  void Enter() override {
+    if (guarded_) Protect(PROT_READ | PROT_WRITE);
+  }
+  void Leave() override {
+    if (guarded_) Protect(PROT_NONE);
+  }
+
+ private:
+  void Protect(int access) {
+    for (const auto& [data, bytes] : regions_) {
+      if (::mprotect(data, bytes, access) != 0) Failed("guarded device: mprotect: {}", std::strerror(errno));
+    }
+  }
+
+  bool guarded_;
+  CpuState cpu_;
+  std::vector<std::pair<void*, size_t>> regions_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> MakeCpuDevice(const DeviceOptions& options) { return std::make_unique<CpuDevice>(options); }
+
+}  // namespace attune

@@ -1,0 +1,158 @@
+// The bf16 kernel of the matrix product, written once over a tiny vector type: a native one (AVX512-BF16) and an
+// emulated one for tests on any machine. A unit is two neighbouring bf16 of the reduction; Dot adds both products to
+// an f32 accumulator. Included by exactly two files; everything here is internal to the including file, so that no
+// function compiled for AVX-512 can be picked up by code that runs elsewhere.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "ops/cpu/gemm_kernel.h"
+
+namespace {
+
+using attune::GemmKernel;
+using attune::MicroTile;
+
+constexpr int kMr = 14, kLanes = 16, kNr = 32;
+
+// acc[row][half] += pairs of a[row] and b.
+template <class Simd, int kRows>
+inline void Multiply(const uint32_t* a, int64_t a_stride, const uint32_t* b, int64_t units,
+                     typename Simd::Acc (&acc)[kRows][2]) {
+  for (int64_t u = 0; u < units; ++u, b += kNr) {
+    const typename Simd::Pairs b0 = Simd::Load(b), b1 = Simd::Load(b + kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const typename Simd::Pairs x = Simd::Broadcast(a[r * a_stride + u]);
+      acc[r][0] = Simd::Dot(acc[r][0], x, b0);
+      acc[r][1] = Simd::Dot(acc[r][1], x, b1);
+    }
+  }
+}
+
+template <class Simd, int kRows>
+void Tile(const MicroTile& t) {
+  typename Simd::Acc acc[kRows][2];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = Simd::Zero();
+  if (t.low_units > 0) {
+    Multiply<Simd, kRows>(t.low_a, t.low_a_stride, t.low_panel, t.low_units, acc);
+    if (t.mask != nullptr) {
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        uint16_t bits[2] = {};
+        std::memcpy(bits, t.mask + r * t.mask_stride, static_cast<size_t>(t.cols + 7) / 8);
+        acc[r][0] = Simd::Keep(Simd::Scale(acc[r][0], t.mask_scale), bits[0]);
+        acc[r][1] = Simd::Keep(Simd::Scale(acc[r][1], t.mask_scale), bits[1]);
+      }
+    }
+  }
+  Multiply<Simd, kRows>(t.a, t.a_stride, t.panel, t.units, acc);
+  for (int r = 0; r < kRows; ++r) {
+    float* out = t.out + r * t.out_stride;
+    const float* init = t.init != nullptr ? t.init + r * t.init_stride : nullptr;
+    if (t.cols == kNr) {
+      for (int half = 0; half < 2; ++half) {
+        Simd::Store(Simd::Scale(acc[r][half], t.alpha), init != nullptr ? init + half * kLanes : nullptr,
+                    out + half * kLanes);
+      }
+      continue;
+    }
+    float row[kNr];
+    for (int half = 0; half < 2; ++half) Simd::Store(Simd::Scale(acc[r][half], t.alpha), nullptr, row + half * kLanes);
+    for (int j = 0; j < t.cols; ++j) out[j] = row[j] + (init != nullptr ? init[j] : 0.0f);
+  }
+}
+
+template <class Simd, int kRows>
+void Dispatch(const MicroTile& t) {
+  if (t.rows == kRows) return Tile<Simd, kRows>(t);
+  if constexpr (kRows > 1) Dispatch<Simd, kRows - 1>(t);
+}
+
+template <class Simd>
+void Micro(const MicroTile& t) {
+  Dispatch<Simd, kMr>(t);
+}
+
+// bf16 times the mask's scale, rounded again.
+inline uint16_t Kept(uint16_t value, const uint8_t* bits, int64_t j, float scale) {
+  if (bits == nullptr) return value;
+  if ((bits[j / 8] >> (j % 8) & 1) == 0) return 0;
+  const uint32_t wide = static_cast<uint32_t>(value) << 16;
+  float x;
+  std::memcpy(&x, &wide, 4);
+  x *= scale;
+  uint32_t y;
+  std::memcpy(&y, &x, 4);
+  return static_cast<uint16_t>((y + 0x7fff + ((y >> 16) & 1)) >> 16);
+}
+
+void PackNk(const uint32_t* source, int64_t stride, int cols, int64_t units, uint32_t* panel) {
+  int64_t u = 0;
+  for (; u + 16 <= units; u += 16) {  // sixteen units of a row are one cache line
+    for (int j = 0; j < cols; ++j) {
+      const uint32_t* from = source + j * stride + u;
+      for (int i = 0; i < 16; ++i) panel[(u + i) * kNr + j] = from[i];
+    }
+  }
+  for (; u < units; ++u) {
+    for (int j = 0; j < cols; ++j) panel[u * kNr + j] = source[j * stride + u];
+  }
+  if (cols == kNr) return;
+  for (u = 0; u < units; ++u) {
+    for (int j = cols; j < kNr; ++j) panel[u * kNr + j] = 0;
+  }
+}
+
+void PackKn(const void* source, int64_t stride, int cols, int64_t rows, const uint8_t* mask, int64_t mask_stride,
+            float mask_scale, uint32_t* panel) {
+  static const uint16_t kZeros[kNr] = {};
+  for (int64_t k = 0; k < rows; k += 2, panel += kNr) {
+    const bool pair = k + 1 < rows;
+    const uint16_t* first = static_cast<const uint16_t*>(source) + k * stride;
+    const uint16_t* second = pair ? first + stride : kZeros;
+    if (mask == nullptr && cols == kNr) {
+      for (int j = 0; j < kNr; ++j) panel[j] = first[j] | static_cast<uint32_t>(second[j]) << 16;
+      continue;
+    }
+    const uint8_t* first_bits = mask != nullptr ? mask + k * mask_stride : nullptr;
+    const uint8_t* second_bits = mask != nullptr && pair ? first_bits + mask_stride : nullptr;
+    for (int j = 0; j < kNr; ++j) {
+      panel[j] = j < cols ? Kept(first[j], first_bits, j, mask_scale) |
+                                static_cast<uint32_t>(Kept(second[j], second_bits, j, mask_scale)) << 16
+                          : 0;
+    }
+  }
+}
+
+void PackRows(const void* source, int64_t stride, int64_t rows, int64_t k, const uint8_t* mask, int64_t mask_stride,
+              float mask_scale, uint32_t* out, int64_t out_stride) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const uint16_t* from = static_cast<const uint16_t*>(source) + r * stride;
+    const uint8_t* bits = mask != nullptr ? mask + r * mask_stride : nullptr;
+    uint16_t* to = reinterpret_cast<uint16_t*>(out + r * out_stride);
+    for (int64_t j = 0; j < k; ++j) to[j] = Kept(from[j], bits, j, mask_scale);
+    if (k % 2 != 0) to[k] = 0;
+  }
+}
+
+void PackTransposed(const void* source, int64_t stride, int64_t m, int64_t k, uint32_t* out, int64_t out_stride) {
+  const uint16_t* from = static_cast<const uint16_t*>(source);
+  for (int64_t u = 0; u < (k + 1) / 2; ++u) {
+    for (int64_t r = 0; r < m; ++r) {
+      const uint32_t low = from[2 * u * stride + r];
+      const uint32_t high = 2 * u + 1 < k ? from[(2 * u + 1) * stride + r] : 0;
+      out[r * out_stride + u] = low | high << 16;
+    }
+  }
+}
+
+template <class Simd>
+const GemmKernel* KernelOf(const char* name) {
+  static const GemmKernel kernel = {name, kMr, kNr, 2, Micro<Simd>, PackNk, PackKn, PackRows, PackTransposed};
+  return &kernel;
+}
+
+}  // namespace

@@ -1,0 +1,56 @@
+// The bf16 kernel with its one instruction in plain C++, so that the whole bf16 path can be tested on any machine.
+#include <bit>
+
+#include "ops/cpu/gemm_bf16-inl.h"
+
+namespace {
+
+struct Emulated {
+  struct Acc {
+    float lane[kLanes];
+  };
+  struct Pairs {
+    uint32_t lane[kLanes];
+  };
+  static Acc Zero() { return {}; }
+  static Pairs Load(const uint32_t* from) {
+    Pairs result;
+    std::memcpy(result.lane, from, sizeof(result.lane));
+    return result;
+  }
+  static Pairs Broadcast(uint32_t pair) {
+    Pairs result;
+    for (uint32_t& lane : result.lane) lane = pair;
+    return result;
+  }
+  static float Low(uint32_t pair) { return std::bit_cast<float>(pair << 16); }
+  static float High(uint32_t pair) { return std::bit_cast<float>(pair & 0xffff0000u); }
+  static Acc Dot(Acc acc, const Pairs& a, const Pairs& b) {
+    for (int i = 0; i < kLanes; ++i) {
+      acc.lane[i] += High(a.lane[i]) * High(b.lane[i]);
+      acc.lane[i] += Low(a.lane[i]) * Low(b.lane[i]);
+    }
+    return acc;
+  }
+  static Acc Scale(Acc x, float factor) {
+    for (float& lane : x.lane) lane *= factor;
+    return x;
+  }
+  static Acc Keep(Acc x, uint16_t bits) {
+    for (int i = 0; i < kLanes; ++i) {
+      if ((bits >> i & 1) == 0) x.lane[i] = 0;
+    }
+    return x;
+  }
+  static void Store(const Acc& x, const float* init, float* out) {
+    for (int i = 0; i < kLanes; ++i) out[i] = x.lane[i] + (init != nullptr ? init[i] : 0.0f);
+  }
+};
+
+}  // namespace
+
+namespace attune {
+
+const GemmKernel* EmulatedBf16GemmKernel() { return KernelOf<Emulated>("bf16 emulated"); }
+
+}  // namespace attune

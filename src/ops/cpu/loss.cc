@@ -1,0 +1,88 @@
+// Softmax cross-entropy over the vocabulary, one row at a time: a row is read for its maximum and its sum, then written
+// once as its gradient.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/cpu/loss.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <cmath>
+
+#include "ops/cpu/kernels.h"
+#include "ops/cpu/raw.h"
+#include "ops/cpu/typed.h"
+#include "ops/cpu/vector-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attune {
+namespace HWY_NAMESPACE {
+
+HWY_INLINE float RowMax(const float* x, int64_t n) {
+  const FullF32 d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  auto best = hn::Set(d, -INFINITY);
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) best = hn::Max(best, hn::LoadU(d, x + i));
+  float result = hn::GetLane(hn::MaxOfLanes(d, best));
+  for (; i < n; ++i) result = x[i] > result ? x[i] : result;
+  return result;
+}
+
+// sum exp(x - max); in f64 across blocks of 1024, so that a vocabulary of 150,000 loses nothing.
+HWY_INLINE double RowSum(const float* x, int64_t n, float max) {
+  const FullF32 d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  double total = 0;
+  int64_t i = 0;
+  while (i + lanes <= n) {
+    const int64_t end = i + 1024 < n ? i + 1024 : n;
+    auto sum = hn::Zero(d);
+    for (; i + lanes <= end; i += lanes) sum = hn::Add(sum, FastExp(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, max))));
+    total += SumLanes(d, sum);
+    if (end == n) break;
+  }
+  const hn::CappedTag<float, 1> one;
+  for (; i < n; ++i) total += hn::GetLane(FastExp(one, hn::Set(one, x[i] - max)));
+  return total;
+}
+
+void CrossEntropyKernel(const CpuState& state, const CrossEntropy& op) {
+  const int32_t* targets = Raw<const int32_t>(op.targets);
+  WithComputeType(op.gradient ? op.gradient.dtype : DType::kF32, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t r = 0; r < op.logits.rows; ++r) {
+      const float* x = RawRow<const float>(op.logits, r);
+      const int64_t n = op.logits.cols;
+      const float max = RowMax(x, n);
+      const double sum = RowSum(x, n, max);
+      const float target = x[targets[r]];
+      const double loss = std::log(sum) + max - target;
+      Raw<float>(op.losses)[r] = static_cast<float>(loss);
+      Raw<float>(op.correct)[r] = target >= max ? 1.0f : 0.0f;
+      if (!op.gradient) continue;
+      T* out = RawRow<T>(op.gradient, r);
+      const float factor = static_cast<float>(op.scale / sum);
+      ForEach(n, [&](auto d, int64_t i) HWY_ATTR {
+        const auto e = FastExp(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, max)));
+        StoreAs(hn::Mul(e, hn::Set(d, factor)), d, out + i);
+      });
+      // p - 1 from the loss itself, exact also where p rounds to 1.
+      const hn::CappedTag<float, 1> one;
+      const float at_target = static_cast<float>(op.scale * std::expm1(-loss));
+      StoreAs(hn::Set(one, at_target), one, out + targets[r]);
+    }
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace attune
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace attune {
+HWY_EXPORT(CrossEntropyKernel);
+void CpuCrossEntropy(void* state, const CrossEntropy& op) {
+  HWY_DYNAMIC_DISPATCH(CrossEntropyKernel)(*static_cast<CpuState*>(state), op);
+}
+}  // namespace attune
+#endif

@@ -1,0 +1,109 @@
+// RMSNorm forward and backward.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/cpu/norm.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <cmath>
+
+#include "ops/cpu/kernels.h"
+#include "ops/cpu/raw.h"
+#include "ops/cpu/typed.h"
+#include "ops/cpu/vector-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attune {
+namespace HWY_NAMESPACE {
+
+// Sum of body(d, i) over [0, n): two running vectors in a fixed order, then the tail.
+template <class Body>
+HWY_INLINE float SumOver(int64_t n, const Body& body) {
+  const FullF32 d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  auto sum0 = hn::Zero(d), sum1 = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    sum0 = hn::Add(sum0, body(d, i));
+    sum1 = hn::Add(sum1, body(d, i + lanes));
+  }
+  float total = SumLanes(d, hn::Add(sum0, sum1));
+  const hn::CappedTag<float, 1> one;
+  for (; i < n; ++i) total += hn::GetLane(body(one, i));
+  return total;
+}
+
+template <class T>
+void NormRow(const float* x, const float* weight, float eps, int64_t n, T* out, float* rstd_out) {
+  const float squares = SumOver(n, [&](auto d, int64_t i) HWY_ATTR {
+    const auto v = hn::LoadU(d, x + i);
+    return hn::Mul(v, v);
+  });
+  const float rstd = 1.0f / std::sqrt(squares / static_cast<float>(n) + eps);
+  if (rstd_out != nullptr) *rstd_out = rstd;
+  ForEach(n, [&](auto d, int64_t i) HWY_ATTR {
+    const auto v = hn::Mul(hn::LoadU(d, x + i), hn::Set(d, rstd));
+    StoreAs(hn::Mul(v, hn::LoadU(d, weight + i)), d, out + i);
+  });
+}
+
+void RmsNormKernel(const CpuState& state, const RmsNorm& op) {
+  const int32_t* rows = op.rows ? Raw<const int32_t>(op.rows) : nullptr;
+  WithComputeType(op.out.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t i = 0; i < op.out.rows; ++i) {
+      const float* x = RawRow<const float>(op.x, rows != nullptr ? rows[i] : i);
+      NormRow(x, Raw<const float>(op.weight), op.eps, op.out.cols, RawRow<T>(op.out, i),
+              op.rstd ? Raw<float>(op.rstd) + i : nullptr);
+    }
+  });
+}
+
+// With xhat = x rstd: dx = rstd (w dy - xhat mean(w dy xhat)).
+template <class T>
+void NormBackwardRow(const float* dy, const float* x, const float* weight, float rstd, int64_t n, float* dx, T* copy) {
+  const float dot = SumOver(n, [&](auto d, int64_t i) HWY_ATTR {
+    return hn::Mul(hn::Mul(hn::LoadU(d, dy + i), hn::LoadU(d, weight + i)), hn::LoadU(d, x + i));
+  });
+  const float mean = dot * rstd * rstd / static_cast<float>(n);
+  ForEach(n, [&](auto d, int64_t i) HWY_ATTR {
+    const auto gradient = hn::NegMulAdd(hn::Set(d, mean), hn::LoadU(d, x + i),
+                                        hn::Mul(hn::LoadU(d, dy + i), hn::LoadU(d, weight + i)));
+    const auto sum = hn::MulAdd(gradient, hn::Set(d, rstd), hn::LoadU(d, dx + i));
+    hn::StoreU(sum, d, dx + i);
+    if (copy != nullptr) StoreAs(sum, d, copy + i);
+  });
+}
+
+void RmsNormBackwardKernel(const CpuState& state, const RmsNormBackward& op) {
+  const int32_t* rows = op.rows ? Raw<const int32_t>(op.rows) : nullptr;
+  WithComputeType(op.dx_copy ? op.dx_copy.dtype : DType::kF32, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t i = 0; i < op.dy.rows; ++i) {
+      const int64_t r = rows != nullptr ? rows[i] : i;
+      NormBackwardRow(RawRow<const float>(op.dy, i), RawRow<const float>(op.x, r), Raw<const float>(op.weight),
+                      Raw<const float>(op.rstd)[i], op.dy.cols, RawRow<float>(op.dx, r),
+                      op.dx_copy ? RawRow<T>(op.dx_copy, r) : nullptr);
+    }
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace attune
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace attune {
+HWY_EXPORT(RmsNormKernel);
+HWY_EXPORT(RmsNormBackwardKernel);
+
+void CpuRmsNorm(void* state, const RmsNorm& op) {
+  HWY_DYNAMIC_DISPATCH(RmsNormKernel)(*static_cast<CpuState*>(state), op);
+}
+
+void CpuRmsNormBackward(void* state, const RmsNormBackward& op) {
+  HWY_DYNAMIC_DISPATCH(RmsNormBackwardKernel)(*static_cast<CpuState*>(state), op);
+}
+}  // namespace attune
+#endif

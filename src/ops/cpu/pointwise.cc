@@ -1,0 +1,194 @@
+// The small ops of a decoder block: embedding, rotation, SwiGLU, copies, biases.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/cpu/pointwise.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "ops/cpu/kernels.h"
+#include "ops/cpu/raw.h"
+#include "ops/cpu/typed.h"
+#include "ops/cpu/vector-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attune {
+namespace HWY_NAMESPACE {
+
+void EmbeddingKernel(const CpuState& state, const Embedding& op) {
+  const int32_t* ids = Raw<const int32_t>(op.ids);
+  WithComputeType(op.table.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t t = 0; t < op.out.rows; ++t) {
+      const T* from = RawRow<const T>(op.table, ids[t]);
+      float* to = RawRow<float>(op.out, t);
+      ForEach(op.out.cols, [&](auto d, int64_t i) HWY_ATTR { hn::StoreU(LoadAs(d, from + i), d, to + i); });
+    }
+  });
+}
+
+void RopeKernel(const CpuState& state, const Rope& op) {
+  const int32_t* positions = Raw<const int32_t>(op.positions);
+  const int64_t half = op.head_dim / 2, heads = op.x.cols / op.head_dim;
+  const float sign = op.inverse ? -1.0f : 1.0f;
+  WithComputeType(op.x.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+      const float* cos = RawRow<const float>(op.cos, positions[t]);
+      const float* sin = RawRow<const float>(op.sin, positions[t]);
+      for (int64_t h = 0; h < heads; ++h) {
+        T* low = RawRow<T>(op.x, t) + h * op.head_dim;
+        T* high = low + half;
+        ForEach(half, [&](auto d, int64_t i) HWY_ATTR {
+          const auto c = hn::LoadU(d, cos + i), s = hn::Mul(hn::LoadU(d, sin + i), hn::Set(d, sign));
+          const auto x = LoadAs(d, low + i), y = LoadAs(d, high + i);
+          StoreAs(hn::NegMulAdd(y, s, hn::Mul(x, c)), d, low + i);
+          StoreAs(hn::MulAdd(x, s, hn::Mul(y, c)), d, high + i);
+        });
+      }
+    }
+  });
+}
+
+// 1 / (1 + exp(-x)).
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Sigmoid(D d, V x) {
+  const V one = hn::Set(d, 1.0f);
+  return hn::Div(one, hn::Add(one, FastExp(d, hn::Neg(x))));
+}
+
+void SwiGluKernel(const CpuState& state, const SwiGlu& op) {
+  WithComputeType(op.out.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t t = 0; t < op.out.rows; ++t) {
+      const T* gate = RawRow<const T>(op.gate, t);
+      const T* up = RawRow<const T>(op.up, t);
+      T* out = RawRow<T>(op.out, t);
+      ForEach(op.out.cols, [&](auto d, int64_t i) HWY_ATTR {
+        const auto g = LoadAs(d, gate + i);
+        StoreAs(hn::Mul(hn::Mul(g, Sigmoid(d, g)), LoadAs(d, up + i)), d, out + i);
+      });
+    }
+  });
+}
+
+// d silu(g)/dg = s (1 + g (1 - s)) with s = sigmoid(g).
+void SwiGluBackwardKernel(const CpuState& state, const SwiGluBackward& op) {
+  WithComputeType(op.gate.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t t = 0; t < op.gate.rows; ++t) {
+      T* gate = RawRow<T>(op.gate, t);
+      T* up = RawRow<T>(op.up, t);
+      const T* dout = RawRow<const T>(op.dout, t);
+      T* out = op.out ? RawRow<T>(op.out, t) : nullptr;
+      ForEach(op.gate.cols, [&](auto d, int64_t i) HWY_ATTR {
+        const auto one = hn::Set(d, 1.0f);
+        const auto g = LoadAs(d, gate + i), u = LoadAs(d, up + i), dy = LoadAs(d, dout + i);
+        const auto s = Sigmoid(d, g);
+        const auto silu = hn::Mul(g, s);
+        const auto slope = hn::Mul(s, hn::MulAdd(g, hn::Sub(one, s), one));
+        if (out != nullptr) StoreAs(hn::Mul(silu, u), d, out + i);
+        StoreAs(hn::Mul(dy, silu), d, up + i);
+        StoreAs(hn::Mul(hn::Mul(dy, u), slope), d, gate + i);
+      });
+    }
+  });
+}
+
+void CopyKernel(const CpuState& state, const Copy& op) {
+  WithComputeType(op.x.dtype, [&](auto from_type) {
+    using From = decltype(from_type);
+    WithComputeType(op.out.dtype, [&](auto to_type) {
+      using To = decltype(to_type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+      for (int64_t t = 0; t < op.out.rows; ++t) {
+        const From* from = RawRow<const From>(op.x, t);
+        const float* add = op.add ? RawRow<const float>(op.add, t) : nullptr;
+        To* to = RawRow<To>(op.out, t);
+        ForEach(op.out.cols, [&](auto d, int64_t i) HWY_ATTR {
+          auto x = LoadAs(d, from + i);
+          if (add != nullptr) x = hn::Add(x, hn::LoadU(d, add + i));
+          StoreAs(x, d, to + i);
+        });
+      }
+    });
+  });
+}
+
+void FillKernel(const CpuState& state, const Fill& op) {
+  WithComputeType(op.out.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t t = 0; t < op.out.rows; ++t) {
+      T* to = RawRow<T>(op.out, t);
+      ForEach(op.out.cols, [&](auto d, int64_t i) HWY_ATTR { StoreAs(hn::Set(d, op.value), d, to + i); });
+    }
+  });
+}
+
+void AddBiasKernel(const CpuState& state, const AddBias& op) {
+  const float* bias = Raw<const float>(op.bias);
+  WithComputeType(op.y.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t t = 0; t < op.y.rows; ++t) {
+      T* y = RawRow<T>(op.y, t);
+      ForEach(op.y.cols, [&](auto d, int64_t i) HWY_ATTR {
+        StoreAs(hn::Add(LoadAs(d, y + i), hn::LoadU(d, bias + i)), d, y + i);
+      });
+    }
+  });
+}
+
+// Each thread sums whole columns, rows in order: the result does not depend on the number of threads.
+void SumRowsKernel(const CpuState& state, const SumRows& op) {
+  constexpr int64_t kColumns = 64;
+  float* out = Raw<float>(op.out);
+  WithComputeType(op.x.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t c0 = 0; c0 < op.x.cols; c0 += kColumns) {
+      const int64_t count = std::min(kColumns, op.x.cols - c0);
+      for (int64_t t = 0; t < op.x.rows; ++t) {
+        const T* x = RawRow<const T>(op.x, t) + c0;
+        ForEach(count, [&](auto d, int64_t i) HWY_ATTR {
+          hn::StoreU(hn::Add(hn::LoadU(d, out + c0 + i), LoadAs(d, x + i)), d, out + c0 + i);
+        });
+      }
+    }
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace attune
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace attune {
+HWY_EXPORT(EmbeddingKernel);
+HWY_EXPORT(RopeKernel);
+HWY_EXPORT(SwiGluKernel);
+HWY_EXPORT(SwiGluBackwardKernel);
+HWY_EXPORT(CopyKernel);
+HWY_EXPORT(FillKernel);
+HWY_EXPORT(AddBiasKernel);
+HWY_EXPORT(SumRowsKernel);
+
+static const CpuState& State(void* state) { return *static_cast<CpuState*>(state); }
+
+void CpuEmbedding(void* state, const Embedding& op) { HWY_DYNAMIC_DISPATCH(EmbeddingKernel)(State(state), op); }
+void CpuRope(void* state, const Rope& op) { HWY_DYNAMIC_DISPATCH(RopeKernel)(State(state), op); }
+void CpuSwiGlu(void* state, const SwiGlu& op) { HWY_DYNAMIC_DISPATCH(SwiGluKernel)(State(state), op); }
+void CpuSwiGluBackward(void* state, const SwiGluBackward& op) {
+  HWY_DYNAMIC_DISPATCH(SwiGluBackwardKernel)(State(state), op);
+}
+void CpuCopy(void* state, const Copy& op) { HWY_DYNAMIC_DISPATCH(CopyKernel)(State(state), op); }
+void CpuFill(void* state, const Fill& op) { HWY_DYNAMIC_DISPATCH(FillKernel)(State(state), op); }
+void CpuAddBias(void* state, const AddBias& op) { HWY_DYNAMIC_DISPATCH(AddBiasKernel)(State(state), op); }
+void CpuSumRows(void* state, const SumRows& op) { HWY_DYNAMIC_DISPATCH(SumRowsKernel)(State(state), op); }
+}  // namespace attune
+#endif
