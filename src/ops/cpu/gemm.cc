@@ -175,7 +175,7 @@ ThreadRoom RoomOf(const Scratch& scratch, int thread) {
           reinterpret_cast<uint32_t*>(base + kTileBytes + a_bytes)};
 }
 
-// Multiplies [m0, m1), packing A in pieces where it cannot be read in place.
+// Multiplies rows [m0, m1), packing A in pieces where it cannot be read in place.
 void MultiplyAll(const Plan& plan, const ThreadRoom& room, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
                  const uint32_t* packed) {
   int64_t step = m1 - m0;
@@ -219,10 +219,18 @@ void SplitByColumns(const Plan& plan, const Scratch& scratch) {
     const int threads = omp_get_num_threads(), me = omp_get_thread_num();
     const ThreadRoom room = RoomOf(scratch, me);
     const int64_t first = plan.panels * me / threads, last = plan.panels * (me + 1) / threads;
+    // The few rows are packed once, not for every panel, where they fit.
+    const bool fits = plan.m * plan.units <= room.a_units;
+    int64_t stride = 0;
+    const uint32_t* a = fits && first < last ? RowsOfA(plan, 0, plan.m, room.a, &stride) : nullptr;
     for (int64_t p = first; p < last; ++p) {
       PackMain(plan, p, 0, plan.units, room.panels);
       if (plan.low_units > 0) PackLow(plan, p, room.panels + plan.units * plan.kernel.nr);
-      MultiplyAll(plan, room, 0, plan.m, p, p + 1, room.panels);
+      if (fits) {
+        MultiplyRows(plan, 0, plan.m, p, p + 1, room.panels, a, stride, room.tile);
+      } else {
+        MultiplyAll(plan, room, 0, plan.m, p, p + 1, room.panels);
+      }
     }
   }
 }

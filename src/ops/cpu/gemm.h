@@ -8,7 +8,7 @@
 namespace attune {
 
 // Longest reduction (in 32-bit units) whose partial sums never leave f32 registers or scratch.
-inline constexpr int64_t kGemmMaxUnits = 8192;
+inline constexpr int64_t kGemmMaxUnits = 4096;
 
 void RunGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& gemm);
 
