@@ -1,0 +1,186 @@
+#include "models/model_files.h"
+
+#include <algorithm>
+#include <cstring>
+#include <unordered_set>
+
+#include "base/error.h"
+#include "formats/json.h"
+#include "quant/float16.h"
+#include "quant/gguf_blocks.h"
+
+namespace attune {
+namespace {
+
+// Where Hugging Face's row `row` stands when each head of `head_dim` rows is interleaved.
+int64_t StoredRow(int64_t row, int64_t head_dim) {
+  const int64_t head = row / head_dim, i = row % head_dim, half = head_dim / 2;
+  return head * head_dim + (i < half ? 2 * i : 2 * (i - half) + 1);
+}
+
+// Calls visit(stored_row, count, offset_in_rows) for runs of rows that are consecutive in the file.
+template <class Visit>
+void VisitRuns(const StoredTensor& tensor, int64_t first_row, int64_t rows, Visit visit) {
+  if (first_row < 0 || rows < 0 || first_row > tensor.rows() - rows) {
+    Failed("rows {} to {} of \"{}\" were asked for; it has {}", first_row, first_row + rows, tensor.name,
+           tensor.rows());
+  }
+  if (tensor.permuted_head_dim == 0) {
+    visit(first_row, rows, int64_t{0});
+    return;
+  }
+  for (int64_t i = 0; i < rows; ++i) visit(StoredRow(first_row + i, tensor.permuted_head_dim), int64_t{1}, i);
+}
+
+}  // namespace
+
+ModelFiles ModelFiles::Open(const std::string& name_or_path) {
+  ModelFiles files;
+  files.path_ = files.base_name_ = name_or_path;
+  if (!FileExists(name_or_path) && !DirectoryExists(name_or_path)) {
+    files.path_ = FindInHubCache(name_or_path);
+    if (files.path_.empty()) {
+      BadInput(
+          "{}: there is no such folder or file, nor such a model in the Hugging Face cache; downloading is "
+          "not built "
+          "yet: fetch it with \"hf download {}\" or give a local path",
+          name_or_path, name_or_path);
+    }
+  }
+  if (FileExists(files.path_)) {
+    files.OpenGguf();
+  } else {
+    files.OpenFolder();
+  }
+  return files;
+}
+
+void ModelFiles::OpenGguf() {
+  gguf_ = std::make_unique<GgufFile>(path_);
+  spec_ = ModelSpec::FromGguf(*gguf_);
+  if (const auto name = gguf_->String("general.name"); name && !name->empty()) base_name_ = *name;
+  const bool permuted = gguf_->String("general.architecture") == "llama";
+  std::unordered_set<std::string_view> known = {"rope_freqs.weight"};
+  const std::vector<ExpectedTensor> expected = ExpectedTensors(spec_);
+  for (const ExpectedTensor& tensor : expected) {
+    const TensorView* found = gguf_->FindTensor(tensor.gguf_name);
+    if (found == nullptr) BadInput("{}: the tensor \"{}\" is missing", path_, tensor.gguf_name);
+    AddTensor(tensor, *found, permuted && tensor.is_rotated);
+    known.insert(tensor.gguf_name);
+  }
+  // Nothing in a GGUF file is there for another reader: a tensor we have no use for is mathematics we would
+  // leave out.
+  for (const TensorView& tensor : gguf_->tensors()) {
+    if (!known.contains(tensor.name)) {
+      BadInput("{}: the tensor \"{}\" belongs to no model of architecture {} that is supported", path_,
+               tensor.name, spec_.model_type);
+    }
+  }
+}
+
+void ModelFiles::OpenFolder() {
+  const std::string config = path_ + "/config.json";
+  if (!FileExists(config)) {
+    if (FileExists(path_ + "/adapter_config.json")) {
+      BadInput("{}: is an adapter, not a model; give it as the adapter beside its base model", path_);
+    }
+    BadInput("{}: has no config.json, so it is not a model folder", path_);
+  }
+  spec_ = ModelSpec::FromConfig(ParseJsonFile(config), config);
+  safetensors_ = std::make_unique<SafetensorsModel>(path_);
+  SettleTiedHead();
+  std::unordered_set<const TensorView*> used;
+  for (const ExpectedTensor& tensor : ExpectedTensors(spec_)) {
+    const TensorView* found = FindInFolder(tensor.name);
+    if (found == nullptr && spec_.tie_word_embeddings && tensor.name == "model.embed_tokens.weight") {
+      found = FindInFolder("lm_head.weight");  // a tied pair stored under its other name
+    }
+    if (found == nullptr) BadInput("{}: the tensor \"{}\" is missing", path_, tensor.name);
+    AddTensor(tensor, *found, false);
+    used.insert(found);
+  }
+  for (const TensorView* tensor : safetensors_->tensors()) {
+    if (!used.contains(tensor)) ignored_.push_back(tensor->name);
+  }
+}
+
+// A checkpoint may be saved from the bare decoder, without the prefix "model.".
+const TensorView* ModelFiles::FindInFolder(const std::string& name) const {
+  const TensorView* found = safetensors_->Find(name);
+  return found == nullptr && name.starts_with("model.") ? safetensors_->Find(name.substr(6)) : found;
+}
+
+// A configuration may call the head tied while the file holds both. As transformers 5: equal tensors are
+// tied, different ones are not.
+void ModelFiles::SettleTiedHead() {
+  if (!spec_.tie_word_embeddings) return;
+  const TensorView* head = FindInFolder("lm_head.weight");
+  const TensorView* embedding = FindInFolder("model.embed_tokens.weight");
+  if (head == nullptr || embedding == nullptr) return;
+  spec_.tie_word_embeddings =
+      head->dtype == embedding->dtype && head->shape == embedding->shape &&
+      std::memcmp(head->bytes.data(), embedding->bytes.data(), head->bytes.size()) == 0;
+  safetensors_->DropPages(*head);
+  safetensors_->DropPages(*embedding);
+}
+
+void ModelFiles::AddTensor(const ExpectedTensor& expected, const TensorView& found, bool permuted) {
+  if (found.shape != expected.shape) {
+    BadInput("{}: the tensor \"{}\" has shape {}, but the configuration asks for {}", path_, found.name,
+             ShapeText(found.shape), ShapeText(expected.shape));
+  }
+  if (!CanDecode(found.dtype) || (found.shape.size() == 1 && LayoutOf(found.dtype).block_elements > 1)) {
+    BadInput(
+        "{}: the tensor \"{}\" has type {}, which is not supported for it (weights are F32, F16, BF16 or "
+        "GGUF blocks)",
+        path_, found.name, NameOf(found.dtype));
+  }
+  StoredTensor stored{expected.name, found.dtype, found.shape, found.bytes, permuted ? spec_.head_dim : 0};
+  tensors_.emplace(expected.name, Entry{std::move(stored), &found});
+}
+
+const StoredTensor* ModelFiles::Find(std::string_view name) const {
+  const auto found = tensors_.find(std::string(name));
+  return found == tensors_.end() ? nullptr : &found->second.tensor;
+}
+
+void ModelFiles::ReadRows(const StoredTensor& tensor, int64_t first_row, int64_t rows, float* out) const {
+  const int64_t columns = tensor.columns();
+  VisitRuns(tensor, first_row, rows, [&](int64_t row, int64_t count, int64_t offset) {
+    DecodeBlocks(tensor.dtype, tensor.bytes.data() + BytesOf(tensor.dtype, row * columns), count * columns,
+                 out + offset * columns);
+  });
+}
+
+void ModelFiles::ReadRowsBf16(const StoredTensor& tensor, int64_t first_row, int64_t rows,
+                              uint16_t* out) const {
+  const int64_t columns = tensor.columns();
+  VisitRuns(tensor, first_row, rows, [&](int64_t row, int64_t count, int64_t offset) {
+    const std::byte* source = tensor.bytes.data() + BytesOf(tensor.dtype, row * columns);
+    uint16_t* target = out + offset * columns;
+    if (tensor.dtype == DType::kBF16) {
+      std::memcpy(target, source, static_cast<size_t>(count * columns) * sizeof(uint16_t));
+      return;
+    }
+    // Through a small piece of float32 that stays in the first cache; whole blocks of every type.
+    constexpr int64_t kPiece = 1024;
+    float piece[kPiece];
+    for (int64_t done = 0; done < count * columns; done += kPiece) {
+      const int64_t size = std::min(kPiece, count * columns - done);
+      DecodeBlocks(tensor.dtype, source + BytesOf(tensor.dtype, done), size, piece);
+      for (int64_t i = 0; i < size; ++i) target[done + i] = FloatToBf16(piece[i]);
+    }
+  });
+}
+
+void ModelFiles::DropPages(const StoredTensor& tensor) const {
+  const auto found = tensors_.find(tensor.name);
+  if (found == tensors_.end()) return;
+  if (gguf_ != nullptr) {
+    gguf_->DropPages(*found->second.view);
+  } else {
+    safetensors_->DropPages(*found->second.view);
+  }
+}
+
+}  // namespace attune
