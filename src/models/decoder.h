@@ -1,0 +1,123 @@
+// The decoder: one block for every family, forward and hand-written backward, on a device, in the memory of a static
+// plan. It knows nothing of files, text or optimisers.
+//
+// A batch is T tokens of packed sequences. TrainBatch adds to the gradient vector; the caller decides when to step. Not
+// thread-safe: one engine thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "models/decoder_plan.h"
+#include "models/linear.h"
+#include "models/model_spec.h"
+#include "models/trainable.h"
+#include "models/weights.h"
+
+namespace attune {
+
+// Packed sequences on the host.
+struct PackedBatch {
+  std::vector<int32_t> input_ids;  // T
+  std::vector<int32_t> positions;  // T, from 0 in every sequence
+  std::vector<int32_t> starts;     // sequences + 1
+  std::vector<int32_t> keys;       // T dropout keys (DropoutKey); empty: no dropout
+  std::vector<int32_t> rows;       // rows whose next token is trained or scored
+  std::vector<int32_t> targets;    // that next token
+
+  int64_t tokens() const { return static_cast<int64_t>(input_ids.size()); }
+
+  // Appends one sequence; labels are unshifted, -100 where masked (row t predicts labels[t + 1]).
+  void Append(std::span<const int32_t> ids, std::span<const int32_t> labels);
+};
+
+// Everything a token's dropout may depend on, in 32 bits: the same token of the same example in the same step draws the
+// same masks in any packing, recomputation or resumed run.
+int32_t DropoutKey(uint64_t seed, int64_t step, int64_t example, int64_t position);
+
+struct BatchLoss {
+  double sum = 0;       // of -log p over the rows
+  int64_t rows = 0;
+  int64_t correct = 0;  // rows whose target had the largest logit
+};
+
+class Decoder {
+ public:
+  // `trainables`, with `vectors`, are what AdapterTrainables(adapter) lists; both empty: nothing is trained.
+  Decoder(Device& device, const ModelSpec& spec, const ModelWeights& weights, const AdapterSpec& adapter,
+          const std::vector<TrainableTensor>& trainables, const TrainableVectors* vectors, const DecoderSettings& settings);
+  ~Decoder();
+
+  // Brings what products read up to date with the trained vector. Call after every change of it.
+  void RefreshTrained();
+
+  // Forward and backward; gradients of scale * (sum of losses) are added to the gradient vector.
+  BatchLoss TrainBatch(const PackedBatch& batch, float scale);
+
+  // Forward only.
+  BatchLoss EvaluateBatch(const PackedBatch& batch);
+
+  // Logits of batch.rows, piece by piece: sink(first, logits) with (rows, vocab) f32 on the host.
+  void Logits(const PackedBatch& batch, const std::function<void(int64_t, std::span<const float>)>& sink);
+
+  const DecoderPlan& plan() const { return plan_; }
+
+ private:
+  struct Layer {
+    Linear projections[7];
+    Matrix norm1, norm2, q_norm, k_norm;
+  };
+
+  Matrix At(StepPlan::Id id, int64_t rows) const { return plan_.plan.View(arena_, id, rows); }
+  Linear MakeLinear(const std::string& path, int slot, const ModelWeights& weights);
+  void BindTrained(const std::string& path, Linear* linear);
+  void Upload(const PackedBatch& batch);
+  void UploadInts(StepPlan::Id id, const std::vector<int32_t>& values);
+  LinearContext Context() const;
+  int64_t tokens() const { return tokens_; }
+
+  void ForwardAll();
+  void ForwardBlock(int64_t layer, bool recompute);
+  void ForwardAttention(int64_t layer, const Matrix& x, const Matrix& x2);
+  void ForwardMlp(int64_t layer, const Matrix& x2, const Matrix& x_next, bool recompute);
+  BatchLoss RunHead(bool train, float scale);
+  void BackwardAll();
+  void BackwardMlp(int64_t layer);
+  void BackwardAttention(int64_t layer);
+  void NormInto(const Matrix& out, const Matrix& x, const Matrix& weight, const Matrix& rstd);
+  Matrix LayerInput(int64_t layer) const;
+
+  Device& device_;
+  ModelSpec spec_;
+  DecoderSettings settings_;
+  AdapterSpec adapter_;
+  DecoderPlan plan_;
+  DeviceAddress arena_;
+  std::vector<Layer> layers_;
+  Linear head_;
+  Matrix embedding_, final_norm_;
+  bool trains_embedding_ = false;
+
+  // Trained tensors and their compute copies.
+  struct ComputeCopy {
+    Matrix from, to;
+  };
+  std::vector<ComputeCopy> copies_;
+  std::unordered_map<std::string, std::vector<std::pair<TrainableTensor, const TrainableVectors*>>> trained_;
+
+  int64_t tokens_ = 0, sequences_ = 0, labelled_ = 0;
+  bool dropout_ = false;
+};
+
+// The tensors an adapter trains, in PEFT's names, offsets assigned.
+std::vector<TrainableTensor> AdapterTrainables(const ModelSpec& spec, const AdapterSpec& adapter);
+
+// Bytes a decoder allocates beside its arena and the trained vectors: compute copies of the adapter.
+int64_t ComputeCopyBytes(const std::vector<TrainableTensor>& trainables, DType compute);
+
+}  // namespace attune

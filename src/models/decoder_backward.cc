@@ -1,0 +1,101 @@
+// The backward pass of the block, written by hand: the forward pass read from the bottom up. dx holds the gradient of
+// the residual stream throughout; each half of a block adds its own share to it.
+#include <algorithm>
+#include <cmath>
+
+#include "models/decoder.h"
+
+namespace attune {
+
+BatchLoss Decoder::TrainBatch(const PackedBatch& batch, float scale) {
+  Upload(batch);
+  ForwardAll();
+  const BatchLoss loss = RunHead(true, scale);
+  if (labelled_ > 0) BackwardAll();
+  return loss;
+}
+
+void Decoder::BackwardAll() {
+  const int64_t n = labelled_, layers = spec_.num_hidden_layers;
+  const Matrix dx = At(plan_.dx, tokens_), dx_c = At(plan_.dx_c, tokens_);
+  const bool copies = plan_.dx_c != plan_.dx;
+  device_.Run(Fill{dx, 0.0f});
+  if (copies) device_.Run(Fill{dx_c, 0.0f});
+  device_.Run(RmsNormBackward{dx, copies ? dx_c : Matrix{}, At(plan_.dhidden, n), LayerInput(layers), final_norm_,
+                              At(plan_.head_rstd, 1).Columns(0, n), At(plan_.rows, 1).Columns(0, n)});
+  for (int64_t l = layers - 1; l >= 0; --l) {
+    if (settings_.policy == KeepPolicy::kBlockInputs) ForwardBlock(l, true);
+    BackwardMlp(l);
+    BackwardAttention(l);
+  }
+}
+
+void Decoder::BackwardMlp(int64_t layer) {
+  const LayerBuffers& b = plan_.layers[static_cast<size_t>(layer)];
+  const Layer& w = layers_[static_cast<size_t>(layer)];
+  const LinearContext context = Context();
+  const auto low = [&](StepPlan::Id id, int i) {
+    const int64_t rank = w.projections[i].adapter.a.rows;
+    return rank > 0 ? At(id, tokens_).Columns(0, rank) : Matrix{};
+  };
+  const Matrix dx = At(plan_.dx, tokens_), dx_c = At(plan_.dx_c, tokens_), dh = At(plan_.dh, tokens_);
+  const Matrix gate = At(b.gate, tokens_), up = At(b.up, tokens_), act = At(b.act, tokens_);
+  const Matrix dact = At(plan_.dact, tokens_), h = At(b.h2, tokens_);
+  if (settings_.policy == KeepPolicy::kExpensiveParts) device_.Run(SwiGlu{act, gate, up}, "swiglu again");
+  LinearBackward(context, w.projections[6], act, dx_c, dact, {}, low(b.low[6], 6), low(plan_.dlow, 6));
+  device_.Run(SwiGluBackward{gate, up, dact, {}});
+  if (settings_.policy == KeepPolicy::kExpensiveParts) NormInto(h, At(b.x2, tokens_), w.norm2, {});
+  LinearBackward(context, w.projections[4], h, gate, dh, {}, low(b.low[4], 4), low(plan_.dlow, 4));
+  LinearBackward(context, w.projections[5], h, up, dh, dh, low(b.low[5], 5), low(plan_.dlow, 5));
+  device_.Run(RmsNormBackward{dx, plan_.dx_c != plan_.dx ? dx_c : Matrix{}, dh, At(b.x2, tokens_), w.norm2,
+                              At(b.rstd2, 1).Columns(0, tokens_), {}});
+}
+
+void Decoder::BackwardAttention(int64_t layer) {
+  const LayerBuffers& b = plan_.layers[static_cast<size_t>(layer)];
+  const Layer& w = layers_[static_cast<size_t>(layer)];
+  const LinearContext context = Context();
+  const auto low = [&](StepPlan::Id id, int i) {
+    const int64_t rank = w.projections[i].adapter.a.rows;
+    return rank > 0 ? At(id, tokens_).Columns(0, rank) : Matrix{};
+  };
+  const Matrix dx = At(plan_.dx, tokens_), dx_c = At(plan_.dx_c, tokens_), dh = At(plan_.dh, tokens_);
+  AttentionBackward a;
+  a.dout = At(plan_.dattention, tokens_);
+  a.out = At(b.attention, tokens_);
+  LinearBackward(context, w.projections[3], a.out, dx_c, a.dout, {}, low(b.low[3], 3), low(plan_.dlow, 3));
+  a.dq = At(plan_.dq, tokens_);
+  a.dk = At(plan_.dk, tokens_);
+  a.dv = At(plan_.dv, tokens_);
+  a.dk_sum = At(plan_.dk_sum, tokens_);
+  a.dv_sum = At(plan_.dv_sum, tokens_);
+  a.lse = At(b.lse, tokens_);
+  a.q = At(b.q, tokens_);
+  a.k = At(b.k, tokens_);
+  a.v = At(b.v, tokens_);
+  a.starts = At(plan_.starts, 1).Columns(0, sequences_ + 1);
+  a.shape = {spec_.num_attention_heads, spec_.num_key_value_heads, spec_.head_dim,
+             spec_.sliding_window[static_cast<size_t>(layer)], 1.0f / std::sqrt(static_cast<float>(spec_.head_dim))};
+  device_.Run(a);
+  if (spec_.uses_rope[static_cast<size_t>(layer)]) {
+    const Matrix positions = At(plan_.positions, 1).Columns(0, tokens_);
+    const Matrix cos = At(plan_.cos, settings_.max_length), sin = At(plan_.sin, settings_.max_length);
+    for (const Matrix& gradient : {a.dq, a.dk}) {
+      device_.Run(Rope{gradient, positions, cos, sin, spec_.head_dim, true});
+    }
+  }
+  const Matrix h = At(b.h1, tokens_), x = LayerInput(layer);
+  if (settings_.policy == KeepPolicy::kExpensiveParts) NormInto(h, x, w.norm1, {});
+  // Below the first block there is nothing left to train.
+  const bool needs_dx = layer > 0 || trains_embedding_;
+  const Matrix gradients[3] = {a.dq, a.dk, a.dv};
+  for (int i = 0; i < 3; ++i) {
+    LinearBackward(context, w.projections[i], h, gradients[i], needs_dx ? dh : Matrix{},
+                   needs_dx && i > 0 ? dh : Matrix{}, low(b.low[i], i), low(plan_.dlow, i));
+  }
+  if (!needs_dx) return;
+  device_.Run(RmsNormBackward{dx, plan_.dx_c != plan_.dx ? dx_c : Matrix{}, dh, x, w.norm1,
+                              At(b.rstd1, 1).Columns(0, tokens_), {}});
+}
+
+}  // namespace attune

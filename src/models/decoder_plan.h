@@ -1,0 +1,86 @@
+// Which buffers a decoder needs, as a pure function of the model, the adapter and the settings: the planner prints it,
+// the decoder allocates it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/model_spec.h"
+#include "models/step_plan.h"
+
+namespace attune {
+
+// What a block keeps of its forward pass for the backward one. The choice changes memory and time, never a bit of the
+// result: what is recomputed comes from the same stored values by the same ops.
+enum class KeepPolicy {
+  kNothing,         // no backward pass: evaluation, logits
+  kBlockInputs,     // only the residual at the start of each block; the block runs again (gradient checkpointing)
+  kExpensiveParts,  // all but norms and activations, which are cheap to run again
+  kEverything,
+};
+
+// An adapted linear module.
+struct AdapterModule {
+  std::string path;  // "model.layers.0.self_attn.q_proj"
+  int64_t in = 0, out = 0, rank = 0;
+  float scale = 1.0f;
+};
+
+// Everything that is trained.
+struct AdapterSpec {
+  std::vector<AdapterModule> modules;
+  float dropout = 0.0f;
+  std::vector<std::string> full_modules;  // modules_to_save: weights (and biases) trained whole
+  std::vector<std::string> bias_modules;  // modules whose base bias is trained
+
+  int64_t MaxRank() const;
+};
+
+struct DecoderSettings {
+  DType compute = DType::kF32;
+  KeepPolicy policy = KeepPolicy::kExpensiveParts;
+  int64_t max_tokens = 0;     // T: the largest batch
+  int64_t max_sequences = 0;  // in one batch
+  int64_t max_length = 0;     // the longest sequence
+  int64_t max_labelled = 0;   // rows with a label in one batch
+  int64_t logit_rows = 256;   // rows whose logits exist at once
+};
+
+// Buffers of one block; layers share them as the policy allows.
+struct LayerBuffers {
+  StepPlan::Id x = -1;  // (T, H) f32 the residual at the block's start
+  StepPlan::Id x2 = -1;  // (T, H) f32 the residual between attention and MLP
+  StepPlan::Id rstd1 = -1, rstd2 = -1;       // (1, T) f32
+  StepPlan::Id h1 = -1, h2 = -1;             // (T, H) C normalised inputs
+  StepPlan::Id q = -1, k = -1, v = -1;       // C, rotated
+  StepPlan::Id attention = -1, lse = -1;     // (T, heads * head_dim) C, (T, heads) f32
+  StepPlan::Id gate = -1, up = -1, act = -1;  // (T, I) C
+  StepPlan::Id low[7] = {-1, -1, -1, -1, -1, -1, -1};  // (T, rank) C of q k v o gate up down
+};
+
+struct DecoderPlan {
+  StepPlan plan;
+  std::vector<LayerBuffers> layers;
+  StepPlan::Id x_last = -1;  // (T, H) f32 the residual after the last block
+  // Inputs, uploaded for each batch.
+  StepPlan::Id ids = -1, positions = -1, starts = -1, keys = -1, rows = -1, targets = -1, row_keys = -1;
+  StepPlan::Id cos = -1, sin = -1;  // (max_length, head_dim / 2) f32
+  // The head.
+  StepPlan::Id hidden = -1, head_rstd = -1, head_low = -1, dhidden = -1, logits = -1, losses = -1, correct = -1;
+  // Backward.
+  StepPlan::Id dx = -1, dx_c = -1, dact = -1, dh = -1, dattention = -1, dq = -1, dk = -1, dv = -1, dk_sum = -1,
+               dv_sum = -1, dlow = -1, mask = -1;
+};
+
+// Names of a layer's seven projections in the order of LayerBuffers::low: "self_attn.q_proj", ...
+inline constexpr const char* kProjections[7] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                                "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                                "mlp.down_proj"};
+
+DecoderPlan PlanDecoder(const ModelSpec& spec, const AdapterSpec& adapter, const DecoderSettings& settings);
+
+// Ranks as they are laid out in memory: bf16 products read pairs.
+constexpr int64_t PaddedRank(int64_t rank, DType compute) { return compute == DType::kBF16 ? (rank + 1) / 2 * 2 : rank; }
+
+}  // namespace attune

@@ -1,0 +1,109 @@
+#include "models/linear.h"
+
+namespace attune {
+namespace {
+
+double ProductFlops(int64_t m, int64_t n, int64_t k) {
+  return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+}
+
+// The mask of this adapter's input, drawn anew wherever it is needed: cheaper than keeping it.
+KeepMask DrawMask(const LinearContext& context, const Linear& layer, const Matrix& x) {
+  if (!context.keys || layer.adapter.dropout <= 0) return {};
+  KeepMask mask;
+  mask.bits = DenseMatrix(context.mask_bits, DType::kU8, x.rows, MaskRowBytes(x.cols));
+  mask.scale = 1.0f / (1.0f - layer.adapter.dropout);
+  context.device.Run(DropoutMask{mask.bits, context.keys, layer.adapter.module, layer.adapter.dropout});
+  return mask;
+}
+
+// dlow = scale dy B; dB^T += low^T dy; dA += dlow^T drop(x). Gives the mask for what follows.
+KeepMask LowRankBackward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& dy,
+                         const Matrix& low, const Matrix& dlow) {
+  const LinearAdapter& adapter = layer.adapter;
+  const double flops_out = ProductFlops(x.rows, dlow.cols, dy.cols), flops_in = ProductFlops(x.rows, dlow.cols, x.cols);
+  Gemm up;
+  up.c = dlow;
+  up.a = dy;
+  up.b = adapter.b_transposed;
+  up.b_transposed = true;
+  up.alpha = adapter.scale;
+  context.device.Run(up, "lora d(low)", flops_out);
+  Gemm db;
+  db.c = db.start = adapter.db_transposed;
+  db.a = low.Columns(0, adapter.rank);
+  db.a_transposed = true;
+  db.b = dy;
+  context.device.Run(db, "lora dB", flops_out);
+  Gemm da;
+  da.c = da.start = adapter.da;
+  da.a = dlow.Columns(0, adapter.rank);
+  da.a_transposed = true;
+  da.b = x;
+  da.b_mask = DrawMask(context, layer, x);
+  context.device.Run(da, "lora dA", flops_in);
+  return da.b_mask;
+}
+
+}  // namespace
+
+void LowRankForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& low) {
+  Gemm down;
+  down.c = low;
+  down.a = x;
+  down.a_mask = DrawMask(context, layer, x);
+  down.b = layer.adapter.a;
+  down.b_transposed = true;
+  down.alpha = layer.adapter.scale;
+  context.device.Run(down, "lora down", ProductFlops(x.rows, low.cols, x.cols));
+}
+
+void LinearForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& y,
+                   const Matrix& start, const Matrix& low) {
+  Gemm product;
+  product.c = y;
+  product.a = x;
+  product.b = layer.weight;
+  product.b_transposed = true;
+  product.start = start ? start : layer.bias;
+  double flops = ProductFlops(x.rows, y.cols, x.cols);
+  if (layer.adapter.rank > 0) {
+    LowRankForward(context, layer, x, low);
+    product.low_a = low;
+    product.low_b = layer.adapter.b_transposed;
+    flops += ProductFlops(x.rows, y.cols, low.cols);
+  }
+  context.device.Run(product, (layer.tag + " forward").c_str(), flops);
+  if (start && layer.bias) context.device.Run(AddBias{y, layer.bias});
+}
+
+void LinearBackward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& dy,
+                    const Matrix& dx, const Matrix& start, const Matrix& low, const Matrix& dlow) {
+  KeepMask mask;
+  if (layer.adapter.rank > 0) mask = LowRankBackward(context, layer, x, dy, low, dlow);
+  if (layer.dweight) {
+    Gemm dw;
+    dw.c = dw.start = layer.dweight;
+    dw.a = dy;
+    dw.a_transposed = true;
+    dw.b = x;
+    context.device.Run(dw, (layer.tag + " dW").c_str(), ProductFlops(dy.rows, dy.cols, x.cols));
+  }
+  if (layer.dbias) context.device.Run(SumRows{layer.dbias, dy});
+  if (!dx) return;
+  Gemm product;
+  product.c = dx;
+  product.a = dy;
+  product.b = layer.weight;
+  product.start = start;
+  double flops = ProductFlops(dy.rows, dx.cols, dy.cols);
+  if (layer.adapter.rank > 0) {
+    product.low_a = dlow;
+    product.low_b = layer.adapter.a;
+    product.low_mask = mask;
+    flops += ProductFlops(dy.rows, dx.cols, dlow.cols);
+  }
+  context.device.Run(product, (layer.tag + " dx").c_str(), flops);
+}
+
+}  // namespace attune

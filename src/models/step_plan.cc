@@ -1,0 +1,62 @@
+#include "models/step_plan.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+namespace attune {
+namespace {
+
+constexpr int64_t kAlignment = 64;  // a cache line, and the widest vector
+
+bool Overlap(const StepPlan::Buffer& a, const StepPlan::Buffer& b) { return a.first <= b.last && b.first <= a.last; }
+
+}  // namespace
+
+StepPlan::Id StepPlan::Add(std::string name, Part part, DType dtype, int64_t rows, int64_t cols, int first, int last) {
+  const int64_t bytes = (BytesOf(dtype, rows * cols) + kAlignment - 1) / kAlignment * kAlignment;
+  buffers_.push_back({std::move(name), part, dtype, rows, cols, first, last, bytes, 0});
+  return static_cast<Id>(buffers_.size()) - 1;
+}
+
+void StepPlan::AssignOffsets() {
+  std::vector<size_t> order(buffers_.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return buffers_[a].bytes > buffers_[b].bytes; });
+  std::vector<size_t> placed;  // by offset
+  arena_bytes_ = 0;
+  for (size_t index : order) {
+    Buffer& buffer = buffers_[index];
+    int64_t offset = 0;
+    for (size_t other : placed) {
+      const Buffer& taken = buffers_[other];
+      if (!Overlap(buffer, taken)) continue;
+      if (offset + buffer.bytes <= taken.offset) break;
+      offset = std::max(offset, taken.offset + taken.bytes);
+    }
+    buffer.offset = offset;
+    arena_bytes_ = std::max(arena_bytes_, offset + buffer.bytes);
+    const auto place = std::upper_bound(placed.begin(), placed.end(), index,
+                                        [&](size_t a, size_t b) { return buffers_[a].offset < buffers_[b].offset; });
+    placed.insert(place, index);
+  }
+}
+
+Matrix StepPlan::View(DeviceAddress base, Id id, int64_t rows) const {
+  const Buffer& buffer = buffers_[static_cast<size_t>(id)];
+  return DenseMatrix(base.Plus(buffer.offset), buffer.dtype, rows, buffer.cols);
+}
+
+int64_t StepPlan::PeakBytes(Part part) const {
+  int64_t peak = 0;
+  for (const Buffer& at : buffers_) {  // usage only grows where some buffer begins
+    int64_t sum = 0;
+    for (const Buffer& other : buffers_) {
+      if (other.part == part && other.first <= at.first && at.first <= other.last) sum += other.bytes;
+    }
+    peak = std::max(peak, sum);
+  }
+  return peak;
+}
+
+}  // namespace attune

@@ -1,0 +1,96 @@
+#include "models/weights.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+namespace attune {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+constexpr int64_t kPieceElements = int64_t{1} << 18;  // decoded at a time: stays in the cache until it is uploaded
+
+// A vector (norm, bias) is one row of f32; a matrix has the compute dtype.
+Matrix Layout(const ExpectedTensor& tensor, DType compute) {
+  if (tensor.shape.size() == 1) return DenseMatrix({}, DType::kF32, 1, tensor.shape[0]);
+  return DenseMatrix({}, compute, tensor.shape[0], tensor.shape[1]);
+}
+
+int64_t AlignedBytes(const Matrix& m) {
+  return (BytesOf(m.dtype, m.rows * m.cols) + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// Some rows of one tensor.
+struct Piece {
+  const StoredTensor* tensor;
+  int64_t first_row, rows;
+  DeviceAddress to;
+  DType dtype;
+};
+
+void ReadPiece(Device& device, const ModelFiles& files, const Piece& piece, std::vector<float>& room, std::mutex& mutex) {
+  const int64_t elements = piece.rows * piece.tensor->columns();
+  room.resize(static_cast<size_t>(elements));
+  if (piece.dtype == DType::kBF16) {
+    files.ReadRowsBf16(*piece.tensor, piece.first_row, piece.rows, reinterpret_cast<uint16_t*>(room.data()));
+  } else {
+    files.ReadRows(*piece.tensor, piece.first_row, piece.rows, room.data());
+  }
+  const std::lock_guard lock(mutex);  // a guarded device opens its memory to one copy at a time
+  device.Upload(piece.to, room.data(), BytesOf(piece.dtype, elements));
+}
+
+}  // namespace
+
+int64_t ModelWeights::PlannedBytes(const ModelSpec& spec, DType compute) {
+  int64_t bytes = 0;
+  for (const ExpectedTensor& tensor : ExpectedTensors(spec)) bytes += AlignedBytes(Layout(tensor, compute));
+  return bytes;
+}
+
+ModelWeights::ModelWeights(Device& device, const ModelFiles& files, DType compute) : compute_(compute) {
+  bytes_ = PlannedBytes(files.spec(), compute);
+  DeviceAddress next = device.Allocate(bytes_, "the base weights");
+  std::vector<Piece> pieces;
+  for (const ExpectedTensor& expected : ExpectedTensors(files.spec())) {
+    Matrix matrix = Layout(expected, compute);
+    matrix.data = next;
+    next = next.Plus(AlignedBytes(matrix));
+    matrices_[expected.name] = matrix;
+    const StoredTensor* stored = files.Find(expected.name);
+    // A permuted tensor is read whole heads at a time.
+    const int64_t unit = std::max<int64_t>(1, stored->permuted_head_dim);
+    const int64_t rows = std::max(unit, kPieceElements / stored->columns() / unit * unit);
+    for (int64_t row = 0; row < stored->rows(); row += rows) {
+      const int64_t count = std::min(rows, stored->rows() - row);
+      pieces.push_back({stored, row, count, matrix.data.Plus(BytesOf(matrix.dtype, row * stored->columns())), matrix.dtype});
+    }
+  }
+  std::atomic<size_t> ticket{0};
+  std::mutex mutex;
+  std::exception_ptr failure;
+  const auto work = [&] {
+    std::vector<float> room;
+    try {
+      for (size_t i = ticket++; i < pieces.size(); i = ticket++) ReadPiece(device, files, pieces[i], room, mutex);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      failure = std::current_exception();
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int i = 1; i < device.threads(); ++i) threads.emplace_back(work);
+  work();
+  for (std::thread& thread : threads) thread.join();
+  if (failure) std::rethrow_exception(failure);
+  for (const ExpectedTensor& expected : ExpectedTensors(files.spec())) files.DropPages(*files.Find(expected.name));
+}
+
+Matrix ModelWeights::Find(const std::string& name) const {
+  const auto found = matrices_.find(name);
+  return found == matrices_.end() ? Matrix{} : found->second;
+}
+
+}  // namespace attune
