@@ -94,7 +94,7 @@ struct AddBias {
   Matrix bias;
 };
 
-// out (1, cols) f32 += alpha * the sum of the rows of x: the gradient of a bias.
+// out (1, cols) f32 += the sum of the rows of x: the gradient of a bias.
 struct SumRows {
   static constexpr const char* kName = "sum_rows";
   Matrix out;

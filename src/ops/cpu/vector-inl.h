@@ -73,7 +73,8 @@ template <class D, class V = hn::Vec<D>>
 HWY_INLINE V FastExp(D d, V x) {
   const hn::RebindToSigned<D> di;
   const V low = hn::Set(d, -87.33654f);
-  const V clamped = hn::Min(hn::Max(x, low), hn::Set(d, 88.3762f));
+  // Of two operands of which one is NaN, x86's Max and Min return the second: so a NaN stays one.
+  const V clamped = hn::Min(hn::Set(d, 88.3762f), hn::Max(low, x));
   const V n = hn::Round(hn::Mul(clamped, hn::Set(d, 1.44269504088896341f)));
   V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), clamped);
   r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
