@@ -16,13 +16,15 @@ struct KeepMask {
 // c = alpha * ( mask ∘ (low_a low_b) + a b ) + start
 //
 //   c      (m, n) f32 or the compute dtype
-//   a      (m, k) compute dtype; stored (k, m) when a_transposed. a_mask applies to it as stored.
-//   b      (k, n) compute dtype; stored (n, k) when b_transposed. b_mask applies to it as stored (not when transposed).
-//   low_a  (m, r), low_b (r, n) or stored (n, r) when low_b_transposed; empty: no low-rank term
+//   a      (m, k) compute dtype; stored (k, m) when a_transposed. a_mask: of a (not when transposed)
+//   b      (k, n) compute dtype; stored (n, k) when b_transposed. b_mask: of b (not when transposed)
+//   low_a  (m, r), r <= 4096; in bf16 with an even stride, at an address that is a multiple of 4, and where r is odd with
+//          zero after each row; low_b (r, n) or stored (n, r) when low_b_transposed. Empty: no low-rank term
 //   start  (m, n) f32 added to the product: a residual, c itself (accumulate), or one row (1, n): a bias; may be empty
 //
-// Compute dtype: f32, or bf16 with f32 accumulation. Sums run in an order fixed by the shapes alone, so the result does
-// not depend on the number of threads. Where k exceeds kGemmMaxUnits units, c must be f32.
+// Compute dtype: f32, or bf16 with f32 accumulation; a masked operand is rounded to it again. Sums run in an order fixed
+// by the shapes alone, so the result does not depend on the number of threads. k may be 0; where it exceeds 4096 (f32) or
+// 8192 (bf16), c must be f32.
 struct Gemm {
   static constexpr const char* kName = "gemm";
   Matrix c, a, b;

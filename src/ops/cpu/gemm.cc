@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/error.h"
 #include "ops/cpu/raw.h"
 #include "quant/float16.h"
 
@@ -32,36 +33,24 @@ struct Plan {
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Packs panel `p`: units [u0, u0 + count) of the main operand.
-void PackMain(const Plan& plan, int64_t p, int64_t u0, int64_t count, uint32_t* out) {
-  const Matrix& b = plan.g.b;
-  const int nr = plan.kernel.nr, e = plan.kernel.unit_elements;
-  const int64_t n0 = p * nr;
-  const int cols = static_cast<int>(std::min<int64_t>(nr, plan.n - n0));
-  if (plan.g.b_transposed) {
-    const uint32_t* source = Raw<const uint32_t>(b) + n0 * (b.stride / e) + u0;
-    plan.kernel.pack_nk(source, b.stride / e, cols, count, out);
-    return;
-  }
-  const KeepMask& mask = plan.g.b_mask;
-  const int64_t k0 = u0 * e, rows = std::min(count * e, plan.k - k0);
-  const int64_t element_bytes = 4 / e;
-  const std::byte* source = Raw<const std::byte>(b) + (k0 * b.stride + n0) * element_bytes;
-  const uint8_t* bits = mask.bits ? RawRow<const uint8_t>(mask.bits, k0) + n0 / 8 : nullptr;
-  plan.kernel.pack_kn(source, b.stride, cols, rows, bits, mask.bits.stride, mask.scale, out);
+// Packs columns [n0, n0 + nr) of b, whose reduction is `k` elements long.
+void PackOperand(const Plan& plan, const Matrix& b, bool transposed, const KeepMask& mask, int64_t n0, int64_t k,
+                 uint32_t* out) {
+  const int64_t element_bytes = 4 / plan.kernel.unit_elements;
+  const int cols = static_cast<int>(std::min<int64_t>(plan.kernel.nr, plan.n - n0));
+  const std::byte* source = Raw<const std::byte>(b);
+  if (transposed) return plan.kernel.pack_nk(source + n0 * b.stride * element_bytes, b.stride, cols, k, out);
+  const uint8_t* bits = mask.bits ? Raw<const uint8_t>(mask.bits) + n0 / 8 : nullptr;
+  plan.kernel.pack_kn(source + n0 * element_bytes, b.stride, cols, k, bits, mask.bits.stride, mask.scale, out);
 }
 
-void PackLow(const Plan& plan, int64_t p, uint32_t* out) {
-  const Matrix& b = plan.g.low_b;
-  const int nr = plan.kernel.nr, e = plan.kernel.unit_elements;
-  const int64_t n0 = p * nr;
-  const int cols = static_cast<int>(std::min<int64_t>(nr, plan.n - n0));
-  if (plan.g.low_b_transposed) {
-    plan.kernel.pack_nk(Raw<const uint32_t>(b) + n0 * (b.stride / e), b.stride / e, cols, plan.low_units, out);
-  } else {
-    const std::byte* source = Raw<const std::byte>(b) + n0 * (4 / e);
-    plan.kernel.pack_kn(source, b.stride, cols, plan.g.low_a.cols, nullptr, 0, 1.0f, out);
-  }
+// Packs panel `p`: the units of the main operand, then those of the low-rank one.
+void PackPanel(const Plan& plan, int64_t p, uint32_t* out) {
+  const Gemm& g = plan.g;
+  const int64_t n0 = p * plan.kernel.nr;
+  PackOperand(plan, g.b, g.b_transposed, g.b_mask, n0, plan.k, out);
+  if (plan.low_units == 0) return;
+  PackOperand(plan, g.low_b, g.low_b_transposed, KeepMask{}, n0, g.low_a.cols, out + plan.units * plan.kernel.nr);
 }
 
 // Converts a tile of f32 rows to the bf16 output.
@@ -81,7 +70,7 @@ void MultiplyRows(const Plan& plan, int64_t m0, int64_t m1, int64_t p0, int64_t 
   const int64_t n0 = p0 * nr, block_cols = std::min(p1 * nr, plan.n) - n0;
   for (int64_t block = m0; block < m1; block += kRowsInL2) {
     const int64_t rows = std::min(kRowsInL2, m1 - block);
-    for (int64_t u0 = 0; u0 < plan.units; u0 += kUnitsInL1) {
+    for (int64_t u0 = 0; u0 == 0 || u0 < plan.units; u0 += kUnitsInL1) {  // once also where nothing is summed
       const int64_t count = std::min(kUnitsInL1, plan.units - u0);
       for (int64_t p = p0; p < p1; ++p) {
         const uint32_t* panel = packed + (p - p0) * panel_size;
@@ -134,7 +123,7 @@ void MultiplyRows(const Plan& plan, int64_t m0, int64_t m1, int64_t p0, int64_t 
 bool ReadsInPlace(const Plan& plan) {
   const Gemm& g = plan.g;
   return !g.a_transposed && !g.a_mask.bits && plan.k % plan.kernel.unit_elements == 0 &&
-         g.a.stride % plan.kernel.unit_elements == 0;
+         g.a.stride % plan.kernel.unit_elements == 0 && g.a.data.value % sizeof(uint32_t) == 0;
 }
 
 // Rows [m0, m0 + rows) of A as dense units: in place, or packed into `room`.
@@ -166,7 +155,10 @@ struct ThreadRoom {
   uint32_t* panels;
 };
 
-constexpr int64_t kTileBytes = int64_t{1} << 20, kPanelRoomBytes = int64_t{1} << 20;
+// The room for panels holds one of the longest reduction and the highest rank, 32 columns wide.
+constexpr int64_t kTileBytes = int64_t{1} << 20;
+constexpr int64_t kPanelRoomBytes = (kGemmMaxUnits + kGemmMaxRank) * 32 * 4;
+static_assert(kPanelRoomBytes <= kPackedBytes && kTileBytes + kPanelRoomBytes + kGemmMaxUnits * 4 <= kThreadScratchBytes);
 
 ThreadRoom RoomOf(const Scratch& scratch, int thread) {
   std::byte* base = scratch.thread(thread);
@@ -203,9 +195,7 @@ void SplitByRows(const Plan& plan, const Scratch& scratch) {
       const int64_t p1 = std::min(plan.panels, p0 + plan.block_panels);
       uint32_t* packed = reinterpret_cast<uint32_t*>(scratch.shared()) + turn * half;
       for (int64_t p = p0 + me; p < p1; p += threads) {
-        uint32_t* panel = packed + (p - p0) * panel_size;
-        PackMain(plan, p, 0, plan.units, panel);
-        if (plan.low_units > 0) PackLow(plan, p, panel + plan.units * plan.kernel.nr);
+        PackPanel(plan, p, packed + (p - p0) * panel_size);
       }
 #pragma omp barrier
       if (m0 < m1) MultiplyAll(plan, room, m0, m1, p0, p1, packed);
@@ -224,8 +214,7 @@ void SplitByColumns(const Plan& plan, const Scratch& scratch) {
     int64_t stride = 0;
     const uint32_t* a = fits && first < last ? RowsOfA(plan, 0, plan.m, room.a, &stride) : nullptr;
     for (int64_t p = first; p < last; ++p) {
-      PackMain(plan, p, 0, plan.units, room.panels);
-      if (plan.low_units > 0) PackLow(plan, p, room.panels + plan.units * plan.kernel.nr);
+      PackPanel(plan, p, room.panels);
       if (fits) {
         MultiplyRows(plan, 0, plan.m, p, p + 1, room.panels, a, stride, room.tile);
       } else {
@@ -240,7 +229,7 @@ void RunOnce(const GemmKernel& kernel, const Scratch& scratch, const Gemm& g, in
   const int e = kernel.unit_elements;
   Plan plan{kernel, g, m, n, k, CeilDiv(k, e), g.low_a ? CeilDiv(g.low_a.cols, e) : 0, CeilDiv(n, kernel.nr), 1,
             g.c.dtype == DType::kF32};
-  const int64_t panel_bytes = (plan.units + plan.low_units) * kernel.nr * 4;
+  const int64_t panel_bytes = std::max<int64_t>(1, plan.units + plan.low_units) * kernel.nr * 4;
   const int64_t tile_panels = kTileBytes / (kRowsInL2 * kernel.nr * 4);
   plan.block_panels = std::max<int64_t>(1, std::min({int64_t{768} * 1024 / panel_bytes, tile_panels, plan.panels}));
   if (m >= 4 * kernel.mr * scratch.threads || plan.panels < 2 * scratch.threads) {
@@ -258,6 +247,7 @@ void RunGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& gemm)
   const int64_t limit = kGemmMaxUnits * kernel.unit_elements;
   if (m == 0 || n == 0) return;
   if (k <= limit) return RunOnce(kernel, scratch, gemm, m, n, k);
+  if (gemm.c.dtype != DType::kF32) Failed("gemm: a reduction over {} elements needs an F32 output", k);
   // A longer reduction runs piece by piece into the f32 output.
   for (int64_t k0 = 0; k0 < k; k0 += limit) {
     const int64_t piece = std::min(limit, k - k0);
@@ -265,7 +255,7 @@ void RunGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& gemm)
     part.a = gemm.a_transposed ? gemm.a.Rows(k0, piece) : gemm.a.Columns(k0, piece);
     part.b = gemm.b_transposed ? gemm.b.Columns(k0, piece) : gemm.b.Rows(k0, piece);
     if (gemm.b_mask.bits) part.b_mask.bits = gemm.b_mask.bits.Rows(k0, piece);
-    if (gemm.a_mask.bits) part.a_mask.bits = gemm.a_transposed ? gemm.a_mask.bits.Rows(k0, piece) : gemm.a_mask.bits.Columns(k0 / 8, piece / 8);
+    if (gemm.a_mask.bits) part.a_mask.bits = gemm.a_mask.bits.Columns(k0 / 8, (piece + 7) / 8);
     if (k0 > 0) {
       part.start = gemm.c;
       part.low_a = Matrix{};

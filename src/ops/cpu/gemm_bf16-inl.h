@@ -89,7 +89,22 @@ inline uint16_t Kept(uint16_t value, const uint8_t* bits, int64_t j, float scale
   return static_cast<uint16_t>((y + 0x7fff + ((y >> 16) & 1)) >> 16);
 }
 
-void PackNk(const uint32_t* source, int64_t stride, int cols, int64_t units, uint32_t* panel) {
+// Pairs that straddle 32-bit words: element by element.
+void PackOddNk(const uint16_t* source, int64_t stride, int cols, int64_t k, uint32_t* panel) {
+  for (int64_t u = 0; u < (k + 1) / 2; ++u, panel += kNr) {
+    for (int j = 0; j < kNr; ++j) {
+      const uint16_t* pair = source + j * stride + 2 * u;
+      panel[j] = j < cols ? pair[0] | (2 * u + 1 < k ? static_cast<uint32_t>(pair[1]) << 16 : 0) : 0;
+    }
+  }
+}
+
+void PackNk(const void* from_rows, int64_t row_stride, int cols, int64_t k, uint32_t* panel) {
+  if (k % 2 != 0 || row_stride % 2 != 0 || reinterpret_cast<uintptr_t>(from_rows) % sizeof(uint32_t) != 0) {
+    return PackOddNk(static_cast<const uint16_t*>(from_rows), row_stride, cols, k, panel);
+  }
+  const uint32_t* source = static_cast<const uint32_t*>(from_rows);
+  const int64_t stride = row_stride / 2, units = k / 2;
   int64_t u = 0;
   for (; u + 16 <= units; u += 16) {  // sixteen units of a row are one cache line
     for (int j = 0; j < cols; ++j) {

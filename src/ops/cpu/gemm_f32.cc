@@ -117,7 +117,8 @@ HWY_INLINE void Transpose4x8(const uint32_t* HWY_RESTRICT source, int64_t stride
   }
 }
 
-void PackNk(const uint32_t* source, int64_t stride, int cols, int64_t units, uint32_t* panel) {
+void PackNk(const void* from, int64_t stride, int cols, int64_t units, uint32_t* panel) {
+  const uint32_t* source = static_cast<const uint32_t*>(from);
   int j = 0;
   for (; j + 4 <= cols; j += 4) {
     int64_t u = 0;

@@ -38,9 +38,9 @@ struct GemmKernel {
 
   void (*micro)(const MicroTile& tile);
 
-  // Packs columns [0, cols) of a panel from a matrix stored (n, k): source points at row n0, unit 0. Columns beyond
-  // `cols` become zero.
-  void (*pack_nk)(const uint32_t* source, int64_t stride_units, int cols, int64_t units, uint32_t* panel);
+  // Packs columns [0, cols) of a panel from a matrix stored (n, k): source points at row n0. Columns beyond `cols`
+  // become zero, and so does the partner of an odd last bf16.
+  void (*pack_nk)(const void* source, int64_t stride, int cols, int64_t k, uint32_t* panel);
 
   // The same from a matrix stored (k, n): source points at row k0, column n0; `rows` counts stored rows (elements of the
   // reduction; an odd last bf16 row is paired with zero). mask (bits over the source, from column n0; may be null)
