@@ -313,11 +313,12 @@ void Reference(const Attention& op) {
   });
 }
 
-// dV = P^T dO;  dS = P (dO V^T - rowsum(P dO V^T));  dQ = scale dS K;  dK = scale dS^T Q.
+// dV = P^T dO;  dS = P (dO V^T - rowsum(dO O)), with O as it was stored;  dQ = scale dS K;  dK = scale dS^T
+// Q.
 void Reference(const AttentionBackward& op) {
   const AttentionShape& s = op.shape;
   const int64_t dim = s.head_dim;
-  const Values q(op.q), k(op.k), v(op.v), dout(op.dout);
+  const Values q(op.q), k(op.k), v(op.v), out(op.out), dout(op.dout);
   Values dq(op.q.rows, op.q.cols), dk(op.k.rows, op.k.cols), dv(op.v.rows, op.v.cols);
   ForEachQuery(op.starts, [&](int64_t begin, int64_t t) {
     for (int64_t head = 0; head < s.heads; ++head) {
@@ -325,10 +326,10 @@ void Reference(const AttentionBackward& op) {
       const auto weights = SoftmaxOfScores(s, q, t, head, k, FirstVisible(s, begin, t), t);
       std::vector<double> dp(weights.p.size());
       double delta = 0;
+      for (int64_t i = head * dim; i < (head + 1) * dim; ++i) delta += dout(t, i) * out(t, i);
       for (size_t u = 0; u < dp.size(); ++u) {
         const int64_t key = weights.first + static_cast<int64_t>(u);
         for (int64_t i = 0; i < dim; ++i) dp[u] += dout(t, head * dim + i) * v(key, kv * dim + i);
-        delta += weights.p[u] * dp[u];
       }
       for (size_t u = 0; u < dp.size(); ++u) {
         const int64_t key = weights.first + static_cast<int64_t>(u);

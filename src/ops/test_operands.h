@@ -116,15 +116,17 @@ class Operands {
 // by.
 inline double UlpOf(DType type) { return type == DType::kBF16 ? 0x1p-7 : 0x1p-22; }
 
-// Every element within tolerance * (size + |expected|), size being the root mean square of `expected`, plus
-// one unit in the last place; and the gaps between rows untouched.
-inline void ExpectClose(const Matrix& actual, const Matrix& expected, double tolerance = 2e-6) {
+// Every element within tolerance * (size + |expected|), size being the root mean square of `expected` (or
+// least_size, where results may cancel to nothing), plus one unit in the last place; and the gaps between
+// rows untouched.
+inline void ExpectClose(const Matrix& actual, const Matrix& expected, double tolerance = 2e-6,
+                        double least_size = 0) {
   double squares = 0;
   for (int64_t r = 0; r < expected.rows; ++r) {
     for (int64_t c = 0; c < expected.cols; ++c) squares += std::pow(Get(expected, r, c), 2);
   }
-  const double size =
-      std::sqrt(squares / static_cast<double>(std::max<int64_t>(1, expected.rows * expected.cols)));
+  const double count = static_cast<double>(std::max<int64_t>(1, expected.rows * expected.cols));
+  const double size = std::max(least_size, std::sqrt(squares / count));
   int reported = 0;
   for (int64_t r = 0; r < expected.rows && reported < 3; ++r) {
     for (int64_t c = 0; c < expected.cols && reported < 3; ++c) {
