@@ -57,16 +57,20 @@ int32_t DropoutKey(uint64_t seed, int64_t step, int64_t example, int64_t positio
   return static_cast<int32_t>(state >> 32);
 }
 
-std::vector<TrainableTensor> AdapterTrainables(const ModelSpec& spec, const AdapterSpec& adapter) {
+std::vector<TrainableTensor> AdapterTrainables(const AdapterSpec& adapter) {
   std::vector<TrainableTensor> tensors;
   const std::string prefix = "base_model.model.";
   for (const AdapterModule& m : adapter.modules) {
     tensors.push_back({prefix + m.path + ".lora_A.weight", m.path, TrainableTensor::Kind::kLoraA, m.rank, m.in});
     tensors.push_back({prefix + m.path + ".lora_B.weight", m.path, TrainableTensor::Kind::kLoraB, m.rank, m.out});
   }
-  for (const std::string& path : adapter.full_modules) {
-    tensors.push_back({prefix + path + ".weight", path, TrainableTensor::Kind::kFullWeight, spec.vocab_size,
-                       spec.hidden_size});
+  for (const FullModule& m : adapter.full_modules) {
+    tensors.push_back({prefix + m.path + ".weight", m.path, TrainableTensor::Kind::kFullWeight,
+                       m.is_embedding ? m.in : m.out, m.is_embedding ? m.out : m.in});
+  }
+  for (const TrainedBias& bias : adapter.trained_biases) {
+    tensors.push_back({prefix + bias.path + (bias.is_adapted ? ".base_layer.bias" : ".bias"), bias.path,
+                       TrainableTensor::Kind::kBias, 1, bias.size});
   }
   AssignTrainableOffsets(tensors);
   return tensors;
@@ -114,7 +118,13 @@ Decoder::Decoder(Device& device, const ModelSpec& spec, const ModelWeights& weig
   }
   head_ = MakeLinear("lm_head", static_cast<int>(spec.num_hidden_layers) * 7, weights);
   if (!head_.weight) head_.weight = embedding_;
-  BindTrained("lm_head", &head_);
+  // A trained embedding is a copy of its own: a tied head keeps the frozen one, as in PEFT.
+  Linear table;
+  BindTrained("model.embed_tokens", &table);
+  if (table.dweight) {
+    embedding_ = table.weight;
+    dembedding_ = table.dweight;
+  }
   RefreshTrained();
 }
 

@@ -101,7 +101,7 @@ class Decoder {
   std::vector<Layer> layers_;
   Linear head_;
   Matrix embedding_, final_norm_;
-  bool trains_embedding_ = false;
+  Matrix dembedding_;  // (V, H) f32; empty: the embedding is frozen
 
   // Trained tensors and their compute copies.
   struct ComputeCopy {
@@ -115,7 +115,7 @@ class Decoder {
 };
 
 // The tensors an adapter trains, in PEFT's names, offsets assigned.
-std::vector<TrainableTensor> AdapterTrainables(const ModelSpec& spec, const AdapterSpec& adapter);
+std::vector<TrainableTensor> AdapterTrainables(const AdapterSpec& adapter);
 
 // Bytes a decoder allocates beside its arena and the trained vectors: compute copies of the adapter.
 int64_t ComputeCopyBytes(const std::vector<TrainableTensor>& trainables, DType compute);

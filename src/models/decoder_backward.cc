@@ -28,6 +28,7 @@ void Decoder::BackwardAll() {
     BackwardMlp(l);
     BackwardAttention(l);
   }
+  if (dembedding_) device_.Run(EmbeddingBackward{dembedding_, dx, At(plan_.ids, 1).Columns(0, tokens_)});
 }
 
 void Decoder::BackwardMlp(int64_t layer) {
@@ -87,7 +88,7 @@ void Decoder::BackwardAttention(int64_t layer) {
   const Matrix h = At(b.h1, tokens_), x = LayerInput(layer);
   if (settings_.policy == KeepPolicy::kExpensiveParts) NormInto(h, x, w.norm1, {});
   // Below the first block there is nothing left to train.
-  const bool needs_dx = layer > 0 || trains_embedding_;
+  const bool needs_dx = layer > 0 || dembedding_;
   const Matrix gradients[3] = {a.dq, a.dk, a.dv};
   for (int i = 0; i < 3; ++i) {
     LinearBackward(context, w.projections[i], h, gradients[i], needs_dx ? dh : Matrix{},

@@ -27,12 +27,26 @@ struct AdapterModule {
   float scale = 1.0f;
 };
 
+// A module whose weight is trained whole (modules_to_save).
+struct FullModule {
+  std::string path;
+  int64_t in = 0, out = 0;  // of an embedding: the vocabulary and the width
+  bool is_embedding = false;
+};
+
+// A base bias that is trained; PEFT names it by its place, below "base_layer" where the module is adapted.
+struct TrainedBias {
+  std::string path;
+  int64_t size = 0;
+  bool is_adapted = false;
+};
+
 // Everything that is trained.
 struct AdapterSpec {
   std::vector<AdapterModule> modules;
   float dropout = 0.0f;
-  std::vector<std::string> full_modules;  // modules_to_save: weights (and biases) trained whole
-  std::vector<std::string> bias_modules;  // modules whose base bias is trained
+  std::vector<FullModule> full_modules;
+  std::vector<TrainedBias> trained_biases;
 
   int64_t MaxRank() const;
 };

@@ -89,7 +89,7 @@ class Engine {
       file_ = std::make_unique<SafetensorsFile>(folder + "/adapter_model.safetensors");
       adapter_ = ReadAdapter(folder, *file_);
     }
-    trainables_ = AdapterTrainables(files_.spec(), adapter_);
+    trainables_ = AdapterTrainables(adapter_);
     vectors_ = std::make_unique<TrainableVectors>(*device_, trainables_);
     for (const TrainableTensor& t : trainables_) SetTrained(t);
     const int64_t tokens = inputs.batch.tokens();

@@ -1,0 +1,197 @@
+#include "models/adapter_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/torch_random.h"
+#include "formats/json.h"
+#include "formats/safetensors.h"
+#include "quant/gguf_blocks.h"
+
+namespace attune {
+namespace {
+
+using Kind = TrainableTensor::Kind;
+
+// B is kept (rank, out) in memory and (out, rank) in files.
+std::vector<float> Transposed(const std::vector<float>& values, int64_t rows, int64_t cols) {
+  std::vector<float> out(values.size());
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < cols; ++j) out[static_cast<size_t>(j * rows + i)] = values[static_cast<size_t>(i * cols + j)];
+  }
+  return out;
+}
+
+std::vector<int64_t> FileShape(const TrainableTensor& t) {
+  switch (t.kind) {
+    case Kind::kLoraB: return {t.cols, t.rows};
+    case Kind::kBias: return {t.cols};
+    default: return {t.rows, t.cols};
+  }
+}
+
+void UploadTrained(Device& device, const TrainableVectors& vectors, const TrainableTensor& t, std::vector<float> values) {
+  if (t.kind == Kind::kLoraB) values = Transposed(values, t.cols, t.rows);
+  device.Upload(TrainableVectors::Of(vectors.value(), t).data, values.data(), static_cast<int64_t>(values.size()) * 4);
+}
+
+std::vector<float> FirstValues(const TrainableTensor& t, const LoraConfig& config, const ModelFiles& files,
+                               TorchGenerator& generator) {
+  std::vector<float> values(static_cast<size_t>(t.rows * t.cols));
+  if (t.kind == Kind::kLoraA) {
+    if (config.init_lora_weights == LoraConfig::Init::kGaussian) {
+      generator.FillNormal(values);
+      for (float& value : values) value /= static_cast<float>(t.rows);
+    } else {
+      generator.FillKaimingUniform(values, t.cols);
+    }
+  } else if (t.kind == Kind::kLoraB) {
+    if (config.init_lora_weights == LoraConfig::Init::kRandom) generator.FillKaimingUniform(values, t.rows);
+  } else {
+    const std::string name = t.module + (t.kind == Kind::kBias ? ".bias" : ".weight");
+    const StoredTensor* stored = files.Find(name);
+    if (stored == nullptr) stored = files.Find("model.embed_tokens.weight");  // a tied head
+    files.ReadRows(*stored, 0, stored->rows(), values.data());
+    files.DropPages(*stored);
+  }
+  return values;
+}
+
+void WriteReadme(const LoraConfig& config, const std::string& folder) {
+  const std::string base = config.base_model_name_or_path.value_or("");
+  std::string text = "---\n";
+  if (!base.empty() && !base.starts_with("/") && base.find('/') != std::string::npos) text += "base_model: " + base + "\n";
+  text += "library_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- attune\n---\n\n";
+  text += fmt::format("# A LoRA adapter for {}\n\nTrained with Attune (r {}, lora_alpha {}, lora_dropout {}). Load it with "
+                      "PEFT's `PeftModel.from_pretrained(model, \"{}\")`.\n",
+                      base.empty() ? "its base model" : base, config.r, config.lora_alpha, config.lora_dropout, folder);
+  WriteFileAtomic(folder + "/README.md", text);
+}
+
+}  // namespace
+
+std::vector<ModuleInfo> DecoderModules(const ModelSpec& spec) {
+  std::vector<ModuleInfo> modules;
+  const int64_t h = spec.hidden_size, i = spec.intermediate_size;
+  const int64_t q = spec.num_attention_heads * spec.head_dim, kv = spec.num_key_value_heads * spec.head_dim;
+  const auto other = [&](const std::string& path) { modules.push_back({path, false, false, false, 0, 0}); };
+  modules.push_back({"model.embed_tokens", false, false, true, spec.vocab_size, h});
+  const int64_t in[7] = {h, h, h, q, h, h, i}, out[7] = {q, kv, kv, h, i, i, h};
+  for (int64_t l = 0; l < spec.num_hidden_layers; ++l) {
+    const std::string layer = "model.layers." + std::to_string(l) + ".";
+    for (int p = 0; p < 7; ++p) modules.push_back({layer + kProjections[p], true, false, false, in[p], out[p]});
+    other(layer + "input_layernorm");
+    other(layer + "post_attention_layernorm");
+  }
+  other("model.norm");
+  modules.push_back({"lm_head", true, true, false, h, spec.vocab_size});
+  return modules;
+}
+
+AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, const std::string& where,
+                             UnknownTargets unknown) {
+  const std::vector<ModuleInfo> modules = DecoderModules(spec);
+  AdapterSpec adapter;
+  adapter.dropout = static_cast<float>(config.lora_dropout);
+  for (const MatchedModule& match : MatchTargets(config, modules, spec.model_type, where, unknown)) {
+    const ModuleInfo& m = match.module;
+    if (m.is_embedding) {
+      BadInput("{}: target_modules matches the embedding {}; LoRA on embeddings arrives with a later version: name "
+               "linear layers, or put it in modules_to_save",
+               where, m.path);
+    }
+    adapter.modules.push_back({m.path, m.in, m.out, match.rank, static_cast<float>(match.scaling)});
+  }
+  for (const ModuleInfo& m : MatchModulesToSave(config, modules, where)) {
+    if (!m.is_linear && !m.is_embedding) {
+      BadInput("{}: modules_to_save matches {}, a norm; training norms arrives with full fine-tuning: name linear layers "
+               "or the embedding",
+               where, m.path);
+    }
+    adapter.full_modules.push_back({m.path, m.in, m.out, m.is_embedding});
+  }
+  if (config.bias == LoraConfig::Bias::kNone) return adapter;
+  std::set<std::string> adapted;
+  for (const AdapterModule& m : adapter.modules) adapted.insert(m.path);
+  for (const ExpectedTensor& t : ExpectedTensors(spec)) {
+    if (!t.name.ends_with(".bias")) continue;
+    const std::string path = t.name.substr(0, t.name.size() - 5);
+    const bool is_adapted = adapted.contains(path);
+    if (is_adapted || config.bias == LoraConfig::Bias::kAll) {
+      adapter.trained_biases.push_back({path, t.shape[0], is_adapted});
+    }
+  }
+  return adapter;
+}
+
+void InitializeTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
+                       const LoraConfig& config, const ModelFiles& files, uint64_t seed) {
+  TorchGenerator generator(seed);
+  for (const TrainableTensor& t : tensors) UploadTrained(device, vectors, t, FirstValues(t, config, files, generator));
+}
+
+AdapterFolder AdapterFolder::Open(const std::string& path) {
+  const std::string file = path + "/adapter_config.json";
+  if (!DirectoryExists(path)) BadInput("{}: no such adapter folder", path);
+  if (!FileExists(file)) BadInput("{}: not an adapter: it has no adapter_config.json", path);
+  return {LoraConfig::FromJson(ParseOrderedJsonFile(file), file), path};
+}
+
+void LoadTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
+                 const std::string& folder) {
+  const std::string path = folder + "/adapter_model.safetensors";
+  if (!FileExists(path)) BadInput("{}: not an adapter: it has no adapter_model.safetensors", folder);
+  const SafetensorsFile file(path);
+  std::set<std::string> known;
+  for (const TrainableTensor& t : tensors) {
+    known.insert(t.key);
+    const TensorView* view = file.Find(t.key);
+    if (view == nullptr) BadInput("{}: tensor \"{}\" is missing: this adapter was made for another base model or configuration", path, t.key);
+    if (view->shape != FileShape(t)) {
+      BadInput("{}: tensor \"{}\" has shape {}, this base model needs {}: the adapter was made for another base", path,
+               t.key, ShapeText(view->shape), ShapeText(FileShape(t)));
+    }
+    if (!CanDecode(view->dtype)) BadInput("{}: tensor \"{}\" has type {}, expected F32, F16 or BF16", path, t.key, NameOf(view->dtype));
+    std::vector<float> values(static_cast<size_t>(t.rows * t.cols));
+    DecodeBlocks(view->dtype, view->bytes.data(), t.rows * t.cols, values.data());
+    UploadTrained(device, vectors, t, std::move(values));
+  }
+  for (const TensorView& view : file.tensors()) {
+    if (!known.contains(view.name)) {
+      BadInput("{}: tensor \"{}\" has no place in this base model: the adapter was made for another base or by a method "
+               "that is not supported",
+               path, view.name);
+    }
+  }
+}
+
+std::vector<float> DownloadTrained(Device& device, const Matrix& vector, const TrainableTensor& t) {
+  std::vector<float> values(static_cast<size_t>(t.rows * t.cols));
+  device.Download(values.data(), TrainableVectors::Of(vector, t).data, static_cast<int64_t>(values.size()) * 4);
+  if (t.kind == Kind::kLoraB) values = Transposed(values, t.rows, t.cols);
+  return values;
+}
+
+void SaveAdapter(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
+                 const LoraConfig& config, const std::string& folder) {
+  MakeDirectories(folder);
+  std::vector<TensorDeclaration> declarations;
+  for (const TrainableTensor& t : tensors) declarations.push_back({t.key, DType::kF32, FileShape(t)});
+  SafetensorsWriter writer(folder + "/adapter_model.safetensors", declarations);
+  for (const TensorDeclaration& declared : writer.order()) {
+    const auto t = std::find_if(tensors.begin(), tensors.end(), [&](const auto& x) { return x.key == declared.name; });
+    const std::vector<float> values = DownloadTrained(device, vectors.value(), *t);
+    writer.Write(t->key, std::as_bytes(std::span(values)));
+  }
+  writer.Commit();
+  WriteFileAtomic(folder + "/adapter_config.json", config.ToText());
+  WriteReadme(config, folder);
+}
+
+}  // namespace attune

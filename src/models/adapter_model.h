@@ -1,0 +1,47 @@
+// A LoRA configuration applied to a model: which modules are adapted and trained, their first values, and PEFT's files.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "adapters/lora_config.h"
+#include "adapters/target_matching.h"
+#include "models/decoder_plan.h"
+#include "models/model_files.h"
+#include "models/trainable.h"
+
+namespace attune {
+
+// The modules of a decoder as PEFT sees them, in the order of the forward pass.
+std::vector<ModuleInfo> DecoderModules(const ModelSpec& spec);
+
+// Errors: Error{kBadInput} as MatchTargets, and for what the decoder cannot adapt (embeddings by LoRA, norms in
+// modules_to_save), by name.
+AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, const std::string& where,
+                             UnknownTargets unknown = UnknownTargets::kRefuse);
+
+// Gives every trained tensor its first value: A and B as init_lora_weights says, from torch's generator with this seed;
+// trained copies of base weights and biases from the files.
+void InitializeTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
+                       const LoraConfig& config, const ModelFiles& files, uint64_t seed);
+
+// An adapter folder: adapter_model.safetensors and adapter_config.json as PEFT writes them.
+struct AdapterFolder {
+  LoraConfig config;
+  std::string path;
+  static AdapterFolder Open(const std::string& path);  // reads the configuration only
+};
+
+// Reads the trained tensors. Errors: Error{kBadInput} naming the first key that is missing, left over or of another shape.
+void LoadTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
+                 const std::string& folder);
+
+// Writes adapter_model.safetensors, adapter_config.json and README.md, each whole or not at all.
+void SaveAdapter(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
+                 const LoraConfig& config, const std::string& folder);
+
+// One tensor's values in the layout of the files.
+std::vector<float> DownloadTrained(Device& device, const Matrix& vector, const TrainableTensor& tensor);
+
+}  // namespace attune
