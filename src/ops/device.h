@@ -29,7 +29,7 @@ struct Kernel {
 };
 
 using OpTable =
-    std::tuple<Kernel<Gemm>, Kernel<Embedding>, Kernel<RmsNorm>, Kernel<RmsNormBackward>, Kernel<Rope>, Kernel<SwiGlu>,
+    std::tuple<Kernel<Gemm>, Kernel<Embedding>, Kernel<EmbeddingBackward>, Kernel<RmsNorm>, Kernel<RmsNormBackward>, Kernel<Rope>, Kernel<SwiGlu>,
                Kernel<SwiGluBackward>, Kernel<DropoutMask>, Kernel<Copy>, Kernel<Fill>, Kernel<AddBias>,
                Kernel<SumRows>, Kernel<Attention>, Kernel<AttentionBackward>, Kernel<AttentionCached>,
                Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<AdamW>, Kernel<StoredLinear>>;

@@ -17,6 +17,14 @@ struct Embedding {
   Matrix ids;    // (1, T) I32
 };
 
+// dtable[ids[t]] += dx[t], tokens in order.
+struct EmbeddingBackward {
+  static constexpr const char* kName = "embedding_backward";
+  Matrix dtable;  // (V, H) f32, added to
+  Matrix dx;      // (T, H) f32
+  Matrix ids;     // (1, T) I32
+};
+
 // out[i] = x[r] * rstd[i] * weight, rstd = 1/sqrt(mean(x²) + eps), r = rows ? rows[i] : i.
 // Zhang & Sennrich 2019, as LlamaRMSNorm.
 struct RmsNorm {

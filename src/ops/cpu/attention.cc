@@ -91,6 +91,18 @@ void Product(const Operand& a, const float* b, int64_t b_stride, float* c, int64
   }
 }
 
+// Transpose, element by element.
+template <class T>
+void TransposeRest(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float scale, T* out,
+                   int64_t out_stride) {
+  const hn::CappedTag<float, 1> one;
+  for (int64_t c = 0; c < cols; ++c) {
+    for (int64_t r = 0; r < rows; ++r) {
+      StoreAs(hn::Set(one, in[r * in_stride + c] * scale), one, out + c * out_stride + r);
+    }
+  }
+}
+
 // out (cols, rows) = the transpose of in (rows, cols), converted to T.
 template <class T>
 void Transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float scale, T* out,
@@ -115,19 +127,9 @@ void Transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, f
       StoreAs(hn::Mul(factor, hn::BitCast(d, hn::InterleaveLower(d64, high01, high23))), d, y + 2 * out_stride);
       StoreAs(hn::Mul(factor, hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23))), d, y + 3 * out_stride);
     }
-    const hn::CappedTag<float, 1> one;
-    for (; c < cols; ++c) {
-      for (int64_t i = r; i < r + 4; ++i) {
-        StoreAs(hn::Set(one, in[i * in_stride + c] * scale), one, out + c * out_stride + i);
-      }
-    }
+    TransposeRest(in + r * in_stride + c, in_stride, 4, cols - c, scale, out + c * out_stride + r, out_stride);
   }
-  const hn::CappedTag<float, 1> one;
-  for (; r < rows; ++r) {
-    for (int64_t c = 0; c < cols; ++c) {
-      StoreAs(hn::Set(one, in[r * in_stride + c] * scale), one, out + c * out_stride + r);
-    }
-  }
+  TransposeRest(in + r * in_stride, in_stride, rows - r, cols, scale, out + r, out_stride);
 }
 
 // A dense zero-padded f32 copy of `rows` rows of T, times scale.

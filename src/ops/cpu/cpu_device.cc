@@ -35,7 +35,7 @@ class CpuDevice : public Device {
     cpu_.scratch.threads = threads_;
     cpu_.scratch.base = Raw<std::byte>(Allocate(scratch_bytes_, "scratch"));
     state_ = &cpu_;
-    table_ = {{CpuGemm},          {CpuEmbedding},       {CpuRmsNorm},
+    table_ = {{CpuGemm},          {CpuEmbedding},       {CpuEmbeddingBackward}, {CpuRmsNorm},
               {CpuRmsNormBackward}, {CpuRope},          {CpuSwiGlu},
               {CpuSwiGluBackward}, {CpuDropoutMask},    {CpuCopy},
               {CpuFill},           {CpuAddBias},        {CpuSumRows},

@@ -20,6 +20,7 @@ inline int ThreadIndex() { return omp_get_thread_num(); }
 
 void CpuGemm(void* state, const Gemm& op);
 void CpuEmbedding(void* state, const Embedding& op);
+void CpuEmbeddingBackward(void* state, const EmbeddingBackward& op);
 void CpuRmsNorm(void* state, const RmsNorm& op);
 void CpuRmsNormBackward(void* state, const RmsNormBackward& op);
 void CpuRope(void* state, const Rope& op);

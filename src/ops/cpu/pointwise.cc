@@ -28,6 +28,23 @@ void EmbeddingKernel(const CpuState& state, const Embedding& op) {
   });
 }
 
+// Each thread owns whole columns and walks the tokens in order, so a token that occurs twice is no race.
+void EmbeddingBackwardKernel(const CpuState& state, const EmbeddingBackward& op) {
+  constexpr int64_t kColumns = 64;
+  const int32_t* ids = Raw<const int32_t>(op.ids);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+  for (int64_t c0 = 0; c0 < op.dx.cols; c0 += kColumns) {
+    const int64_t count = std::min(kColumns, op.dx.cols - c0);
+    for (int64_t t = 0; t < op.dx.rows; ++t) {
+      const float* from = RawRow<const float>(op.dx, t) + c0;
+      float* to = RawRow<float>(op.dtable, ids[t]) + c0;
+      ForEach(count, [&](auto d, int64_t i) HWY_ATTR {
+        hn::StoreU(hn::Add(hn::LoadU(d, to + i), hn::LoadU(d, from + i)), d, to + i);
+      });
+    }
+  }
+}
+
 void RopeKernel(const CpuState& state, const Rope& op) {
   const int32_t* positions = Raw<const int32_t>(op.positions);
   const int64_t half = op.head_dim / 2, heads = op.x.cols / op.head_dim;
@@ -170,6 +187,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace attune {
 HWY_EXPORT(EmbeddingKernel);
+HWY_EXPORT(EmbeddingBackwardKernel);
 HWY_EXPORT(RopeKernel);
 HWY_EXPORT(SwiGluKernel);
 HWY_EXPORT(SwiGluBackwardKernel);
@@ -181,6 +199,9 @@ HWY_EXPORT(SumRowsKernel);
 static const CpuState& State(void* state) { return *static_cast<CpuState*>(state); }
 
 void CpuEmbedding(void* state, const Embedding& op) { HWY_DYNAMIC_DISPATCH(EmbeddingKernel)(State(state), op); }
+void CpuEmbeddingBackward(void* state, const EmbeddingBackward& op) {
+  HWY_DYNAMIC_DISPATCH(EmbeddingBackwardKernel)(State(state), op);
+}
 void CpuRope(void* state, const Rope& op) { HWY_DYNAMIC_DISPATCH(RopeKernel)(State(state), op); }
 void CpuSwiGlu(void* state, const SwiGlu& op) { HWY_DYNAMIC_DISPATCH(SwiGluKernel)(State(state), op); }
 void CpuSwiGluBackward(void* state, const SwiGluBackward& op) {
