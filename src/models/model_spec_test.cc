@@ -35,7 +35,7 @@ std::string ErrorWith(const std::string& key, const json& value, const std::stri
   return ErrorOf(config);
 }
 
-ModelSpec SpecWith(const std::string& model, const json& patch) {
+ModelSpec SpecWith(const std::string& model, const json& patch = json::object()) {
   json config = ConfigOf(model);
   config.merge_patch(patch);  // null removes a key
   return ModelSpec::FromConfig(config, "config.json");
@@ -51,7 +51,7 @@ TEST(ModelSpec, LayoutsOfTransformers4And5GiveTheSameSpec) {
 }
 
 TEST(ModelSpec, ReadsTheTraitsOfEveryFamily) {
-  const ModelSpec llama = SpecWith("llama", {});
+  const ModelSpec llama = SpecWith("llama");
   EXPECT_EQ(llama.architecture, "LlamaForCausalLM");
   EXPECT_EQ(llama.head_dim, 6);
   EXPECT_EQ(llama.num_key_value_heads, 2);
@@ -64,18 +64,18 @@ TEST(ModelSpec, ReadsTheTraitsOfEveryFamily) {
                llama.tie_word_embeddings);
   EXPECT_EQ(llama.sliding_window, (std::vector<int64_t>{0, 0}));
 
-  const ModelSpec llama3 = SpecWith("llama3", {});
+  const ModelSpec llama3 = SpecWith("llama3");
   EXPECT_EQ(llama3.rope_scaling.kind, RopeScaling::Kind::kLlama3);
   EXPECT_EQ(llama3.rope_scaling.original_max_position_embeddings, 32);
 
-  const ModelSpec biased = SpecWith("llama_tied_bias", {});
+  const ModelSpec biased = SpecWith("llama_tied_bias");
   EXPECT_TRUE(biased.qkv_bias && biased.o_bias && biased.tie_word_embeddings);
 
-  EXPECT_EQ(SpecWith("mistral", {}).sliding_window, (std::vector<int64_t>{9, 9}));
-  const ModelSpec qwen2 = SpecWith("qwen2", {});
+  EXPECT_EQ(SpecWith("mistral").sliding_window, (std::vector<int64_t>{9, 9}));
+  const ModelSpec qwen2 = SpecWith("qwen2");
   EXPECT_TRUE(qwen2.qkv_bias && !qwen2.o_bias);
-  EXPECT_TRUE(SpecWith("qwen3", {}).qk_norm);
-  const ModelSpec smollm3 = SpecWith("smollm3", {});
+  EXPECT_TRUE(SpecWith("qwen3").qk_norm);
+  const ModelSpec smollm3 = SpecWith("smollm3");
   EXPECT_TRUE(smollm3.tie_word_embeddings);
   EXPECT_EQ(smollm3.uses_rope, (std::vector<bool>{true, true, true, false}));
 }
@@ -183,12 +183,12 @@ TEST(ModelSpec, ListsTensorsByTraits) {
     }
     return false;
   };
-  EXPECT_EQ(ExpectedTensors(SpecWith("llama", {})).size(), 1u + 2 * 9 + 2);
+  EXPECT_EQ(ExpectedTensors(SpecWith("llama")).size(), 1u + 2 * 9 + 2);
   EXPECT_EQ(ExpectedTensors(SpecWith("llama", {{"mlp_bias", true}})).size(), 1u + 2 * 12 + 2);
-  EXPECT_TRUE(has(SpecWith("qwen2", {}), "model.layers.1.self_attn.q_proj.bias"));
-  EXPECT_FALSE(has(SpecWith("qwen2", {}), "model.layers.1.self_attn.o_proj.bias"));
-  EXPECT_TRUE(has(SpecWith("qwen3", {}), "model.layers.0.self_attn.k_norm.weight"));
-  EXPECT_FALSE(has(SpecWith("smollm3", {}), "lm_head.weight"));
+  EXPECT_TRUE(has(SpecWith("qwen2"), "model.layers.1.self_attn.q_proj.bias"));
+  EXPECT_FALSE(has(SpecWith("qwen2"), "model.layers.1.self_attn.o_proj.bias"));
+  EXPECT_TRUE(has(SpecWith("qwen3"), "model.layers.0.self_attn.k_norm.weight"));
+  EXPECT_FALSE(has(SpecWith("smollm3"), "lm_head.weight"));
 }
 
 // Values of torch 2.15 and transformers 5.24 (LlamaRotaryEmbedding) for the fixtures' configurations.
@@ -198,16 +198,16 @@ TEST(RopeInverseFrequencies, AgreeWithTransformers) {
     ASSERT_EQ(got.size(), wanted.size());
     for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], wanted[i], wanted[i] * 1.2e-7f) << i;
   };
-  expect(SpecWith("llama", {}), {1.e+00f, 2.7144171e-02f, 7.3680613e-04f});
-  expect(SpecWith("llama3", {}), {1.e+00f, 8.514666e-02f, 1.6718509e-02f, 4.3234085e-03f, 1.118034e-03f,
-                                  2.8912374e-04f, 7.476744e-05f, 1.933487e-05f});
+  expect(SpecWith("llama"), {1.e+00f, 2.7144171e-02f, 7.3680613e-04f});
+  expect(SpecWith("llama3"), {1.e+00f, 8.514666e-02f, 1.6718509e-02f, 4.3234085e-03f, 1.118034e-03f,
+                              2.8912374e-04f, 7.476744e-05f, 1.933487e-05f});
   expect(SpecWith("llama",
                   {{"rope_parameters", {{"rope_type", "linear"}, {"factor", 4.0}, {"rope_theta", 10000.0}}}}),
          {2.5e-01f, 1.1603971e-02f, 5.386086e-04f});
 }
 
 TEST(RopeInverseFrequencies, ExplicitFactorsDivide) {
-  ModelSpec spec = SpecWith("llama", {});
+  ModelSpec spec = SpecWith("llama");
   const std::vector<float> plain = RopeInverseFrequencies(spec);
   spec.rope_factors = {1, 2, 8};
   const std::vector<float> divided = RopeInverseFrequencies(spec);
@@ -217,7 +217,7 @@ TEST(RopeInverseFrequencies, ExplicitFactorsDivide) {
 // The factors that llama.cpp's converter stores for llama3 scaling give the frequencies of the scaling
 // itself.
 TEST(RopeInverseFrequencies, GgufFactorsStandForLlama3Scaling) {
-  const ModelSpec scaled = SpecWith("llama3", {});
+  const ModelSpec scaled = SpecWith("llama3");
   ModelSpec spec = scaled;
   spec.rope_scaling = {};
   const std::vector<float> plain = RopeInverseFrequencies(spec), wanted = RopeInverseFrequencies(scaled);
