@@ -68,7 +68,12 @@ class Device {
   void Run(const Op& op, const char* tag = nullptr, double flops = 0) {
     const auto begin = profile_ != nullptr ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
     Enter();
-    std::get<Kernel<Op>>(table_).run(state_, op);
+    try {
+      std::get<Kernel<Op>>(table_).run(state_, op);
+    } catch (...) {
+      Leave();
+      throw;
+    }
     Leave();
     if (profile_ != nullptr) {
       OpCost& cost = (*profile_)[tag != nullptr ? tag : NameOfOp<Op>()];

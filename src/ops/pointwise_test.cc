@@ -41,6 +41,23 @@ TEST(Embedding, GathersRows) {
   });
 }
 
+TEST(Embedding, BackwardAddsEveryOccurrence) {
+  ForEachShape([](int64_t rows, int64_t cols, DType, int64_t gap) {
+    Operands o;
+    std::vector<int32_t> ids;
+    for (int64_t t = 0; t < rows; ++t) ids.push_back(static_cast<int32_t>(t * t % 11));
+    const EmbeddingBackward op{o.Random(11, cols, kF32, 1, gap), o.Random(rows, cols, kF32, 1, gap),
+                               o.Ints(ids)};
+    const EmbeddingBackward expected{o.Clone(op.dtable), op.dx, op.ids},
+        one{o.Clone(op.dtable), op.dx, op.ids};
+    Cpu(3).Run(op);
+    Cpu(1).Run(one);
+    Reference(expected);
+    ExpectClose(op.dtable, expected.dtable);
+    ExpectSameBits(op.dtable, one.dtable);
+  });
+}
+
 Rope MakeRope(Operands& o, int64_t tokens, int64_t heads, int64_t head_dim, DType type, int64_t gap) {
   Rope op;
   op.x = o.Random(tokens, heads * head_dim, type, 1, gap);

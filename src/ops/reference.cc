@@ -135,6 +135,13 @@ void Reference(const Embedding& op) {
   }
 }
 
+void Reference(const EmbeddingBackward& op) {
+  for (int64_t t = 0; t < op.dx.rows; ++t) {
+    const int64_t id = RowOf(op.ids, t);
+    for (int64_t c = 0; c < op.dx.cols; ++c) Put(op.dtable, id, c, Get(op.dtable, id, c) + Get(op.dx, t, c));
+  }
+}
+
 void Reference(const RmsNorm& op) {
   for (int64_t i = 0; i < op.out.rows; ++i) {
     const int64_t r = RowOf(op.rows, i);

@@ -16,6 +16,7 @@ namespace attune {
 // Each takes the op with addresses of host memory. Slow: for tests and small sizes.
 void Reference(const Gemm& op);
 void Reference(const Embedding& op);
+void Reference(const EmbeddingBackward& op);
 void Reference(const RmsNorm& op);
 void Reference(const RmsNormBackward& op);
 void Reference(const Rope& op);
