@@ -1,0 +1,100 @@
+// The masks of TRL's SFTTrainer, row by row, with real tokenizers and templates (tests/data/sft_masks.json).
+#include <gtest/gtest.h>
+
+#include <memory>
+
+#include "base/file.h"
+#include "data/encode.h"
+#include "text/chat_template.h"
+#include "text/tokenizer_json.h"
+
+namespace attune {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+const std::string kData = ATTUNE_TEST_DATA;
+
+const Tokenizer& TokenizerNamed(const std::string& name) {
+  static std::map<std::string, std::unique_ptr<Tokenizer>> tokenizers;
+  auto& tokenizer = tokenizers[name];
+  const std::string path = kData + "/tokenizers/" + name + "/tokenizer.json";
+  if (!tokenizer) tokenizer = TokenizerFromJson(ReadFile(path), path);
+  return *tokenizer;
+}
+
+ChatFormat ChatNamed(const std::string& name, const std::string& eos_token) {
+  const std::string path = kData + "/chat/" + name + "/template.jinja";
+  auto chat = std::make_shared<ChatTemplate>(ChatTemplate::Parse(ReadFile(path), path));
+  const auto render = [chat, eos_token](const Json& messages, const DataRow& row,
+                                        bool add_generation_prompt) {
+    return chat->Render({{"messages", messages},
+                         {"tools", row.tools},
+                         {"documents", nullptr},
+                         {"add_generation_prompt", add_generation_prompt},
+                         {"eos_token", eos_token}});
+  };
+  return {.render = render, .has_generation_blocks = chat->HasGenerationBlocks()};
+}
+
+EncodeOptions OptionsOf(const Json& options) {
+  EncodeOptions out = {.mask_rule = MaskRule::kTrl};
+  for (const auto& [key, value] : options.items()) {
+    if (key == "completion_only_loss")
+      out.completion_only_loss = value.get<bool>();
+    else if (key == "assistant_only_loss")
+      out.assistant_only_loss = value;
+    else if (key == "max_length")
+      out.max_length = value;
+    else if (key == "truncation_mode")
+      out.truncation_mode = TruncationMode::kKeepEnd;
+    else
+      ADD_FAILURE() << key;
+  }
+  return out;
+}
+
+Json Prepared(const Json& test) {
+  ChatFormat chat;
+  if (!test["chat_template"].is_null()) chat = ChatNamed(test["chat_template"], test["eos_token"]);
+  const RowEncoder encoder(TokenizerNamed(test["tokenizer"]), chat, test["eos_token"],
+                           OptionsOf(test["options"]));
+  Json prepared = Json::array();
+  for (const Json& row : test["rows"]) {
+    const Example example = encoder.Encode(ParseRow(row, encoder.has_chat_template(), "row"));
+    if (TrainedTokens(example) == 0) continue;
+    prepared.push_back({{"input_ids", example.input_ids}, {"labels", example.labels}});
+  }
+  return prepared;
+}
+
+TEST(SftMasks, SameAsTrl) {
+  const Json tests = Json::parse(ReadFile(kData + "/sft_masks.json"));
+  ASSERT_EQ(tests.size(), 80u);
+  for (const Json& test : tests) {
+    EXPECT_EQ(Prepared(test), test["prepared"])
+        << test["tokenizer"] << test["chat_template"] << test["kind"] << test["options"];
+  }
+}
+
+// Our default on the same conversations: what TRL trains less headers, other turns and the line break after
+// each.
+TEST(SftMasks, DefaultTrainsTheAnswersAndTheirEnds) {
+  for (const char* name : {"qwen2", "llama2"}) {
+    const Tokenizer& tokenizer = TokenizerNamed(name);
+    const RowEncoder encoder(tokenizer, ChatNamed("chatml", "<|im_end|>"), "<|im_end|>", {});
+    const Example example = encoder.Encode(ParseRow(
+        Json::parse(
+            R"({"messages": [{"role": "user", "content": "Name a colour."}, {"role": "assistant", "content": "Blue."},
+                        {"role": "user", "content": "Another?"}, {"role": "assistant", "content": "Red, or green."}]})"),
+        true, "row"));
+    std::vector<int32_t> trained;
+    for (int32_t label : example.labels) {
+      if (label != kIgnoredLabel) trained.push_back(label);
+    }
+    EXPECT_EQ(tokenizer.Decode(trained, false), "Blue.<|im_end|>Red, or green.<|im_end|>") << name;
+  }
+}
+
+}  // namespace
+}  // namespace attune
