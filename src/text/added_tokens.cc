@@ -63,6 +63,7 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& model
   std::vector<PrefixIndex::Entry> raw, normalized;
   // From the last to the first, so that of two with the same normal form the first is kept.
   for (auto token = tokens_.rbegin(); token != tokens_.rend(); ++token) {
+    if (ById(token->id) != &*token) continue;  // numbered over: a later token has its id now
     if (!token->normalized) {
       raw.push_back({token->content, token->id});
       continue;
@@ -100,7 +101,7 @@ std::vector<AddedTokens::Cut> AddedTokens::Find(std::string_view text, const Pre
       end = space.end;
     }
     if (covered < begin) cuts.push_back({{covered, begin}, -1});
-    cuts.push_back({{begin, end}, id});
+    if (begin < end) cuts.push_back({{begin, end}, id});  // else it lies in the white space of the match before
     covered = end;
   }
   if (covered < text.size()) cuts.push_back({{covered, text.size()}, -1});

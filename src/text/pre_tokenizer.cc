@@ -226,7 +226,9 @@ std::unique_ptr<PreTokenizer> PunctuationPreTokenizer(SplitBehavior behavior) {
 }
 
 std::unique_ptr<PreTokenizer> WhitespacePreTokenizer() {
-  constexpr std::string_view kPattern = R"([\w\x{200C}\x{200D}]+|[^\w\x{200C}\x{200D}\s]+)";
+  // \w as Rust's regex crate has it.
+  constexpr std::string_view kPattern = R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}]+)"
+                                        R"(|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}\s]+)";
   return SplitPreTokenizer(Regex(kPattern, "Whitespace"), SplitBehavior::kRemoved, true);
 }
 

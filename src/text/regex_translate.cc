@@ -22,55 +22,36 @@ namespace {
 // punctuation.
 constexpr std::string_view kSpace =
     "\\t-\\r\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
-constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+// Oniguruma's \w also takes some digits of Latin-1, but only outside classes.
+constexpr std::string_view kPosixWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
 constexpr std::string_view kHex = "0-9A-Fa-f";
 constexpr int kMaxClassDepth = 32;
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 44> kPropertyNames = {{
-    {"letter", "L"},
-    {"uppercaseletter", "Lu"},
-    {"lowercaseletter", "Ll"},
-    {"titlecaseletter", "Lt"},
-    {"casedletter", "L&"},
-    {"modifierletter", "Lm"},
-    {"otherletter", "Lo"},
-    {"mark", "M"},
-    {"combiningmark", "M"},
-    {"nonspacingmark", "Mn"},
-    {"spacingmark", "Mc"},
-    {"enclosingmark", "Me"},
-    {"number", "N"},
-    {"decimalnumber", "Nd"},
-    {"letternumber", "Nl"},
-    {"othernumber", "No"},
-    {"punctuation", "P"},
-    {"connectorpunctuation", "Pc"},
-    {"dashpunctuation", "Pd"},
-    {"openpunctuation", "Ps"},
-    {"closepunctuation", "Pe"},
-    {"initialpunctuation", "Pi"},
-    {"finalpunctuation", "Pf"},
-    {"otherpunctuation", "Po"},
-    {"symbol", "S"},
-    {"mathsymbol", "Sm"},
-    {"currencysymbol", "Sc"},
-    {"modifiersymbol", "Sk"},
-    {"othersymbol", "So"},
-    {"separator", "Z"},
-    {"spaceseparator", "Zs"},
-    {"lineseparator", "Zl"},
-    {"paragraphseparator", "Zp"},
-    {"other", "C"},
-    {"control", "Cc"},
-    {"format", "Cf"},
-    {"surrogate", "Cs"},
-    {"privateuse", "Co"},
-    {"unassigned", "Cn"},
-    {"alpha", "Alphabetic"},
-    {"digit", "Nd"},
-    {"space", "White_Space"},
-    {"upper", "Uppercase"},
-    {"lower", "Lowercase"},
+// Long names of properties, which PCRE2 does not know.
+constexpr std::string_view kPropertyNames =
+    " "
+    "letter=L uppercaseletter=Lu lowercaseletter=Ll titlecaseletter=Lt casedletter=L& "
+    "modifierletter=Lm otherletter=Lo mark=M combiningmark=M nonspacingmark=Mn spacingmark=Mc "
+    "enclosingmark=Me number=N decimalnumber=Nd letternumber=Nl othernumber=No punctuation=P "
+    "connectorpunctuation=Pc dashpunctuation=Pd openpunctuation=Ps closepunctuation=Pe "
+    "initialpunctuation=Pi finalpunctuation=Pf otherpunctuation=Po symbol=S mathsymbol=Sm "
+    "currencysymbol=Sc modifiersymbol=Sk othersymbol=So separator=Z spaceseparator=Zs "
+    "lineseparator=Zl paragraphseparator=Zp other=C control=Cc format=Cf surrogate=Cs privateuse=Co "
+    "unassigned=Cn alpha=Alphabetic digit=Nd space=White_Space upper=Uppercase lower=Lowercase "
+    "punct=P cntrl=Cc ";
+
+// Insides of [:name:]; PCRE2 reads the names that are not here as Oniguruma does.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kPosixNames = {{
+    {"alpha", "\\p{Alphabetic}"},
+    {"alnum", "\\p{Alphabetic}\\p{Nd}"},
+    {"upper", "\\p{Uppercase}"},
+    {"lower", "\\p{Lowercase}"},
+    {"punct", "\\p{P}\\p{S}"},
+    {"space", kSpace},
+    {"blank", "\\t\\p{Zs}"},
+    {"word", kPosixWord},
+    {"xdigit", kHex},
 }};
 
 bool Compiles(const std::string& pattern) {
@@ -296,8 +277,9 @@ class Translator {
       if (c != ' ' && c != '_' && c != '-')
         key += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     }
-    for (const auto& [longer, shorter] : kPropertyNames) {
-      if (key == longer) return escape + "{" + caret + std::string(shorter) + "}";
+    if (const size_t found = kPropertyNames.find(" " + key + "="); found != std::string_view::npos) {
+      const std::string_view rest = kPropertyNames.substr(found + key.size() + 2);
+      return escape + "{" + caret + std::string(rest.substr(0, rest.find(' '))) + "}";
     }
     // PCRE2 takes a bare script name as Script_Extensions; Oniguruma means Script.
     if (key.size() > 2 && Compiles("\\p{sc:" + key + "}")) return escape + "{" + caret + "sc:" + key + "}";
@@ -324,9 +306,7 @@ class Translator {
         at_ += 2;
         operands.push_back(Union(std::exchange(items, {}), std::exchange(others, {})));
       } else if (c == '[' && Peek(1) == ':' && pattern_.find(":]", at_) != std::string_view::npos) {
-        const size_t end = pattern_.find(":]", at_) + 2;
-        items += pattern_.substr(at_, end - at_);
-        at_ = end;
+        Posix(&items, &others);
       } else if (c == '[') {
         ++at_;
         others.push_back(Class(depth + 1));
@@ -351,6 +331,24 @@ class Translator {
     return out.empty() ? "(?!)" : "(?:" + out + ")";
   }
 
+  // [:name:] or [:^name:]
+  void Posix(std::string* items, std::vector<std::string>* others) {
+    const size_t end = pattern_.find(":]", at_);
+    std::string_view name = pattern_.substr(at_ + 2, end - at_ - 2);
+    const bool negated = name.starts_with('^');
+    if (negated) name.remove_prefix(1);
+    std::string inside = fmt::format("[:{}:]", name);
+    for (const auto& [known, its_inside] : kPosixNames) {
+      if (name == known) inside = its_inside;
+    }
+    at_ = end + 2;
+    if (negated) {
+      others->push_back("[^" + inside + "]");
+    } else {
+      *items += inside;
+    }
+  }
+
   void ClassEscape(std::string* items, std::vector<std::string>* others) {
     ++at_;
     if (at_ >= pattern_.size()) Refuse("an unfinished character class");
@@ -364,10 +362,10 @@ class Translator {
         *items += "\\P{White_Space}", ++at_;
         break;
       case 'w':
-        *items += kWord, ++at_;
+        *items += kPosixWord, ++at_;
         break;
       case 'W':
-        others->push_back("[^" + std::string(kWord) + "]"), ++at_;
+        others->push_back("[^" + std::string(kPosixWord) + "]"), ++at_;
         break;
       case 'h':
         *items += kHex, ++at_;

@@ -130,14 +130,12 @@ bool IsMark(char32_t c) {
 
 bool IsNonSpacingMark(char32_t c) { return Category(c) == UTF8PROC_CATEGORY_MN; }
 
-bool IsOther(char32_t c) {
-  const auto category = Category(c);
-  return category == UTF8PROC_CATEGORY_CN || category >= UTF8PROC_CATEGORY_CC;
-}
+bool IsOther(char32_t c) { return Category(c) >= UTF8PROC_CATEGORY_CC; }
 
 bool IsWord(char32_t c) {
   if (c < 0x80) return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
-  static const Regex word("[\\w\\x{200C}\\x{200D}]", "\\w");  // utf8proc does not know Alphabetic, PCRE2 does
+  static const Regex word(R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}])",
+                          "\\w");  // utf8proc does not know Alphabetic, PCRE2 does
   std::string text;
   AppendUtf8(c, &text);
   return word.Search(text, 0).has_value();

@@ -33,7 +33,7 @@ bool IsNumeric(char32_t code_point);      // categories Nd, Nl, No
 bool IsPunctuation(char32_t code_point);  // categories P*, and ASCII's symbols
 bool IsMark(char32_t code_point);         // categories Mn, Mc, Me
 bool IsNonSpacingMark(char32_t code_point);
-bool IsOther(char32_t code_point);  // categories C*
+bool IsOther(char32_t code_point);  // categories Cc, Cf, Cs, Co
 bool IsWord(char32_t code_point);   // \w of UTS 18: Alphabetic, M, Nd, Pc, Join_Control
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
