@@ -2,6 +2,7 @@
 // (sandboxed, trim_blocks and lstrip_blocks on, loop controls, {% generation %}).
 #pragma once
 
+#include <ctime>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -12,24 +13,29 @@
 namespace attune {
 
 struct RenderedChat {
-  std::string text;                                       // already carries BOS where the template writes it
-  std::vector<std::pair<size_t, size_t>> assistant_spans;  // bytes [start, end) inside {% generation %} blocks
+  std::string text;  // already carries BOS where the template writes it
+  std::vector<std::pair<size_t, size_t>>
+      assistant_spans;  // bytes [start, end) inside {% generation %} blocks
 };
 
+// Immutable once parsed: threads may render from one template at once. A rendering is bounded in work, depth
+// and memory (64 MiB and 64 times the context), so that a hostile template ends in an error.
 class ChatTemplate {
  public:
-  // Errors: Error{kBadInput} with line and column. `where` names the file for the error texts.
-  static ChatTemplate Parse(std::string source, std::string where);
+  // Errors: Error{kBadInput} "WHERE:LINE: ...". `where` names the source for this and for errors of Render.
+  static ChatTemplate Parse(std::string_view source, std::string where);
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
 
-  // `context`: messages, tools, documents, add_generation_prompt, bos_token, ... and any user variable.
-  // Errors: Error{kBadInput}: raise_exception's message verbatim, or what Jinja would have raised.
-  RenderedChat Render(const nlohmann::ordered_json& context) const;
+  // `context`: messages, tools, documents, add_generation_prompt, bos_token, ... and any user variable. `now`
+  // is what strftime_now shows; null means the local time. Errors: Error{kBadInput}: raise_exception's
+  // message verbatim, or "WHERE:LINE: " and what Jinja would have raised.
+  RenderedChat Render(const nlohmann::ordered_json& context, const std::tm* now = nullptr) const;
 
   bool HasGenerationBlocks() const;
-  const std::string& source() const;
+  const std::string& source() const;  // as given to Parse
+  const std::string& where() const;
 
  private:
   struct Impl;
