@@ -1,12 +1,17 @@
-// Products with few rows against weights as they are stored. Each thread decodes a row of weights into its scratch and
-// takes the dot product with every row of x: the weights are read from memory once, in their stored size.
+// Products with few rows against weights as they are stored: bound by the bytes of the weights and by turning
+// them into floats, so each block is read and widened once for up to eight rows of x, and four rows of
+// weights go side by side.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/stored_linear.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
+
+#include "base/error.h"
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/raw.h"
+#include "ops/cpu/stored_blocks-inl.h"
 #include "ops/cpu/vector-inl.h"
 #include "quant/gguf_blocks.h"
 
@@ -14,35 +19,244 @@ HWY_BEFORE_NAMESPACE();
 namespace attune {
 namespace HWY_NAMESPACE {
 
-float Dot(const float* a, const float* b, int64_t n) {
-  const FullF32 d;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  auto sum0 = hn::Zero(d), sum1 = hn::Zero(d);
-  int64_t i = 0;
-  for (; i + 2 * lanes <= n; i += 2 * lanes) {
-    sum0 = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), sum0);
-    sum1 = hn::MulAdd(hn::LoadU(d, a + i + lanes), hn::LoadU(d, b + i + lanes), sum1);
+constexpr int64_t kStoredLinearMaxColumns = kThreadScratchBytes / 4;  // what a thread's scratch holds in f32
+constexpr int64_t kRowsOfX = 8;       // that share one pass over a row of weights
+constexpr int64_t kRowsTogether = 4;  // of weights, where few rows of x leave registers for them
+
+// Rows of x as the tiles read them.
+struct Input {
+  const float* x;
+  int64_t stride;
+  int64_t k;
+  const float* sums;  // for each group of elements one vector: the sum of the group's vectors of x
+  int64_t sums_stride;
+};
+
+// Rows of blocks. acc[r][m] = the dot product of weights r and x m, in lanes yet to be added.
+template <class Format>
+struct Blocks {
+  static constexpr int kGroups = Format::kElements / Format::kGroup, kVectors = Format::kGroup / kLanes;
+  static constexpr int kFactors = Format::kHasOffset ? 2 : 1;  // of a group
+  static constexpr int64_t kBlocksTogether = kGroupsTogether / kGroups;
+
+  template <int kRows, int kM>
+  static HWY_INLINE void Tile(const uint8_t* w, int64_t row_bytes, const Input& in, V (&acc)[kRows][kM]) {
+    const FullF32 d;
+    HWY_ALIGN float factors[kRows][kGroupsTogether * kFactors];
+    const float* x = in.x;
+    const float* sums = in.sums;
+    for (int64_t left = in.k / Format::kElements; left > 0; left -= kBlocksTogether) {
+      const int64_t blocks = std::min(left, kBlocksTogether);
+      for (int r = 0; r < kRows; ++r) Format::LoadFactors(w + r * row_bytes, blocks, factors[r]);
+      const float* factor = factors[0];
+      for (int64_t b = 0; b < blocks; ++b, w += Format::kBytes) {
+        for (int g = 0; g < kGroups; ++g, x += Format::kGroup, sums += kLanes, factor += kFactors) {
+#pragma GCC unroll 4
+          for (int r = 0; r < kRows; ++r) {
+            V q[kVectors];
+            Format::LoadGroup(w + r * row_bytes, g, q);
+            const V scale = hn::Set(d, factor[r * kGroupsTogether * kFactors]);
+            const V offset = hn::Set(d, factor[r * kGroupsTogether * kFactors + kFactors - 1]);
+#pragma GCC unroll 8
+            for (int m = 0; m < kM; ++m) {
+              V sum = hn::Mul(q[0], hn::LoadU(d, x + m * in.stride));
+#pragma GCC unroll 4
+              for (int j = 1; j < kVectors; ++j) {
+                sum = hn::MulAdd(q[j], hn::LoadU(d, x + m * in.stride + j * kLanes), sum);
+              }
+              acc[r][m] = hn::MulAdd(scale, sum, acc[r][m]);
+              if (Format::kHasOffset) {
+                acc[r][m] = hn::MulAdd(offset, hn::LoadU(d, sums + m * in.sums_stride), acc[r][m]);
+              }
+            }
+          }
+        }
+      }
+    }
   }
-  float total = SumLanes(d, hn::Add(sum0, sum1));
-  for (; i < n; ++i) total += a[i] * b[i];
-  return total;
+
+  // The products that no whole vector holds: none.
+  static float Rest(const uint8_t*, const Input&, int64_t) { return 0.0f; }
+};
+
+// IEEE binary16.
+struct Half {
+  uint16_t bits;
+};
+
+template <class D>
+HWY_INLINE hn::Vec<D> LoadAs(D d, const Half* from) {
+  const hn::Rebind<uint16_t, D> du;
+  const hn::Rebind<hwy::float16_t, D> dh;
+  return hn::PromoteTo(d, hn::BitCast(dh, hn::LoadU(du, &from->bits)));
+}
+
+// Rows of F32, BF16 or F16.
+template <class T>
+struct Plain {
+  template <int kRows, int kM>
+  static HWY_INLINE void Tile(const uint8_t* w, int64_t row_bytes, const Input& in, V (&acc)[kRows][kM]) {
+    const FullF32 d;
+    for (int64_t i = 0; i + kLanes <= in.k; i += kLanes) {
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        const V q = LoadAs(d, reinterpret_cast<const T*>(w + r * row_bytes) + i);
+#pragma GCC unroll 8
+        for (int m = 0; m < kM; ++m)
+          acc[r][m] = hn::MulAdd(q, hn::LoadU(d, in.x + m * in.stride + i), acc[r][m]);
+      }
+    }
+  }
+
+  static float Rest(const uint8_t* w, const Input& in, int64_t m) {
+    const hn::CappedTag<float, 1> one;
+    float sum = 0;
+    for (int64_t i = in.k / kLanes * kLanes; i < in.k; ++i) {
+      sum += hn::GetLane(LoadAs(one, reinterpret_cast<const T*>(w) + i)) * in.x[m * in.stride + i];
+    }
+    return sum;
+  }
+};
+
+// Rows [n, n + kRows) of weights by rows [m, m + kM) of x.
+template <class Weights, int kRows, int kM>
+void Multiply(const StoredLinear& op, const uint8_t* w, int64_t row_bytes, Input in, int64_t n, int64_t m) {
+  in.x += m * in.stride;
+  in.sums += m * in.sums_stride;
+  V acc[kRows][kM];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kM; ++i) acc[r][i] = hn::Zero(FullF32());
+  }
+  Weights::template Tile<kRows, kM>(w, row_bytes, in, acc);
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kM; ++i) {
+      const float start = op.start ? RawRow<const float>(op.start, m + i)[n + r] : 0.0f;
+      const float product = SumLanes(FullF32(), acc[r][i]) + Weights::Rest(w + r * row_bytes, in, i);
+      RawRow<float>(op.y, m + i)[n + r] = start + product;
+    }
+  }
+}
+
+// `rows` rows of weights from n by rows [m, m + kM) of x: side by side as far as the registers reach.
+template <class Weights, int kM>
+void MultiplyRows(const StoredLinear& op, const uint8_t* w, int64_t row_bytes, const Input& in, int64_t n,
+                  int64_t rows, int64_t m) {
+  constexpr int kTogether = static_cast<int>(std::min(kRowsTogether, kRowsOfX / kM));
+  int64_t r = 0;
+  for (; r + kTogether <= rows; r += kTogether) {
+    Multiply<Weights, kTogether, kM>(op, w + r * row_bytes, row_bytes, in, n + r, m);
+  }
+  for (; r < rows; ++r) Multiply<Weights, 1, kM>(op, w + r * row_bytes, row_bytes, in, n + r, m);
+}
+
+// `rows` rows of weights from n by all of x.
+template <class Weights>
+void MultiplyAll(const StoredLinear& op, const uint8_t* w, int64_t row_bytes, const Input& in, int64_t n,
+                 int64_t rows) {
+  int64_t m = 0;
+  for (; m + 8 <= op.x.rows; m += 8) MultiplyRows<Weights, 8>(op, w, row_bytes, in, n, rows, m);
+  for (; m + 4 <= op.x.rows; m += 4) MultiplyRows<Weights, 4>(op, w, row_bytes, in, n, rows, m);
+  for (; m + 2 <= op.x.rows; m += 2) MultiplyRows<Weights, 2>(op, w, row_bytes, in, n, rows, m);
+  if (m < op.x.rows) MultiplyRows<Weights, 1>(op, w, row_bytes, in, n, rows, m);
+}
+
+// sums[m][g] = the sum of the vectors of group g of x m, for the factors that are added.
+void SumGroups(const Matrix& x, int64_t group, float* sums, int64_t sums_stride) {
+  const FullF32 d;
+  for (int64_t m = 0; m < x.rows; ++m) {
+    const float* row = RawRow<const float>(x, m);
+    for (int64_t g = 0; g < x.cols / group; ++g) {
+      V sum = hn::LoadU(d, row + g * group);
+      for (int64_t i = kLanes; i < group; i += kLanes) sum = hn::Add(sum, hn::LoadU(d, row + g * group + i));
+      hn::StoreU(sum, d, sums + m * sums_stride + g * kLanes);
+    }
+  }
+}
+
+// Calls body(first row, count) for all rows of weights, shared among the threads in groups that go side by
+// side.
+template <class Body>
+void ForRowsOfWeights(const CpuState& state, int64_t rows, const Body& body) {
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+  for (int64_t i = 0; i < (rows + kRowsTogether - 1) / kRowsTogether; ++i) {
+    body(i * kRowsTogether, std::min(kRowsTogether, rows - i * kRowsTogether));
+  }
+}
+
+template <class Weights>
+void RunPlain(const CpuState& state, const StoredLinear& op) {
+  const int64_t row_bytes = BytesOf(op.w.dtype, op.w.stride);
+  const Input in{Raw<const float>(op.x), op.x.stride, op.w.cols, nullptr, 0};
+  ForRowsOfWeights(state, op.w.rows, [&](int64_t n, int64_t rows) {
+    MultiplyAll<Weights>(op, Raw<const uint8_t>(op.w) + n * row_bytes, row_bytes, in, n, rows);
+  });
+}
+
+template <class Format>
+void RunBlocks(const CpuState& state, const StoredLinear& op) {
+  const int64_t row_bytes = BytesOf(op.w.dtype, op.w.stride), k = op.w.cols;
+  const int64_t sums_stride = k / Format::kGroup * kLanes;
+  float* sums = reinterpret_cast<float*>(state.scratch.shared());
+  const int64_t room =
+      kSharedScratchBytes / static_cast<int64_t>(sizeof(float)) / std::max<int64_t>(1, sums_stride);
+  for (int64_t m0 = 0; m0 < op.x.rows; m0 += room) {  // one turn, but for very many rows
+    const int64_t count = std::min(room, op.x.rows - m0);
+    const StoredLinear part{op.y.Rows(m0, count), op.x.Rows(m0, count), op.w,
+                            op.start ? op.start.Rows(m0, count) : op.start};
+    if (Format::kHasOffset) SumGroups(part.x, Format::kGroup, sums, sums_stride);
+    const Input in{Raw<const float>(part.x), op.x.stride, k, sums, sums_stride};
+    ForRowsOfWeights(state, op.w.rows, [&](int64_t n, int64_t rows) {
+      MultiplyAll<Blocks<Format>>(part, Raw<const uint8_t>(op.w) + n * row_bytes, row_bytes, in, n, rows);
+    });
+  }
+}
+
+// Any other type: a row at a time is decoded into the thread's scratch.
+void RunDecoded(const CpuState& state, const StoredLinear& op) {
+  const int64_t row_bytes = BytesOf(op.w.dtype, op.w.stride);
+  const Input in{Raw<const float>(op.x), op.x.stride, op.w.cols, nullptr, 0};
+  ForRowsOfWeights(state, op.w.rows, [&](int64_t n, int64_t rows) {
+    auto* room = reinterpret_cast<uint8_t*>(state.scratch.thread(ThreadIndex()));
+    for (int64_t r = n; r < n + rows; ++r) {
+      DecodeBlocks(op.w.dtype, Raw<const std::byte>(op.w) + r * row_bytes, op.w.cols,
+                   reinterpret_cast<float*>(room));
+      MultiplyAll<Plain<float>>(op, room, 0, in, r, 1);
+    }
+  });
 }
 
 void StoredLinearKernel(const CpuState& state, const StoredLinear& op) {
-  const int64_t k = op.w.cols, row_bytes = BytesOf(op.w.dtype, op.w.stride);
-  const std::byte* weights = Raw<const std::byte>(op.w);
-#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
-  for (int64_t n = 0; n < op.w.rows; ++n) {
-    const float* row = reinterpret_cast<const float*>(weights + n * row_bytes);
-    if (op.w.dtype != DType::kF32) {
-      float* room = reinterpret_cast<float*>(state.scratch.thread(ThreadIndex()));
-      DecodeBlocks(op.w.dtype, weights + n * row_bytes, k, room);
-      row = room;
-    }
-    for (int64_t m = 0; m < op.x.rows; ++m) {
-      const float start = op.start ? RawRow<const float>(op.start, m)[n] : 0.0f;
-      RawRow<float>(op.y, m)[n] = start + Dot(RawRow<const float>(op.x, m), row, k);
-    }
+  if (op.w.cols > kStoredLinearMaxColumns)
+    Failed("stored_linear: {} columns are more than {}", op.w.cols, kStoredLinearMaxColumns);
+  switch (op.w.dtype) {
+    case DType::kF32:
+      return RunPlain<Plain<float>>(state, op);
+    case DType::kBF16:
+      return RunPlain<Plain<uint16_t>>(state, op);
+    case DType::kF16:
+      return RunPlain<Plain<Half>>(state, op);
+    case DType::kQ4_0:
+      return RunBlocks<Q4_0>(state, op);
+    case DType::kQ4_1:
+      return RunBlocks<Q4_1>(state, op);
+    case DType::kQ5_0:
+      return RunBlocks<Q5_0>(state, op);
+    case DType::kQ5_1:
+      return RunBlocks<Q5_1>(state, op);
+    case DType::kQ8_0:
+      return RunBlocks<Q8_0>(state, op);
+    case DType::kQ4_K:
+      return RunBlocks<Q4_K>(state, op);
+    case DType::kQ5_K:
+      return RunBlocks<Q5_K>(state, op);
+    case DType::kQ6_K:
+      return RunBlocks<Q6_K>(state, op);
+    default:
+      return RunDecoded(state, op);
   }
 }
 
