@@ -1,0 +1,235 @@
+#include "models/inference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/error.h"
+
+namespace attune {
+namespace {
+
+constexpr int64_t kPieceRows = 256;  // rows of a prompt that run together
+constexpr int64_t kFewRows = 8;      // up to here a weight is read once, block by block, for all rows
+
+}  // namespace
+
+InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const AdapterValues* adapter, int64_t capacity)
+    : device_(device), files_(files), spec_(files.spec()), capacity_(capacity) {
+  if (spec_.qk_norm) BadInput("model_type {}: norms on queries and keys are not supported yet", spec_.model_type);
+  const int64_t q_cols = spec_.num_attention_heads * spec_.head_dim, kv_cols = spec_.num_key_value_heads * spec_.head_dim;
+  int64_t widest = 0, rank = 1;
+  for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) {
+    const std::string path = "model.layers." + std::to_string(l) + ".";
+    Block block;
+    for (int p = 0; p < 7; ++p) {
+      block.projections[p] = Load(path + kProjections[p], adapter);
+      widest = std::max(widest, block.projections[p].weight.rows * block.projections[p].weight.cols);
+      rank = std::max(rank, block.projections[p].low_a.rows);
+    }
+    block.norm1 = UploadStored(path + "input_layernorm.weight");
+    block.norm2 = UploadStored(path + "post_attention_layernorm.weight");
+    block.k_cache = DenseMatrix(device.Allocate(capacity * kv_cols * 4, "the key cache"), DType::kF32, capacity, kv_cols);
+    block.v_cache = DenseMatrix(device.Allocate(capacity * kv_cols * 4, "the value cache"), DType::kF32, capacity, kv_cols);
+    blocks_.push_back(block);
+  }
+  embedding_ = UploadStored("model.embed_tokens.weight");
+  final_norm_ = UploadStored("model.norm.weight");
+  head_ = Load("lm_head", adapter);
+  if (!head_.weight) head_.weight = embedding_;
+  if (adapter != nullptr) {
+    for (size_t i = 0; i < adapter->tensors.size(); ++i) {
+      const TrainableTensor& t = adapter->tensors[i];
+      if (t.module == "model.embed_tokens") embedding_ = UploadFloats(adapter->values[i], t.rows, t.cols);
+    }
+  }
+  rank = std::max(rank, head_.low_a.rows);
+
+  const int64_t rows = std::min(kPieceRows, capacity);
+  const auto room = [&](DType dtype, int64_t r, int64_t c) {
+    return DenseMatrix(device.Allocate(BytesOf(dtype, r * c), "activations"), dtype, r, c);
+  };
+  ids_ = room(DType::kI32, 1, rows);
+  positions_ = room(DType::kI32, 1, rows);
+  x_ = room(DType::kF32, rows, spec_.hidden_size);
+  x2_ = room(DType::kF32, rows, spec_.hidden_size);
+  h_ = room(DType::kF32, rows, spec_.hidden_size);
+  q_ = room(DType::kF32, rows, q_cols);
+  attention_ = room(DType::kF32, rows, q_cols);
+  gate_ = room(DType::kF32, rows, spec_.intermediate_size);
+  up_ = room(DType::kF32, rows, spec_.intermediate_size);
+  low_ = room(DType::kF32, rows, rank);
+  logits_ = room(DType::kF32, 1, spec_.vocab_size);
+  if (rows > kFewRows) decoded_ = room(DType::kF32, 1, widest);
+  host_logits_.resize(static_cast<size_t>(spec_.vocab_size));
+
+  const std::vector<float> frequencies = RopeInverseFrequencies(spec_);
+  const auto half = static_cast<int64_t>(frequencies.size());
+  std::vector<float> cos(static_cast<size_t>(capacity * half)), sin(cos.size());
+  for (int64_t p = 0; p < capacity; ++p) {
+    for (int64_t i = 0; i < half; ++i) {
+      const float angle = static_cast<float>(p) * frequencies[static_cast<size_t>(i)];
+      cos[static_cast<size_t>(p * half + i)] = std::cos(angle);
+      sin[static_cast<size_t>(p * half + i)] = std::sin(angle);
+    }
+  }
+  cos_ = UploadFloats(cos, capacity, half);
+  sin_ = UploadFloats(sin, capacity, half);
+}
+
+Matrix InferenceModel::UploadFloats(const std::vector<float>& values, int64_t rows, int64_t cols) {
+  const Matrix m = DenseMatrix(device_.Allocate(rows * cols * 4, "weights"), DType::kF32, rows, cols);
+  device_.Upload(m.data, values.data(), rows * cols * 4);
+  return m;
+}
+
+// Matrices keep their stored type, with rows in Hugging Face's order; vectors become f32.
+Matrix InferenceModel::UploadStored(const std::string& name) {
+  const StoredTensor* tensor = files_.Find(name);
+  if (tensor == nullptr) return {};
+  if (tensor->shape.size() == 1) {
+    std::vector<float> values(static_cast<size_t>(tensor->rows()));
+    files_.ReadRows(*tensor, 0, tensor->rows(), values.data());
+    files_.DropPages(*tensor);
+    return UploadFloats(values, 1, tensor->rows());
+  }
+  const int64_t rows = tensor->rows(), cols = tensor->columns(), row_bytes = BytesOf(tensor->dtype, cols);
+  const Matrix m = DenseMatrix(device_.Allocate(rows * row_bytes, name), tensor->dtype, rows, cols);
+  if (tensor->permuted_head_dim == 0) {
+    device_.Upload(m.data, tensor->bytes.data(), rows * row_bytes);
+  } else {
+    const int64_t d = tensor->permuted_head_dim;
+    std::vector<std::byte> ordered(static_cast<size_t>(rows * row_bytes));
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t within = r % d, half = d / 2;
+      const int64_t stored = r - within + (within < half ? 2 * within : 2 * (within - half) + 1);
+      std::copy_n(tensor->bytes.data() + stored * row_bytes, row_bytes, ordered.data() + r * row_bytes);
+    }
+    device_.Upload(m.data, ordered.data(), rows * row_bytes);
+  }
+  files_.DropPages(*tensor);
+  return m;
+}
+
+InferenceModel::StoredLayer InferenceModel::Load(const std::string& path, const AdapterValues* adapter) {
+  StoredLayer layer;
+  layer.weight = UploadStored(path + ".weight");
+  layer.bias = UploadStored(path + ".bias");
+  if (adapter == nullptr) return layer;
+  float scale = 1;
+  for (const AdapterModule& module : adapter->spec.modules) {
+    if (module.path == path) scale = module.scale;
+  }
+  for (size_t i = 0; i < adapter->tensors.size(); ++i) {
+    const TrainableTensor& t = adapter->tensors[i];
+    if (t.module != path) continue;
+    std::vector<float> values = adapter->values[i];
+    switch (t.kind) {
+      case TrainableTensor::Kind::kLoraA:
+        layer.low_a = UploadFloats(values, t.rows, t.cols);
+        break;
+      case TrainableTensor::Kind::kLoraB:  // (out, rank) as in files
+        for (float& value : values) value *= scale;
+        layer.low_b = UploadFloats(values, t.cols, t.rows);
+        break;
+      case TrainableTensor::Kind::kFullWeight:
+        layer.weight = UploadFloats(values, t.rows, t.cols);
+        break;
+      case TrainableTensor::Kind::kBias:
+        layer.bias = UploadFloats(values, 1, t.cols);
+        break;
+    }
+  }
+  return layer;
+}
+
+void InferenceModel::RunLinear(const StoredLayer& layer, const Matrix& x, const Matrix& y, const Matrix& start) {
+  if (x.rows <= kFewRows) {
+    device_.Run(StoredLinear{y, x, layer.weight, start});
+  } else {
+    Matrix weight = layer.weight;
+    if (weight.dtype != DType::kF32) {
+      weight = DenseMatrix(decoded_.data, DType::kF32, layer.weight.rows, layer.weight.cols);
+      device_.Run(Dequantize{weight, layer.weight});
+    }
+    Gemm product;
+    product.c = y;
+    product.a = x;
+    product.b = weight;
+    product.b_transposed = true;
+    product.start = start;
+    device_.Run(product);
+  }
+  if (layer.bias) device_.Run(AddBias{y, layer.bias});
+  if (layer.low_a) {
+    const Matrix low = DenseMatrix(low_.data, DType::kF32, x.rows, layer.low_a.rows);
+    device_.Run(StoredLinear{low, x, layer.low_a, {}});
+    device_.Run(StoredLinear{y, low, layer.low_b, y});
+  }
+}
+
+void InferenceModel::RunBlock(int64_t layer, int64_t m) {
+  const Block& b = blocks_[static_cast<size_t>(layer)];
+  const auto eps = static_cast<float>(spec_.rms_norm_eps);
+  const Matrix x = x_.Rows(0, m), x2 = x2_.Rows(0, m), h = h_.Rows(0, m), q = q_.Rows(0, m);
+  const Matrix k = b.k_cache.Rows(length_, m), v = b.v_cache.Rows(length_, m);
+  device_.Run(RmsNorm{h, x, b.norm1, {}, {}, eps});
+  RunLinear(b.projections[0], h, q, {});
+  RunLinear(b.projections[1], h, k, {});
+  RunLinear(b.projections[2], h, v, {});
+  if (spec_.uses_rope[static_cast<size_t>(layer)]) {
+    const Matrix positions = positions_.Columns(0, m);
+    device_.Run(Rope{q, positions, cos_, sin_, spec_.head_dim, false});
+    device_.Run(Rope{k, positions, cos_, sin_, spec_.head_dim, false});
+  }
+  AttentionCached attention;
+  attention.out = attention_.Rows(0, m);
+  attention.q = q;
+  attention.k = b.k_cache;
+  attention.v = b.v_cache;
+  attention.first = length_;
+  attention.shape = {spec_.num_attention_heads, spec_.num_key_value_heads, spec_.head_dim,
+                     spec_.sliding_window[static_cast<size_t>(layer)],
+                     1.0f / std::sqrt(static_cast<float>(spec_.head_dim))};
+  device_.Run(attention);
+  RunLinear(b.projections[3], attention.out, x2, x);
+  device_.Run(RmsNorm{h, x2, b.norm2, {}, {}, eps});
+  const Matrix gate = gate_.Rows(0, m), up = up_.Rows(0, m);
+  RunLinear(b.projections[4], h, gate, {});
+  RunLinear(b.projections[5], h, up, {});
+  device_.Run(SwiGlu{gate, gate, up});
+  RunLinear(b.projections[6], gate, x, x2);
+}
+
+void InferenceModel::Piece(std::span<const int32_t> ids) {
+  const auto m = static_cast<int64_t>(ids.size());
+  std::vector<int32_t> positions(ids.size());
+  std::iota(positions.begin(), positions.end(), static_cast<int32_t>(length_));
+  device_.Upload(ids_.data, ids.data(), m * 4);
+  device_.Upload(positions_.data, positions.data(), m * 4);
+  device_.Run(Embedding{x_.Rows(0, m), embedding_, ids_.Columns(0, m)});
+  for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) RunBlock(l, m);
+  length_ += m;
+}
+
+std::span<const float> InferenceModel::Append(std::span<const int32_t> ids) {
+  if (length_ + static_cast<int64_t>(ids.size()) > capacity_) {
+    BadInput("{} tokens do not fit the context of {}", length_ + static_cast<int64_t>(ids.size()), capacity_);
+  }
+  for (const int32_t id : ids) {
+    if (id < 0 || id >= spec_.vocab_size) BadInput("token id {} is outside the model's vocabulary of {}", id, spec_.vocab_size);
+  }
+  int64_t last = 0;
+  for (size_t first = 0; first < ids.size(); first += kPieceRows) {
+    const auto piece = ids.subspan(first, std::min<size_t>(kPieceRows, ids.size() - first));
+    Piece(piece);
+    last = static_cast<int64_t>(piece.size()) - 1;
+  }
+  const Matrix h = h_.Rows(0, 1);
+  device_.Run(RmsNorm{h, x_.Rows(last, 1), final_norm_, {}, {}, static_cast<float>(spec_.rms_norm_eps)});
+  RunLinear(head_, h, logits_, {});
+  device_.Download(host_logits_.data(), logits_.data, spec_.vocab_size * 4);
+  return host_logits_;
+}
+
+}  // namespace attune

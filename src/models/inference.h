@@ -1,0 +1,70 @@
+// A decoder for generation: weights as they are stored (a Q4_1 file stays Q4_1 in memory), a cache of keys and values, a
+// few rows at a time. Single tokens are bound by the bytes of the weights; a prompt is decoded matrix by matrix and
+// multiplied at full speed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "models/decoder_plan.h"
+#include "models/model_files.h"
+#include "models/trainable.h"
+#include "ops/device.h"
+
+namespace attune {
+
+// Values of an adapter on the host, by tensor, in the layout of its files.
+struct AdapterValues {
+  AdapterSpec spec;
+  std::vector<TrainableTensor> tensors;
+  std::vector<std::vector<float>> values;  // one for each tensor
+};
+
+class InferenceModel {
+ public:
+  // `adapter` may be null. `capacity`: the most tokens the cache holds.
+  InferenceModel(Device& device, const ModelFiles& files, const AdapterValues* adapter, int64_t capacity);
+
+  // Appends tokens to the cache; gives the logits (vocab) after the last of them, valid until the next call.
+  // Errors: Error{kBadInput} when the cache is full or an id is outside the vocabulary.
+  std::span<const float> Append(std::span<const int32_t> ids);
+
+  // Forgets all but the first `length` tokens.
+  void Truncate(int64_t length) { length_ = length; }
+  int64_t length() const { return length_; }
+  int64_t capacity() const { return capacity_; }
+
+ private:
+  struct StoredLayer {
+    Matrix weight;  // (out, in) as stored
+    Matrix bias;
+    Matrix low_a, low_b;  // (rank, in), (out, rank) f32, scaled; empty: not adapted
+  };
+  struct Block {
+    StoredLayer projections[7];
+    Matrix norm1, norm2, k_cache, v_cache;
+  };
+
+  void Piece(std::span<const int32_t> ids);
+  void RunBlock(int64_t layer, int64_t m);
+  void RunLinear(const StoredLayer& layer, const Matrix& x, const Matrix& y, const Matrix& start);
+  StoredLayer Load(const std::string& path, const AdapterValues* adapter);
+  Matrix UploadStored(const std::string& name);
+  Matrix UploadFloats(const std::vector<float>& values, int64_t rows, int64_t cols);
+
+  Device& device_;
+  const ModelFiles& files_;
+  ModelSpec spec_;
+  int64_t capacity_, length_ = 0;
+  std::vector<Block> blocks_;
+  StoredLayer head_;
+  Matrix embedding_, final_norm_, cos_, sin_;
+  Matrix ids_, positions_, x_, x2_, h_, q_, attention_, gate_, up_, low_, decoded_, logits_;
+  std::vector<float> host_logits_;
+};
+
+}  // namespace attune
