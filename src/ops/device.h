@@ -32,7 +32,8 @@ using OpTable =
     std::tuple<Kernel<Gemm>, Kernel<Embedding>, Kernel<EmbeddingBackward>, Kernel<RmsNorm>, Kernel<RmsNormBackward>, Kernel<Rope>, Kernel<SwiGlu>,
                Kernel<SwiGluBackward>, Kernel<DropoutMask>, Kernel<Copy>, Kernel<Fill>, Kernel<AddBias>,
                Kernel<SumRows>, Kernel<Attention>, Kernel<AttentionBackward>, Kernel<AttentionCached>,
-               Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<AdamW>, Kernel<StoredLinear>>;
+               Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<AdamW>, Kernel<StoredLinear>,
+               Kernel<Dequantize>>;
 
 // Where the time of a step goes, by tag: filled while a profile is set on the device.
 struct OpCost {

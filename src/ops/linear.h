@@ -14,4 +14,11 @@ struct StoredLinear {
   Matrix start;  // (m, n) f32; may be empty or y itself
 };
 
+// out = w, decoded: what a product with many rows multiplies by.
+struct Dequantize {
+  static constexpr const char* kName = "dequantize";
+  Matrix out;  // (n, k) f32, dense
+  Matrix w;    // (n, k) any stored dtype, dense
+};
+
 }  // namespace attune

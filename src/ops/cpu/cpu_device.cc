@@ -41,7 +41,7 @@ class CpuDevice : public Device {
               {CpuFill},           {CpuAddBias},        {CpuSumRows},
               {CpuAttention},      {CpuAttentionBackward}, {CpuAttentionCached},
               {CpuCrossEntropy},   {CpuSumSquares},     {CpuAdamW},
-              {CpuStoredLinear}};
+              {CpuStoredLinear},   {CpuDequantize}};
   }
 
   ~CpuDevice() override {

@@ -38,5 +38,6 @@ void CpuCrossEntropy(void* state, const CrossEntropy& op);
 void CpuSumSquares(void* state, const SumSquares& op);
 void CpuAdamW(void* state, const AdamW& op);
 void CpuStoredLinear(void* state, const StoredLinear& op);
+void CpuDequantize(void* state, const Dequantize& op);
 
 }  // namespace attune

@@ -10,6 +10,7 @@
 #include "ops/cpu/raw.h"
 #include "ops/cpu/typed.h"
 #include "ops/cpu/vector-inl.h"
+#include "quant/gguf_blocks.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attune {
@@ -17,15 +18,12 @@ namespace HWY_NAMESPACE {
 
 void EmbeddingKernel(const CpuState& state, const Embedding& op) {
   const int32_t* ids = Raw<const int32_t>(op.ids);
-  WithComputeType(op.table.dtype, [&](auto type) {
-    using T = decltype(type);
+  const int64_t row_bytes = BytesOf(op.table.dtype, op.table.stride);
 #pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
-    for (int64_t t = 0; t < op.out.rows; ++t) {
-      const T* from = RawRow<const T>(op.table, ids[t]);
-      float* to = RawRow<float>(op.out, t);
-      ForEach(op.out.cols, [&](auto d, int64_t i) HWY_ATTR { hn::StoreU(LoadAs(d, from + i), d, to + i); });
-    }
-  });
+  for (int64_t t = 0; t < op.out.rows; ++t) {
+    DecodeBlocks(op.table.dtype, Raw<const std::byte>(op.table) + ids[t] * row_bytes, op.out.cols,
+                 RawRow<float>(op.out, t));
+  }
 }
 
 // Each thread owns whole columns and walks the tokens in order, so a token that occurs twice is no race.
