@@ -92,8 +92,12 @@ HWY_INLINE void LoadHalves(const uint8_t* block, int64_t blocks, float unit, flo
   const hn::Rebind<uint16_t, FullF32> du;
   const hn::Rebind<hwy::float16_t, FullF32> dh;
   HWY_ALIGN uint16_t halves[kGroupsTogether * kCount];
-  for (int64_t b = 0; b < blocks; ++b)
-    hwy::CopyBytes<2 * kCount>(block + b * kBlockBytes, halves + b * kCount);
+  for (int64_t b = 0; b < blocks; ++b) {
+    hwy::UnsignedFromSize<2 * kCount> word;
+    hwy::CopyBytes<2 * kCount>(block + b * kBlockBytes, &word);
+    asm("" : "+r"(word));  // or GCC builds vectors of these words piece by piece, several times as slow
+    hwy::CopyBytes<2 * kCount>(&word, halves + b * kCount);
+  }
   for (int64_t i = 0; i < blocks * kCount; i += kLanes) {
     hn::StoreU(hn::Mul(hn::PromoteTo(d, hn::BitCast(dh, hn::Load(du, halves + i))), hn::Set(d, unit)), d,
                factors + i);
