@@ -2,8 +2,8 @@
 """Makes train.jsonl and eval.jsonl from Debian's dict-devil: Ambrose Bierce's dictionary as chat rows.
 
 A row asks for a word and answers with the first prose paragraph of its entry, cleaned of what belongs to a
-printed dictionary (part of speech, italics, etymology, cross-references, verses). A developer's tool, standard
-library only:
+printed dictionary (part of speech, italics, etymology, cross-references, verses). A tool for developers, with
+the standard library only:
 
     apt-get install dict-devil && python3 make.py
 """
@@ -16,8 +16,8 @@ import re
 
 HELD_OUT = 10  # one question in so many goes to eval.jsonl
 
-# Slips of the 1993 transcription, which would otherwise be taught as spelling, and answers that end by announcing
-# what is not in the row: (word, what the answer says, what it should say).
+# Slips of the 1993 transcription, which would otherwise be taught as spelling, and answers that end by
+# announcing what is not in the row: (word, what the answer says, what it should say).
 ERRATA = [
     ("abasement", 'wealth of power', 'wealth or power'),
     ("absent", 'vilifed', 'vilified'),
@@ -65,8 +65,8 @@ ERRATA = [
     ("satan", ' "There is one favor that I should like to ask," said he.', ''),
     ("satire", 'soul-spirited', 'sour-spirited'),
     ("satire", 'his ever victim', 'his every victim'),
-    ("scimetar", ', as the incident here related will serve to show. The account is translated from the Japanese '
-                 'by Shusi Itama, a famous writer of the thirteenth century.', '.'),
+    ("scimetar", ', as the incident here related will serve to show. The account is translated from the '
+                 'Japanese by Shusi Itama, a famous writer of the thirteenth century.', '.'),
     ("serial", 'synposis', 'synopsis'),
     ("sheriff", 'office of a country', 'officer of a county'),
     ("story", ' The truth of the stories here following has, however, not been successfully impeached.', ''),
@@ -89,8 +89,8 @@ BARE_HEADS = {"CUI BONO?": "cui bono", "FORMA PAUPERIS.": "forma pauperis", "HAB
 HEAD = re.compile(r"""(?P<word>[A-Z][A-Z'-]*(?:\ [A-Z'-]+)*)        # the word itself
                       (?:\ or\ [A-Z]+|,\ [A-Z]+)?                  # another spelling
                       (?:\ \(or\ [A-Z]+\)(?P<rest>\ [A-Z]+))?      # ... in the middle: TZETZE (or TSETSE) FLY
-                      ,?\s*(?:n\.\s?p\.?l\.|n\.|v\.t\.|v\.i\.|v\.|adj\.(?:\ and\ n\.)?|adv\.|pp\.|p\.p\.|pro\.|
-                             pron\.|x\.)
+                      ,?\s*(?:n\.\s?p\.?l\.|n\.|v\.t\.|v\.i\.|v\.|adj\.(?:\ and\ n\.)?|adv\.|pp\.|p\.p\.|
+                             pro\.|pron\.|x\.)
                       [ ]*""", re.VERBOSE)
 
 
@@ -150,8 +150,8 @@ def clean(paragraph, more_follows):
     text = re.sub(r",? ?-- ?", " \u2014 ", text).strip()
     # A sentence that runs on into the verse left out, or announces it.
     shorter = without_last_sentence(text)
-    announcement = re.search(r"\b(the following|following (is|are|will)|as follows)\b", text[len(shorter):], re.I)
-    if (more_follows and announcement) or not re.search(r"[.!?][\"')]*$", text):
+    announces = re.search(r"\b(the following|following (is|are|will)|as follows)\b", text[len(shorter):], re.I)
+    if (more_follows and announces) or not re.search(r"[.!?][\"')]*$", text):
         text = shorter
     return text[:1].upper() + text[1:]
 

@@ -1,7 +1,9 @@
 #include "data/chat_spans.h"
 
 #include <algorithm>
+#include <ctime>
 #include <string_view>
+#include <utility>
 
 #include "base/error.h"
 
@@ -110,6 +112,24 @@ class TurnFinder {
 };
 
 }  // namespace
+
+ChatFormat MakeChatFormat(std::shared_ptr<const ChatTemplate> chat_template, SpecialTokens special_tokens) {
+  const std::time_t seconds = std::time(nullptr);
+  std::tm now = {};
+  localtime_r(&seconds, &now);
+  const bool has_generation_blocks = chat_template->HasGenerationBlocks();
+  auto render = [chat_template = std::move(chat_template), special_tokens = std::move(special_tokens), now](
+                    const Json& messages, const DataRow& row, bool add_generation_prompt) {
+    ChatOptions options;
+    options.tools = row.tools;
+    options.add_generation_prompt = add_generation_prompt;
+    options.kwargs = row.template_kwargs;
+    options.special_tokens = special_tokens;
+    options.now = now;
+    return RenderChat(*chat_template, messages, options);
+  };
+  return {.render = std::move(render), .has_generation_blocks = has_generation_blocks};
+}
 
 std::vector<ByteSpan> AssistantSpans(const DataRow& row, const std::string& full, const ChatFormat& chat,
                                      const Tokenizer& tokenizer, const std::string& eos_token) {

@@ -5,12 +5,14 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "data/formats.h"
 #include "data/token_spans.h"
+#include "text/chat_renderer.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -26,6 +28,10 @@ struct ChatFormat {
 
   explicit operator bool() const { return render != nullptr; }
 };
+
+// Rows' tools and chat_template_kwargs are passed on; the date a template may print is the one of this call,
+// so that a run that passes midnight stays of one piece.
+ChatFormat MakeChatFormat(std::shared_ptr<const ChatTemplate> chat_template, SpecialTokens special_tokens);
 
 // Byte spans within `full`, the rendering of all of row.messages, of each assistant turn from message
 // row.prompt_messages on. The end-of-turn token is the first special token (or `eos_token`) behind the

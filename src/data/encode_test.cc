@@ -184,6 +184,15 @@ TEST(Encode, TokensThatReachOverAnEdge) {
       "<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant[\n\nok<|im_end|>]\n");
 }
 
+TEST(Encode, ATokenThatReachesOverTheEndIsTrained) {
+  const FakeTokenizer tokenizer({"a\n"});
+  EXPECT_EQ(Encoded(NoSpecialTokens,
+                    R"({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "ba"},
+                                     {"role": "user", "content": "v"}]})",
+                    {}, tokenizer),
+            "### user:\nu\n\n### assistant:\n[ba\n]\n### user:\nv\n\n");
+}
+
 TEST(Encode, GenerationBlocks) {
   const FakeTokenizer tokenizer;
   ChatFormat chat = FakeChat(ChatMl);

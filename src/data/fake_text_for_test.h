@@ -51,8 +51,8 @@ class FakeTokenizer : public Tokenizer {
   int32_t VocabularySize() const override { return 256 + static_cast<int32_t>(pieces_.size()); }
 
  private:
-  inline static const std::vector<std::string> kSpecial = {"<s>", "</s>", "<|im_start|>", "<|im_end|>",
-                                                           "<call>"};
+  inline static const std::vector<std::string> kSpecial = {
+      "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<call>"};
   std::vector<std::string> pieces_;
 };
 

@@ -5,7 +5,8 @@
 
 #include "base/file.h"
 #include "data/encode.h"
-#include "text/chat_template.h"
+#include "data/fake_text_for_test.h"
+#include "text/chat_renderer.h"
 #include "text/tokenizer_json.h"
 
 namespace attune {
@@ -25,16 +26,8 @@ const Tokenizer& TokenizerNamed(const std::string& name) {
 
 ChatFormat ChatNamed(const std::string& name, const std::string& eos_token) {
   const std::string path = kData + "/chat/" + name + "/template.jinja";
-  auto chat = std::make_shared<ChatTemplate>(ChatTemplate::Parse(ReadFile(path), path));
-  const auto render = [chat, eos_token](const Json& messages, const DataRow& row,
-                                        bool add_generation_prompt) {
-    return chat->Render({{"messages", messages},
-                         {"tools", row.tools},
-                         {"documents", nullptr},
-                         {"add_generation_prompt", add_generation_prompt},
-                         {"eos_token", eos_token}});
-  };
-  return {.render = render, .has_generation_blocks = chat->HasGenerationBlocks()};
+  return MakeChatFormat(std::make_shared<ChatTemplate>(ChatTemplate::Parse(ReadFile(path), path)),
+                        {{"eos_token", eos_token}});
 }
 
 EncodeOptions OptionsOf(const Json& options) {
@@ -93,6 +86,41 @@ TEST(SftMasks, DefaultTrainsTheAnswersAndTheirEnds) {
       if (label != kIgnoredLabel) trained.push_back(label);
     }
     EXPECT_EQ(tokenizer.Decode(trained, false), "Blue.<|im_end|>Red, or green.<|im_end|>") << name;
+  }
+}
+
+// The templates of every kind of model, on a conversation of two turns: what is trained is the answers and
+// how each ends.
+TEST(SftMasks, DefaultOnEveryTemplate) {
+  const auto tokens = Json::parse(ReadFile(kData + "/chat/special_tokens.json")).get<SpecialTokens>();
+  const FakeTokenizer tokenizer;
+  const DataRow row = ParseRow(
+      Json::parse(
+          R"({"messages": [{"role": "user", "content": "Name a colour."}, {"role": "assistant", "content": "Blue."},
+                      {"role": "user", "content": "Another?"}, {"role": "assistant", "content": "Red, or green."}]})"),
+      true, "t.jsonl:5");
+  const std::map<std::string, std::string> trained = {
+      {"chatml", "Blue.<|im_end|>Red, or green.<|im_end|>"},
+      {"chatml_default_system", "Blue.<|im_end|>Red, or green.<|im_end|>"},
+      {"gemma_turns", "Blue.<end_of_turn>Red, or green.<end_of_turn>"},
+      {"generation_chatml", "Blue.<|im_end|>Red, or green.<|im_end|>"},
+      {"llama2_inst", " Blue. </s> Red, or green. </s>"},
+      {"mistral_v3", " Blue.</s> Red, or green.</s>"},
+      {"phi3", "Blue.<|end|>Red, or green.<|end|>"},
+      {"qwen25_tools", "Blue.<|im_end|>Red, or green.<|im_end|>"},
+      {"vicuna", " Blue.</s> Red, or green.</s>"},
+      {"zephyr", "Blue.</s>Red, or green.</s>"},
+  };
+  for (const auto& [name, want] : trained) {
+    const std::string path = kData + "/chat/" + name + "/template.jinja";
+    const ChatFormat chat =
+        MakeChatFormat(std::make_shared<ChatTemplate>(ChatTemplate::Parse(ReadFile(path), path)), tokens);
+    const std::string text = chat.render(row.messages, row, false).text;
+    std::string got;
+    for (const auto& [start, end] : AssistantSpans(row, text, chat, tokenizer, "</s>")) {
+      got += text.substr(start, end - start);
+    }
+    EXPECT_EQ(got, want) << name << ": " << text;
   }
 }
 
