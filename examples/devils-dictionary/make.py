@@ -150,7 +150,8 @@ def clean(paragraph, more_follows):
     text = re.sub(r",? ?-- ?", " \u2014 ", text).strip()
     # A sentence that runs on into the verse left out, or announces it.
     shorter = without_last_sentence(text)
-    announces = re.search(r"\b(the following|following (is|are|will)|as follows)\b", text[len(shorter):], re.I)
+    last = text[len(shorter):]
+    announces = re.search(r"\b(the following|following (is|are|will)|as follows)\b", last, re.I)
     if (more_follows and announces) or not re.search(r"[.!?][\"')]*$", text):
         text = shorter
     return text[:1].upper() + text[1:]
