@@ -194,8 +194,8 @@ bool CanDecode(DType type) {
 void DecodeBlocks(DType type, const std::byte* source, int64_t elements, float* out) {
   const auto* in = reinterpret_cast<const uint8_t*>(source);
   switch (type) {
-    case DType::kF32:
-      std::memcpy(out, in, static_cast<size_t>(elements) * sizeof(float));
+    case DType::kF32:  // of an empty tensor, `out` may be null
+      if (elements > 0) std::memcpy(out, in, static_cast<size_t>(elements) * sizeof(float));
       return;
     case DType::kF16:
       for (int64_t i = 0; i < elements; ++i) out[i] = LoadHalf(in + 2 * i);
