@@ -11,7 +11,7 @@ endif()
 # every *_test.cc becomes a test executable NAME_FILE that links it.
 function(attune_library name)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS *.cc */*.cc)
+  file(GLOB sources CONFIGURE_DEPENDS *.cc cpu/*.cc)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")

@@ -143,24 +143,27 @@ AdapterFolder AdapterFolder::Open(const std::string& path) {
   return {LoraConfig::FromJson(ParseOrderedJsonFile(file), file), path};
 }
 
-void LoadTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
-                 const std::string& folder) {
+std::vector<std::vector<float>> ReadTrainedValues(const std::vector<TrainableTensor>& tensors, const std::string& folder) {
   const std::string path = folder + "/adapter_model.safetensors";
   if (!FileExists(path)) BadInput("{}: not an adapter: it has no adapter_model.safetensors", folder);
   const SafetensorsFile file(path);
   std::set<std::string> known;
+  std::vector<std::vector<float>> all;
   for (const TrainableTensor& t : tensors) {
     known.insert(t.key);
     const TensorView* view = file.Find(t.key);
-    if (view == nullptr) BadInput("{}: tensor \"{}\" is missing: this adapter was made for another base model or configuration", path, t.key);
+    if (view == nullptr) {
+      BadInput("{}: tensor \"{}\" is missing: this adapter was made for another base model or configuration", path, t.key);
+    }
     if (view->shape != FileShape(t)) {
       BadInput("{}: tensor \"{}\" has shape {}, this base model needs {}: the adapter was made for another base", path,
                t.key, ShapeText(view->shape), ShapeText(FileShape(t)));
     }
-    if (!CanDecode(view->dtype)) BadInput("{}: tensor \"{}\" has type {}, expected F32, F16 or BF16", path, t.key, NameOf(view->dtype));
-    std::vector<float> values(static_cast<size_t>(t.rows * t.cols));
+    if (!CanDecode(view->dtype)) {
+      BadInput("{}: tensor \"{}\" has type {}, expected F32, F16 or BF16", path, t.key, NameOf(view->dtype));
+    }
+    std::vector<float>& values = all.emplace_back(static_cast<size_t>(t.rows * t.cols));
     DecodeBlocks(view->dtype, view->bytes.data(), t.rows * t.cols, values.data());
-    UploadTrained(device, vectors, t, std::move(values));
   }
   for (const TensorView& view : file.tensors()) {
     if (!known.contains(view.name)) {
@@ -169,6 +172,12 @@ void LoadTrained(Device& device, const TrainableVectors& vectors, const std::vec
                path, view.name);
     }
   }
+  return all;
+}
+
+void LoadTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
+                 const std::vector<std::vector<float>>& values) {
+  for (size_t i = 0; i < tensors.size(); ++i) UploadTrained(device, vectors, tensors[i], values[i]);
 }
 
 std::vector<float> DownloadTrained(Device& device, const Matrix& vector, const TrainableTensor& t) {

@@ -33,9 +33,13 @@ struct AdapterFolder {
   static AdapterFolder Open(const std::string& path);  // reads the configuration only
 };
 
-// Reads the trained tensors. Errors: Error{kBadInput} naming the first key that is missing, left over or of another shape.
+// Reads the trained tensors of an adapter folder, in the layout of the files. Errors: Error{kBadInput} naming the first
+// key that is missing, left over or of another shape.
+std::vector<std::vector<float>> ReadTrainedValues(const std::vector<TrainableTensor>& tensors, const std::string& folder);
+
+// Puts such values into the trained vector.
 void LoadTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
-                 const std::string& folder);
+                 const std::vector<std::vector<float>>& values);
 
 // Writes adapter_model.safetensors, adapter_config.json and README.md, each whole or not at all.
 void SaveAdapter(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,

@@ -1,0 +1,105 @@
+#include "app/bundle.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "formats/json.h"
+#include "models/adapter_model.h"
+#include "models/decoder.h"
+#include "text/tokenizer_gguf.h"
+#include "text/tokenizer_json.h"
+
+namespace attune {
+namespace {
+
+void OpenGgufText(ModelBundle* bundle) {
+  const GgufFile& file = *bundle->files.gguf();
+  const GgufVocabulary vocabulary = ReadGgufVocabulary(file);
+  bundle->tokenizer = TokenizerFromGguf(vocabulary);
+  const auto name = [&](const char* key, const std::optional<int64_t>& id) {
+    if (id) bundle->special_tokens[key] = bundle->tokenizer->IdToToken(static_cast<int32_t>(*id));
+  };
+  name("bos_token", vocabulary.bos_id);
+  name("eos_token", vocabulary.eos_id);
+  name("unk_token", vocabulary.unk_id);
+  if (const auto source = file.String("tokenizer.chat_template")) {
+    bundle->chat_template = std::make_shared<const ChatTemplate>(
+        ChatTemplate::Parse(*source, bundle->files.path() + ": tokenizer.chat_template"));
+  }
+}
+
+void OpenFolderText(ModelBundle* bundle) {
+  const std::string& folder = bundle->files.path();
+  const std::string path = folder + "/tokenizer.json";
+  if (!FileExists(path)) return;
+  bundle->tokenizer = TokenizerFromJson(MappedFile(path).text(), path);
+  FolderChat chat = LoadFolderChat(folder);
+  bundle->special_tokens = std::move(chat.special_tokens);
+  if (chat.chat_template) bundle->chat_template = std::make_shared<const ChatTemplate>(std::move(*chat.chat_template));
+}
+
+// Every token that may end an answer: the model's, generation_config.json's, the tokenizer's.
+void CollectEndTokens(ModelBundle* bundle) {
+  std::vector<int32_t>& ids = bundle->eos_ids;
+  for (const int64_t id : bundle->files.spec().eos_token_ids) ids.push_back(static_cast<int32_t>(id));
+  const std::string path = bundle->files.path() + "/generation_config.json";
+  if (!bundle->files.is_gguf() && FileExists(path)) {
+    const auto config = ParseJsonFile(path);
+    if (config.contains("eos_token_id")) {
+      const auto& eos = config["eos_token_id"];
+      for (const auto& id : eos.is_array() ? eos : nlohmann::json::array({eos})) {
+        if (id.is_number_integer()) ids.push_back(id.get<int32_t>());
+      }
+    }
+  }
+  const auto named = bundle->special_tokens.find("eos_token");
+  if (named != bundle->special_tokens.end() && bundle->tokenizer != nullptr) {
+    if (const auto id = bundle->tokenizer->TokenToId(named->second)) ids.push_back(*id);
+  }
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+}
+
+}  // namespace
+
+void NoTokenizer::Refuse() const {
+  BadInput("{}: has no tokenizer (tokenizer.json), so text cannot be read; use rows of input_ids", where_);
+}
+
+const Tokenizer& ModelBundle::RequireTokenizer() const {
+  if (tokenizer == nullptr) BadInput("{}: has no tokenizer (tokenizer.json)", files.path());
+  return *tokenizer;
+}
+
+std::string ModelBundle::eos_token() const {
+  const auto found = special_tokens.find("eos_token");
+  return found == special_tokens.end() ? "" : found->second;
+}
+
+ChatFormat ModelBundle::chat_format() const {
+  return chat_template == nullptr ? ChatFormat{} : MakeChatFormat(chat_template, special_tokens);
+}
+
+ModelBundle OpenModel(const std::string& name_or_path) {
+  ModelBundle bundle{ModelFiles::Open(name_or_path), nullptr, nullptr, {}, {}};
+  if (bundle.files.is_gguf()) {
+    // A GGUF file without a vocabulary is still a model: ready tokens can be trained on.
+    if (bundle.files.gguf()->Find("tokenizer.ggml.model") != nullptr) OpenGgufText(&bundle);
+  } else {
+    OpenFolderText(&bundle);
+  }
+  CollectEndTokens(&bundle);
+  return bundle;
+}
+
+AdapterValues ReadAdapter(const ModelFiles& files, const std::string& folder) {
+  const AdapterFolder opened = AdapterFolder::Open(folder);
+  AdapterValues adapter;
+  adapter.spec = BuildAdapterSpec(files.spec(), opened.config, folder, UnknownTargets::kIgnore);
+  adapter.tensors = AdapterTrainables(adapter.spec);
+  adapter.values = ReadTrainedValues(adapter.tensors, folder);
+  return adapter;
+}
+
+}  // namespace attune

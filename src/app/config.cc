@@ -1,0 +1,319 @@
+#include "app/config.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <set>
+
+#include "app/yaml_json.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/nearest.h"
+
+namespace attune {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// A value on its way to a field: what it is called in errors, and what it must be.
+struct Value {
+  const Json& json;
+  std::string where;  // "run.yaml:12: training.learning_rate"
+
+  [[noreturn]] void Wrong(const char* wanted) const { BadInput("{}: must be {}, not {}", where, wanted, json.dump()); }
+  std::string Text() const {
+    if (json.is_string()) return json.get<std::string>();
+    if (json.is_number() || json.is_boolean()) return json.dump();
+    Wrong("a text");
+  }
+  bool Bool() const {
+    if (!json.is_boolean()) Wrong("true or false");
+    return json.get<bool>();
+  }
+  double Number(double low, double high) const {
+    if (!json.is_number()) Wrong("a number");
+    const double value = json.get<double>();
+    if (!(value >= low && value <= high)) Wrong(fmt::format("a number from {:g} to {:g}", low, high).c_str());
+    return value;
+  }
+  int64_t Integer(int64_t low, int64_t high) const {
+    const double value = Number(-9e15, 9e15);
+    if (value != std::floor(value)) Wrong("a whole number");
+    if (value < static_cast<double>(low) || value > static_cast<double>(high)) {
+      Wrong(fmt::format("a whole number from {} to {}", low, high).c_str());
+    }
+    return static_cast<int64_t>(value);
+  }
+  std::string OneOf(std::vector<std::string> names) const {
+    const std::string text = Text();
+    if (std::find(names.begin(), names.end(), text) == names.end()) {
+      const std::string nearest = NearestName(text, names);
+      BadInput("{}: \"{}\" is not supported{}; known: {}", where, text,
+               nearest.empty() ? "" : " (did you mean \"" + nearest + "\"?)", fmt::join(names, ", "));
+    }
+    return text;
+  }
+};
+
+using Setter = std::function<void(RunConfig&, const Value&)>;
+using Fields = std::map<std::string, Setter>;
+
+constexpr int64_t kMany = int64_t{1} << 40;
+
+IntervalStrategy Strategy(const Value& v) {
+  if (v.json.is_boolean() && !v.json.get<bool>()) return IntervalStrategy::kNo;  // YAML reads `no` as false
+  const std::string name = v.OneOf({"no", "steps", "epoch"});
+  return name == "no" ? IntervalStrategy::kNo : name == "steps" ? IntervalStrategy::kSteps : IntervalStrategy::kEpoch;
+}
+
+// Settings of transformers and TRL that are accepted when they say what happens anyway, and refused otherwise.
+Setter Only(Json allowed, std::string reason) {
+  return [allowed, reason](RunConfig&, const Value& v) {
+    if (v.json != allowed && !v.json.is_null()) BadInput("{}: {} is not supported: {}", v.where, v.json.dump(), reason);
+  };
+}
+
+const Fields& ModelFields() {
+  static const Fields fields = {
+      {"name_or_path", [](RunConfig& c, const Value& v) { c.model = v.Text(); }},
+      {"adapter", [](RunConfig& c, const Value& v) { c.adapter = v.Text(); }},
+      {"torch_dtype",
+       [](RunConfig& c, const Value& v) { c.torch_dtype = v.OneOf({"auto", "float32", "bfloat16", "float16"}); }},
+  };
+  return fields;
+}
+
+const Fields& DataFields() {
+  static const Fields fields = {
+      {"train", [](RunConfig& c, const Value& v) { c.train_data = v.Text(); }},
+      {"eval", [](RunConfig& c, const Value& v) { c.eval_data = v.Text(); }},
+      {"shuffle", [](RunConfig& c, const Value& v) { c.shuffle = v.Bool(); }},
+  };
+  return fields;
+}
+
+const Fields& TrainingFields() {
+  using T = TrainingArguments;
+  const auto number = [](double T::*field, double low, double high) -> Setter {
+    return [=](RunConfig& c, const Value& v) { c.training.*field = v.Number(low, high); };
+  };
+  const auto integer = [](int64_t T::*field, int64_t low) -> Setter {
+    return [=](RunConfig& c, const Value& v) { c.training.*field = v.Integer(low, kMany); };
+  };
+  const auto flag = [](bool T::*field) -> Setter {
+    return [=](RunConfig& c, const Value& v) { c.training.*field = v.Bool(); };
+  };
+  static const Fields fields = {
+      {"output_dir", [](RunConfig& c, const Value& v) { c.training.output_dir = v.Text(); }},
+      {"overwrite_output_dir", flag(&T::overwrite_output_dir)},
+      {"num_train_epochs", number(&T::num_train_epochs, 0, 1e9)},
+      {"max_steps", integer(&T::max_steps, -1)},
+      {"per_device_train_batch_size", integer(&T::per_device_train_batch_size, 1)},
+      {"per_device_eval_batch_size", integer(&T::per_device_eval_batch_size, 1)},
+      {"gradient_accumulation_steps", integer(&T::gradient_accumulation_steps, 1)},
+      {"dataloader_drop_last", flag(&T::dataloader_drop_last)},
+      {"learning_rate", number(&T::learning_rate, 0, 1e6)},
+      {"lr_scheduler_type", [](RunConfig& c, const Value& v) { c.training.lr_scheduler_type = v.Text(); }},
+      {"lr_scheduler_kwargs", [](RunConfig& c, const Value& v) { c.training.lr_scheduler_kwargs = v.json; }},
+      {"warmup_ratio", number(&T::warmup_ratio, 0, 1)},
+      {"warmup_steps", number(&T::warmup_steps, 0, 1e15)},
+      {"weight_decay", number(&T::weight_decay, 0, 1e6)},
+      {"adam_beta1", number(&T::adam_beta1, 0, 0.9999999)},
+      {"adam_beta2", number(&T::adam_beta2, 0, 0.9999999)},
+      {"adam_epsilon", number(&T::adam_epsilon, 0, 1)},
+      {"max_grad_norm", number(&T::max_grad_norm, 0, 1e30)},
+      {"optim", [](RunConfig& c, const Value& v) { c.training.optim = v.OneOf({"adamw_torch", "adamw_torch_fused", "adamw_hf"}); }},
+      {"logging_steps", number(&T::logging_steps, 0, 1e15)},
+      {"save_strategy", [](RunConfig& c, const Value& v) { c.training.save_strategy = Strategy(v); }},
+      {"save_steps", number(&T::save_steps, 0, 1e15)},
+      {"save_total_limit", [](RunConfig& c, const Value& v) {
+         if (!v.json.is_null()) c.training.save_total_limit = v.Integer(1, kMany);
+       }},
+      {"eval_strategy", [](RunConfig& c, const Value& v) { c.training.eval_strategy = Strategy(v); }},
+      {"eval_steps", number(&T::eval_steps, 0, 1e15)},
+      {"seed", [](RunConfig& c, const Value& v) { c.training.seed = static_cast<uint64_t>(v.Integer(0, kMany)); }},
+      {"data_seed", [](RunConfig& c, const Value& v) {
+         if (!v.json.is_null()) c.training.data_seed = static_cast<uint64_t>(v.Integer(0, kMany));
+       }},
+      {"bf16", flag(&T::bf16)},
+      {"fp16", flag(&T::fp16)},
+      {"gradient_checkpointing", flag(&T::gradient_checkpointing)},
+      {"max_length", [](RunConfig& c, const Value& v) {
+         c.training.max_length = v.json.is_null() ? 0 : v.Integer(1, kMany);
+       }},
+      {"truncation_mode", [](RunConfig& c, const Value& v) {
+         c.training.truncation_mode = v.OneOf({"keep_start", "keep_end"});
+       }},
+      {"completion_only_loss", [](RunConfig& c, const Value& v) {
+         if (!v.json.is_null()) c.training.completion_only_loss = v.Bool();
+       }},
+      {"assistant_only_loss", flag(&T::assistant_only_loss)},
+      {"tokens_in_flight", integer(&T::tokens_in_flight, 1)},
+      // Said for what happens anyway; anything else would silently mean something else, so it is refused.
+      {"report_to", Only("none", "metrics go to metrics.jsonl in output_dir")},
+      {"packing", Only(false, "rows of an update always share a batch without padding; TRL's packing arrives with a later version")},
+      {"group_by_length", Only(false, "rows are never padded, so there is nothing to gain; it arrives with a later version")},
+      {"label_smoothing_factor", Only(0, "it arrives with a later version")},
+      {"neftune_noise_alpha", Only(nullptr, "it arrives with a later version")},
+      {"load_best_model_at_end", Only(false, "it arrives with a later version")},
+      {"tf32", Only(false, "a CPU has no tf32")},
+      {"use_cpu", Only(true, "this build computes on the CPU")},
+      {"remove_unused_columns", Only(true, "columns that are not used are never read")},
+  };
+  return fields;
+}
+
+const std::map<std::string, const Fields*>& Sections() {
+  static const std::map<std::string, const Fields*> sections = {
+      {"model", &ModelFields()}, {"data", &DataFields()}, {"training", &TrainingFields()}};
+  return sections;
+}
+
+const std::vector<std::string>& LoraKeys() {
+  static const std::vector<std::string> keys = {
+      "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "bias", "task_type", "use_rslora",
+      "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern", "init_lora_weights",
+      "fan_in_fan_out", "use_dora", "trainable_token_indices"};
+  return keys;
+}
+
+// Short names people expect on a command line.
+const std::map<std::string, std::string>& Aliases() {
+  static const std::map<std::string, std::string> aliases = {{"model", "model.name_or_path"},
+                                                             {"adapter", "model.adapter"},
+                                                             {"data", "data.train"},
+                                                             {"eval_data", "data.eval"},
+                                                             {"shuffle", "data.shuffle"}};
+  return aliases;
+}
+
+void Set(RunConfig& config, const std::string& section, const std::string& key, const Json& json, const std::string& where) {
+  const std::string full = where + section + "." + key;
+  if (section == "lora") {
+    config.lora.SetField(key, json, where + "lora");
+  } else {
+    const Fields& fields = *Sections().at(section);
+    const auto field = fields.find(key);
+    if (field == fields.end()) {
+      std::vector<std::string> known;
+      for (const auto& [name, setter] : fields) known.push_back(name);
+      const std::string nearest = NearestName(key, known);
+      BadInput("{}unknown key \"{}.{}\"{}", where, section, key,
+               nearest.empty() ? "; docs/training.md lists the keys" : "; did you mean \"" + nearest + "\"?");
+    }
+    field->second(config, {json, full});
+  }
+  config.source[section][key] = json;
+}
+
+void CheckMethod(RunConfig& config, const Json& json, const std::string& where) {
+  const std::string method = json.is_string() ? json.get<std::string>() : json.dump();
+  if (method == "qlora" || method == "full") {
+    BadInput("{}method: \"{}\" arrives with a later version; this one trains LoRA adapters: method: lora", where, method);
+  }
+  if (method != "lora") BadInput("{}method: \"{}\" is not known; use lora", where, method);
+  config.method = method;
+}
+
+void ReadFileInto(RunConfig& config, const std::string& path) {
+  YAML::Node root;
+  try {
+    root = YAML::Load(ReadFile(path));
+  } catch (const YAML::Exception& error) {
+    BadInput("{}:{}: not valid YAML: {}", path, error.mark.line + 1, error.msg);
+  }
+  if (!root.IsMap()) BadInput("{}: must hold sections: model, data, lora, training", path);
+  std::vector<std::string> known = {"method", "model", "data", "lora", "training"};
+  for (const auto& entry : root) {
+    const auto name = entry.first.as<std::string>();
+    const std::string where = fmt::format("{}:{}: ", path, entry.first.Mark().line + 1);
+    if (name == "method") {
+      CheckMethod(config, YamlToJson(entry.second, path), where);
+    } else if (name == "quantization") {
+      BadInput("{}4-bit bases arrive with a later version; remove the section to train on the 16- or 32-bit base", where);
+    } else if (std::find(known.begin(), known.end(), name) == known.end()) {
+      const std::string nearest = NearestName(name, known);
+      BadInput("{}unknown section \"{}\"{}", where, name, nearest.empty() ? "" : "; did you mean \"" + nearest + "\"?");
+    } else if (!entry.second.IsMap()) {
+      BadInput("{}section \"{}\" must hold keys and values", where, name);
+    } else {
+      for (const auto& field : entry.second) {
+        const std::string at = fmt::format("{}:{}: ", path, field.first.Mark().line + 1);
+        Set(config, name, field.first.as<std::string>(), YamlToJson(field.second, path), at);
+      }
+    }
+  }
+}
+
+// "learning_rate" -> {"training", "learning_rate"}.
+std::pair<std::string, std::string> Resolve(const std::string& name) {
+  const auto alias = Aliases().find(name);
+  const std::string full = alias != Aliases().end() ? alias->second : name;
+  const size_t dot = full.find('.');
+  if (dot != std::string::npos) {
+    const std::string section = full.substr(0, dot);
+    if (section == "lora" || Sections().contains(section)) return {section, full.substr(dot + 1)};
+    BadInput("--set {}: unknown section \"{}\"; known: model, data, lora, training", name, section);
+  }
+  if (std::find(LoraKeys().begin(), LoraKeys().end(), full) != LoraKeys().end()) return {"lora", full};
+  for (const auto& [section, fields] : Sections()) {
+    if (fields->contains(full)) return {section, full};
+  }
+  std::vector<std::string> known = LoraKeys();
+  for (const auto& [section, fields] : Sections()) {
+    for (const auto& [key, setter] : *fields) known.push_back(key);
+  }
+  for (const auto& [short_name, target] : Aliases()) known.push_back(short_name);
+  const std::string nearest = NearestName(full, known);
+  BadInput("unknown key \"{}\"{}", name, nearest.empty() ? "; attune train --help lists the keys" : "; did you mean \"" + nearest + "\"?");
+}
+
+// A flag's text as YAML: numbers, booleans, "[a, b]"; a comma makes a list where the key takes one.
+Json ParseSetting(const std::string& key, const std::string& text) {
+  static const std::set<std::string> lists = {"target_modules", "exclude_modules", "modules_to_save",
+                                              "layers_to_transform", "layers_pattern"};
+  if (lists.contains(key) && text.find(',') != std::string::npos && !text.starts_with("[")) {
+    return ParseSetting(key, "[" + text + "]");
+  }
+  try {
+    return YamlToJson(YAML::Load(text), "--set " + key);
+  } catch (const YAML::Exception&) {
+    return text;
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> ConfigKeys() {
+  std::vector<std::string> keys;
+  for (const std::string& key : LoraKeys()) keys.push_back("lora." + key);
+  for (const auto& [section, fields] : Sections()) {
+    for (const auto& [key, setter] : *fields) keys.push_back(section + "." + key);
+  }
+  return keys;
+}
+
+RunConfig LoadConfig(const std::string& path, const std::vector<Setting>& settings) {
+  RunConfig config;
+  config.source = Json::object();
+  if (!path.empty()) ReadFileInto(config, path);
+  for (const auto& [name, text] : settings) {
+    if (name == "method") {
+      CheckMethod(config, text, "");
+      continue;
+    }
+    const auto [section, key] = Resolve(name);
+    Set(config, section, key, ParseSetting(key, text), "");
+  }
+  config.method = "lora";
+  if (config.model.empty()) BadInput("model.name_or_path is missing: a model folder, a .gguf file or org/name");
+  if (config.train_data.empty()) BadInput("data.train is missing: a JSONL file of training rows");
+  if (config.training.output_dir.empty()) BadInput("training.output_dir is missing: a folder for the adapter and its records");
+  config.lora.Validate(path.empty() ? "the settings" : path);
+  return config;
+}
+
+}  // namespace attune

@@ -1,0 +1,38 @@
+// The configuration of a run: one YAML file, or the same keys as flags. Keys are Hugging Face's own; every key is checked
+// by name, type and range, and an unknown one is an error that suggests the nearest known one.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "adapters/lora_config.h"
+#include "train/arguments.h"
+
+namespace attune {
+
+struct RunConfig {
+  std::string method;  // "lora"; implied by what is set
+  std::string model;   // name_or_path
+  std::string torch_dtype = "auto";
+  std::string adapter;  // continue training this one
+  std::string train_data, eval_data;
+  bool shuffle = true;
+  LoraConfig lora;
+  TrainingArguments training;
+  nlohmann::ordered_json source;  // what was set, by section, for run.json
+};
+
+// A setting from the command line: "learning_rate" or "training.learning_rate", and its text.
+using Setting = std::pair<std::string, std::string>;
+
+// Reads the file (if `path` is not empty), then applies the settings in order. Errors: Error{kBadInput} naming file, line
+// and key.
+RunConfig LoadConfig(const std::string& path, const std::vector<Setting>& settings);
+
+// "section.key" for every key that a configuration may have.
+std::vector<std::string> ConfigKeys();
+
+}  // namespace attune

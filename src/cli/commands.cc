@@ -1,0 +1,60 @@
+#include "cli/commands.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <exception>
+
+#include "base/error.h"
+
+namespace attune {
+
+void PrintJson(const nlohmann::ordered_json& document) {
+  fmt::print("{}\n", document.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+}
+
+void Say(const CommandContext& context, const std::string& line) {
+  std::FILE* out = context.json ? stderr : stdout;
+  fmt::print(out, "{}\n", line);
+  std::fflush(out);
+}
+
+int RunCommandLine(int argc, char** argv) {
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+    fmt::print(stderr, "attune: this processor has no AVX2 and FMA, which the engine needs\n");
+    return 2;
+  }
+  CLI::App app{"Attune: fine-tune large language models on the machine you own.\n"
+               "Example: attune train examples/devils-dictionary/quickstart.yaml --model SmolLM2-135M-Instruct.Q4_1.gguf",
+               "attune"};
+  CommandContext context;
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "attune 0.1.0");
+  AddTrainCommand(app, context);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& done) {  // --help, --version
+    return app.exit(done);
+  } catch (const CLI::ParseError& error) {
+    fmt::print(stderr, "attune: {} (attune --help lists the commands)\n", error.what());
+    return 2;
+  } catch (const Error& error) {
+    fmt::print(stderr, "attune: {}\n", error.what());
+    return error.kind() == ErrorKind::kBadInput ? 2 : 1;
+  }
+  try {
+    context.run();
+    return 0;
+  } catch (const Error& error) {
+    fmt::print(stderr, "attune: {}\n", error.what());
+    return error.kind() == ErrorKind::kBadInput ? 2 : 1;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "attune: out of memory\n");
+    return 1;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "attune: {}\n", error.what());
+    return 1;
+  }
+}
+
+}  // namespace attune

@@ -1,0 +1,31 @@
+// The command line: arguments in, one job of app/ each, results out. No logic lives here.
+//
+// With --json, standard output is exactly one JSON document and everything for people goes to standard error. Exit codes:
+// 0 done, 1 the work failed, 2 bad input or usage.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace attune {
+
+int RunCommandLine(int argc, char** argv);
+
+// What every command shares.
+struct CommandContext {
+  bool json = false;
+  std::function<void()> run;  // set by the command that was named
+};
+
+// Prints the document on standard output.
+void PrintJson(const nlohmann::ordered_json& document);
+
+// For people: standard output, or standard error with --json.
+void Say(const CommandContext& context, const std::string& line);
+
+// Each adds its subcommand to `app`; parsing it sets context.run.
+void AddTrainCommand(CLI::App& app, CommandContext& context);
+
+}  // namespace attune

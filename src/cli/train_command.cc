@@ -1,0 +1,172 @@
+// attune train: what a person sees before, during and after a run.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+
+#include "app/train_job.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/commands.h"
+
+namespace attune {
+namespace {
+
+std::string Bytes(int64_t bytes) {
+  return bytes >= (1 << 30) ? fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1 << 30))
+                            : fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
+}
+
+std::string Duration(double seconds) {
+  const auto whole = static_cast<int64_t>(seconds + 0.5);
+  if (whole < 60) return fmt::format("{}s", whole);
+  if (whole < 3600) return fmt::format("{}m{:02}s", whole / 60, whole % 60);
+  return fmt::format("{}h{:02}m", whole / 3600, whole / 60 % 60);
+}
+
+class Printer : public TrainEvents {
+ public:
+  explicit Printer(const CommandContext& context)
+      : context_(context), live_(::isatty(STDERR_FILENO) == 1), colour_(!context.json && ::isatty(STDOUT_FILENO) == 1) {}
+
+  void OnNote(const std::string& line) override { Say(context_, line); }
+
+  void OnReady(const TrainReady& r) override {
+    Say(context_, fmt::format("trainable parameters: {} of {} ({:.2f} %), computing in {}", r.trainable_parameters,
+                              r.total_parameters,
+                              100.0 * static_cast<double>(r.trainable_parameters) / static_cast<double>(r.total_parameters),
+                              r.compute));
+    SayStats("train", r.train_stats);
+    if (r.eval_stats) SayStats("eval", *r.eval_stats);
+    Say(context_, fmt::format("steps: {} ({} of them warm-up), up to {} tokens at a time", r.total_steps, r.warmup_steps,
+                              r.chunk_tokens));
+    Say(context_, "memory:");
+    for (const MemoryRow& row : r.memory) Say(context_, fmt::format("  {:<26} {:>12}", row.name, Bytes(row.bytes)));
+    Say(context_, fmt::format("  {:<26} {:>12}", "planned peak", Bytes(r.planned_bytes)));
+    SayPreview(r.preview);
+  }
+
+  void OnStep(const StepMetrics& m) override {
+    if (!live_) return;
+    fmt::print(stderr, "\r\033[K{}", Line(m));
+    std::fflush(stderr);
+  }
+
+  void OnLog(const StepMetrics& m) override {
+    ClearLive();
+    Say(context_, Line(m));
+  }
+
+  void OnEval(const EvalMetrics& m) override {
+    ClearLive();
+    Say(context_, fmt::format("held-out loss at step {}: {:.4f} by token ({} tokens, accuracy {:.3f}, {:.1f}s)", m.step,
+                              m.loss, m.tokens, m.token_accuracy, m.seconds));
+  }
+
+  void OnCheckpoint(const std::string& folder) override {
+    ClearLive();
+    Say(context_, "saved " + folder);
+  }
+
+ private:
+  static std::string Line(const StepMetrics& m) {
+    return fmt::format("step {}/{}  loss {:.4f}  lr {:.3g}  grad_norm {:.3f}  {:.0f} tokens/s  {}  {} left", m.step,
+                       m.total_steps, m.loss, m.learning_rate, m.grad_norm, m.tokens_per_second,
+                       Bytes(m.peak_rss_bytes), Duration(m.seconds_left));
+  }
+
+  void ClearLive() const {
+    if (live_) fmt::print(stderr, "\r\033[K");
+  }
+
+  void SayStats(const char* name, const TokenStats& s) const {
+    std::string line = fmt::format("{}: {} rows, {} tokens, {} trained ({:.1f} %), lengths {} / {} / {} / {} (min, median, "
+                                   "95 %, max)",
+                                   name, s.rows - s.dropped, s.tokens, s.trained_tokens,
+                                   100.0 * static_cast<double>(s.trained_tokens) / static_cast<double>(s.tokens),
+                                   s.shortest, s.median, s.p95, s.longest);
+    if (s.truncated > 0) line += fmt::format("; {} rows cut to max_length", s.truncated);
+    if (s.dropped > 0) line += fmt::format("; {} rows dropped: nothing left to train on", s.dropped);
+    Say(context_, line);
+  }
+
+  void SayPreview(const std::vector<PreviewPiece>& pieces) const {
+    if (pieces.empty()) return;
+    std::string text = "one example as the model sees it, the trained part marked:\n";
+    for (const PreviewPiece& piece : pieces) {
+      if (!piece.trained) {
+        text += piece.text;
+      } else {
+        text += colour_ ? "\033[32m" + piece.text + "\033[0m" : "[[" + piece.text + "]]";
+      }
+    }
+    Say(context_, text);
+  }
+
+  const CommandContext& context_;
+  bool live_, colour_;
+};
+
+struct TrainFlags {
+  std::vector<std::string> set;
+};
+
+// --KEY value, --KEY=value for every configuration key; anything else is an unknown key.
+std::vector<Setting> SettingsFrom(const std::vector<std::string>& set, const std::vector<std::string>& rest) {
+  std::vector<Setting> settings;
+  for (const std::string& text : set) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos) BadInput("--set {}: write key=value", text);
+    settings.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  }
+  for (size_t i = 0; i < rest.size(); ++i) {
+    if (!rest[i].starts_with("--")) BadInput("unexpected argument \"{}\"; settings are written --key value", rest[i]);
+    const size_t equals = rest[i].find('=');
+    if (equals != std::string::npos) {
+      settings.emplace_back(rest[i].substr(2, equals - 2), rest[i].substr(equals + 1));
+    } else if (i + 1 < rest.size() && !rest[i + 1].starts_with("--")) {
+      settings.emplace_back(rest[i].substr(2), rest[i + 1]);
+      ++i;
+    } else {
+      settings.emplace_back(rest[i].substr(2), "true");  // a switch
+    }
+  }
+  return settings;
+}
+
+}  // namespace
+
+void AddTrainCommand(CLI::App& app, CommandContext& context) {
+  auto* command = app.add_subcommand("train", "Train an adapter");
+  command->footer(
+      "attune train [CONFIG.yaml] [--set key=value ...] [--KEY value ...]\n"
+      "Settings go by Hugging Face's names, in the file or as flags (--learning_rate 2e-4, --target_modules q_proj,v_proj).\n"
+      "Example: attune train run.yaml --set learning_rate=1e-4\n"
+      "         attune train --model SmolLM2-135M-Instruct.Q4_1.gguf --data train.jsonl --output_dir results --r 16");
+  auto flags = std::make_shared<TrainFlags>();
+  command->add_option("--set", flags->set, "key=value, on top of the file")->allow_extra_args(false);
+  command->add_flag("--json", context.json, "One JSON document on standard output");
+  command->allow_extras();
+  command->callback([command, flags, &context] {
+    context.run = [command, flags, &context] {
+      // Taken by hand: CLI11 would take the value of a flag it does not know for a positional.
+      std::vector<std::string> rest = command->remaining();
+      std::string file;
+      if (!rest.empty() && !rest.front().starts_with("--")) {
+        file = rest.front();
+        rest.erase(rest.begin());
+      }
+      const RunConfig config = LoadConfig(file, SettingsFrom(flags->set, rest));
+      Printer printer(context);
+      const TrainResult result = Train(config, printer);
+      Say(context, fmt::format("done: {} steps, {} tokens in {} ({:.0f} tokens/s), peak memory {} (planned {}); the adapter "
+                               "is in {}",
+                               result.steps, result.num_tokens, Duration(result.train_seconds), result.tokens_per_second,
+                               Bytes(result.peak_rss_bytes), Bytes(result.planned_bytes), result.output_dir));
+      if (context.json) PrintJson(ToJson(result));
+    };
+  });
+}
+
+}  // namespace attune
