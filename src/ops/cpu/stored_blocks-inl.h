@@ -37,29 +37,52 @@ HWY_INLINE float LoadHalf(const uint8_t* from) {
 // Sixteen bytes, repeated in every 128-bit part of the vector.
 HWY_INLINE VBytes LoadSixteen(const uint8_t* from) { return hn::LoadDup128(Bytes(), from); }
 
-// Elements [first, first + kLanes) of sixteen bytes as floats: unsigned, or signed and 2^24 times as large.
-template <bool kSigned>
-HWY_INLINE V Widen(VBytes bytes, uint32_t first) {
+// Sixteen bytes become floats in one of two ways.
+//
+// Signed: a shuffle puts each byte into the top of its lane, so that it keeps its sign and is 2^24 times as
+// large.
+constexpr float kSignedUnit = 0x1p-24f;
+
+HWY_INLINE void WidenSigned(VBytes bytes, V* q) {
   const hn::RebindToUnsigned<FullF32> du;
   const hn::RebindToSigned<FullF32> di;
-  // Which byte goes to the lowest (highest, with its sign) place of each lane; 0x80 gives zero in the others.
-  const auto byte = hn::Iota(du, first);
-  const auto index = kSigned ? hn::Or(hn::ShiftLeft<24>(byte), hn::Set(du, 0x00808080u))
-                             : hn::Or(byte, hn::Set(du, 0x80808000u));
-  return hn::ConvertTo(FullF32(),
-                       hn::BitCast(di, hn::TableLookupBytesOr0(bytes, hn::BitCast(Bytes(), index))));
+  for (int j = 0; j < 16 / kLanes; ++j) {
+    const auto byte = hn::Iota(du, static_cast<uint32_t>(j * kLanes));
+    const auto index = hn::Or(hn::ShiftLeft<24>(byte), hn::Set(du, 0x00808080u));  // 0x80: zero
+    q[j] = hn::ConvertTo(FullF32(),
+                         hn::BitCast(di, hn::TableLookupBytesOr0(bytes, hn::BitCast(Bytes(), index))));
+  }
 }
 
-constexpr float kSignedUnit = 0x1p-24f;  // what Widen<true> makes of 1, undone
-
-template <bool kSigned>
-HWY_INLINE void WidenAll(VBytes bytes, V* q) {
-  for (int j = 0; j < 16 / kLanes; ++j) q[j] = Widen<kSigned>(bytes, static_cast<uint32_t>(j * kLanes));
-}
-
-// Unsigned bytes less `zero`, as signed floats.
+// Unsigned bytes less `zero`.
 HWY_INLINE void WidenFrom(uint8_t zero, VBytes bytes, V* q) {
-  WidenAll<true>(hn::Sub(bytes, hn::Set(Bytes(), zero)), q);
+  WidenSigned(hn::Sub(bytes, hn::Set(Bytes(), zero)), q);
+}
+
+// Unsigned: a mask leaves one byte t of each 32-bit word where it stands, 256^t times as large, and the
+// elements of x it meets are as much smaller. Place p of sixteen is byte p / 4 of word p % 4: x is reordered
+// to match, once a product.
+HWY_INLINE int SpreadElement(int place) { return 4 * (place % 4) + place / 4; }
+HWY_INLINE float SpreadUnit(int place) { return 1.0f / static_cast<float>(1 << (8 * (place / 4))); }
+
+// kMask: which bits of each byte.
+template <uint32_t kMask>
+HWY_INLINE void Spread(VBytes bytes, V* q) {
+  alignas(64) static constexpr uint32_t kMasks[16] = {
+      kMask,       kMask,       kMask,       kMask,       kMask << 8,  kMask << 8,  kMask << 8,  kMask << 8,
+      kMask << 16, kMask << 16, kMask << 16, kMask << 16, kMask << 24, kMask << 24, kMask << 24, kMask << 24};
+  const hn::RebindToUnsigned<FullF32> du;
+  const hn::RebindToSigned<FullF32> di;
+  const auto words = hn::BitCast(du, bytes);
+  for (int j = 0; j < 16 / kLanes; ++j) {
+    q[j] = hn::ConvertTo(FullF32(), hn::BitCast(di, hn::And(words, hn::Load(du, kMasks + j * kLanes))));
+  }
+}
+
+// The high nibble of each byte in its low four bits, other bits above.
+HWY_INLINE VBytes Shifted(VBytes bytes) {
+  const hn::RebindToUnsigned<FullF32> du;
+  return hn::BitCast(Bytes(), hn::ShiftRight<4>(hn::BitCast(du, bytes)));
 }
 
 HWY_INLINE VBytes LowNibbles(VBytes bytes) { return hn::And(bytes, hn::Set(Bytes(), uint8_t{15})); }
@@ -72,7 +95,7 @@ HWY_INLINE VBytes FifthBit(VBytes bytes, VBytes bit) {
 }
 
 // Sixteen fifth bits, bit i for byte i.
-HWY_INLINE VBytes SpreadFifthBits(const uint8_t* from) {
+HWY_INLINE VBytes FifthBits(const uint8_t* from) {
   alignas(16) static constexpr uint8_t kByte[16] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1};
   alignas(16) static constexpr uint8_t kBit[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
   const hn::Repartition<uint16_t, FullF32> du;
@@ -83,36 +106,52 @@ HWY_INLINE VBytes SpreadFifthBits(const uint8_t* from) {
   return FifthBit(spread, hn::LoadDup128(Bytes(), kBit));
 }
 
-// Factors of groups, scale and offset by turns (formats without offsets: scales alone).
+// Factors of groups, scale and offset by turns (formats without offsets: scales alone). Formats with offsets
+// hold unsigned quants, and spread them.
 
-// Blocks that start with kCount float16: all at once, each times `unit`.
-template <int kCount, int kBlockBytes>
-HWY_INLINE void LoadHalves(const uint8_t* block, int64_t blocks, float unit, float* factors) {
+// Where the factors of a few rows of blocks are unpacked to: row r starts at out + r * stride.
+struct FactorRoom {
+  float* out;
+  int64_t stride;
+};
+
+// Blocks that start with kCount float16, each times `unit`. All are collected before the first is converted:
+// a vector load waits for the stores it spans.
+template <int kRows, int kCount, int kBlockBytes>
+HWY_INLINE void LoadHalves(const uint8_t* w, int64_t row_bytes, int64_t blocks, float unit, FactorRoom room) {
   const FullF32 d;
   const hn::Rebind<uint16_t, FullF32> du;
   const hn::Rebind<hwy::float16_t, FullF32> dh;
-  HWY_ALIGN uint16_t halves[kGroupsTogether * kCount];
-  for (int64_t b = 0; b < blocks; ++b) {
-    hwy::UnsignedFromSize<2 * kCount> word;
-    hwy::CopyBytes<2 * kCount>(block + b * kBlockBytes, &word);
-    asm("" : "+r"(word));  // or GCC builds vectors of these words piece by piece, several times as slow
-    hwy::CopyBytes<2 * kCount>(&word, halves + b * kCount);
+  HWY_ALIGN uint16_t halves[kRows][kGroupsTogether * kCount];
+  for (int r = 0; r < kRows; ++r) {
+    const uint8_t* block = w + r * row_bytes;
+#pragma GCC unroll 4
+    for (int64_t b = 0; b < blocks; ++b) {
+      hwy::UnsignedFromSize<2 * kCount> word;
+      hwy::CopyBytes<2 * kCount>(block + b * kBlockBytes, &word);
+      asm("" : "+r"(word));  // or GCC builds vectors of these words piece by piece, several times as slow
+      hwy::CopyBytes<2 * kCount>(&word, halves[r] + b * kCount);
+    }
+    for (int64_t i = blocks * kCount; i % kLanes != 0; ++i) halves[r][i] = 0;
   }
-  for (int64_t i = 0; i < blocks * kCount; i += kLanes) {
-    hn::StoreU(hn::Mul(hn::PromoteTo(d, hn::BitCast(dh, hn::Load(du, halves + i))), hn::Set(d, unit)), d,
-               factors + i);
+  for (int r = 0; r < kRows; ++r) {
+    for (int64_t i = 0; i < blocks * kCount; i += kLanes) {
+      const V factor = hn::PromoteTo(d, hn::BitCast(dh, hn::Load(du, halves[r] + i)));
+      hn::Store(hn::Mul(factor, hn::Set(d, unit)), d, room.out + r * room.stride + i);
+    }
   }
 }
 
-// Each format: elements and bytes of a block, elements of a group, whether values have an offset;
-// LoadFactors(block, blocks, factors), for at most kGroupsTogether groups, written in whole vectors; and
-// LoadGroup(block, g, q), which fills the vectors of group g.
+// Each format: elements and bytes of a block; elements of a group; whether values have an offset;
+// LoadFactors, for at most kGroupsTogether groups of kRows rows, written in whole vectors with zeros at the
+// end; and LoadGroup(block, g, q), which fills the vectors of group g.
 
 struct Q4_0 {
   static constexpr int kElements = 32, kBytes = 18, kGroup = 32;
   static constexpr bool kHasOffset = false;
-  static HWY_INLINE void LoadFactors(const uint8_t* block, int64_t blocks, float* factors) {
-    LoadHalves<1, kBytes>(block, blocks, kSignedUnit, factors);
+  template <int kRows>
+  static HWY_INLINE void LoadFactors(const uint8_t* w, int64_t row_bytes, int64_t blocks, FactorRoom room) {
+    LoadHalves<kRows, 1, kBytes>(w, row_bytes, blocks, kSignedUnit, room);
   }
   static HWY_INLINE void LoadGroup(const uint8_t* block, int, V* q) {
     const VBytes bytes = LoadSixteen(block + 2);
@@ -124,66 +163,69 @@ struct Q4_0 {
 struct Q4_1 {
   static constexpr int kElements = 32, kBytes = 20, kGroup = 32;
   static constexpr bool kHasOffset = true;
-  static HWY_INLINE void LoadFactors(const uint8_t* block, int64_t blocks, float* factors) {
-    LoadHalves<2, kBytes>(block, blocks, 1.0f, factors);
+  template <int kRows>
+  static HWY_INLINE void LoadFactors(const uint8_t* w, int64_t row_bytes, int64_t blocks, FactorRoom room) {
+    LoadHalves<kRows, 2, kBytes>(w, row_bytes, blocks, 1.0f, room);
   }
   static HWY_INLINE void LoadGroup(const uint8_t* block, int, V* q) {
     const VBytes bytes = LoadSixteen(block + 4);
-    WidenAll<false>(LowNibbles(bytes), q);
-    WidenAll<false>(HighNibbles(bytes), q + 16 / kLanes);
+    Spread<15>(bytes, q);
+    Spread<15>(Shifted(bytes), q + 16 / kLanes);
   }
 };
 
 struct Q5_0 {
   static constexpr int kElements = 32, kBytes = 22, kGroup = 32;
   static constexpr bool kHasOffset = false;
-  static HWY_INLINE void LoadFactors(const uint8_t* block, int64_t blocks, float* factors) {
-    LoadHalves<1, kBytes>(block, blocks, kSignedUnit, factors);
+  template <int kRows>
+  static HWY_INLINE void LoadFactors(const uint8_t* w, int64_t row_bytes, int64_t blocks, FactorRoom room) {
+    LoadHalves<kRows, 1, kBytes>(w, row_bytes, blocks, kSignedUnit, room);
   }
   static HWY_INLINE void LoadGroup(const uint8_t* block, int, V* q) {
     const VBytes bytes = LoadSixteen(block + 6);
-    WidenFrom(16, hn::Or(LowNibbles(bytes), SpreadFifthBits(block + 2)), q);
-    WidenFrom(16, hn::Or(HighNibbles(bytes), SpreadFifthBits(block + 4)), q + 16 / kLanes);
+    WidenFrom(16, hn::Or(LowNibbles(bytes), FifthBits(block + 2)), q);
+    WidenFrom(16, hn::Or(HighNibbles(bytes), FifthBits(block + 4)), q + 16 / kLanes);
   }
 };
 
 struct Q5_1 {
   static constexpr int kElements = 32, kBytes = 24, kGroup = 32;
   static constexpr bool kHasOffset = true;
-  static HWY_INLINE void LoadFactors(const uint8_t* block, int64_t blocks, float* factors) {
-    LoadHalves<2, kBytes>(block, blocks, 1.0f, factors);
+  template <int kRows>
+  static HWY_INLINE void LoadFactors(const uint8_t* w, int64_t row_bytes, int64_t blocks, FactorRoom room) {
+    LoadHalves<kRows, 2, kBytes>(w, row_bytes, blocks, 1.0f, room);
   }
   static HWY_INLINE void LoadGroup(const uint8_t* block, int, V* q) {
     const VBytes bytes = LoadSixteen(block + 8);
-    WidenAll<false>(hn::Or(LowNibbles(bytes), SpreadFifthBits(block + 4)), q);
-    WidenAll<false>(hn::Or(HighNibbles(bytes), SpreadFifthBits(block + 6)), q + 16 / kLanes);
+    Spread<31>(hn::Or(LowNibbles(bytes), FifthBits(block + 4)), q);
+    Spread<31>(hn::Or(HighNibbles(bytes), FifthBits(block + 6)), q + 16 / kLanes);
   }
 };
 
 struct Q8_0 {
   static constexpr int kElements = 32, kBytes = 34, kGroup = 32;
   static constexpr bool kHasOffset = false;
-  static HWY_INLINE void LoadFactors(const uint8_t* block, int64_t blocks, float* factors) {
-    LoadHalves<1, kBytes>(block, blocks, kSignedUnit, factors);
+  template <int kRows>
+  static HWY_INLINE void LoadFactors(const uint8_t* w, int64_t row_bytes, int64_t blocks, FactorRoom room) {
+    LoadHalves<kRows, 1, kBytes>(w, row_bytes, blocks, kSignedUnit, room);
   }
   static HWY_INLINE void LoadGroup(const uint8_t* block, int, V* q) {
-    WidenAll<true>(LoadSixteen(block + 2), q);
-    WidenAll<true>(LoadSixteen(block + 18), q + 16 / kLanes);
+    WidenSigned(LoadSixteen(block + 2), q);
+    WidenSigned(LoadSixteen(block + 18), q + 16 / kLanes);
   }
 };
 
 // The factors of Q4_K and Q5_K: six bits each, packed into 12 bytes, times two float16.
 template <int kBlockBytes>
-HWY_INLINE void LoadPackedFactors(const uint8_t* block, int64_t blocks, float* factors) {
-  for (int64_t b = 0; b < blocks; ++b, block += kBlockBytes) {
-    const float scale = LoadHalf(block), minimum = -LoadHalf(block + 2);
-    const uint8_t* packed = block + 4;
+HWY_INLINE void LoadPackedFactors(const uint8_t* w, int64_t blocks, float* factors) {
+  for (int64_t b = 0; b < blocks; ++b, w += kBlockBytes, factors += 16) {
+    const float scale = LoadHalf(w), minimum = -LoadHalf(w + 2);
+    const uint8_t* packed = w + 4;
     for (int g = 0; g < 4; ++g) {
-      factors[16 * b + 2 * g] = scale * static_cast<float>(packed[g] & 63);
-      factors[16 * b + 2 * g + 1] = minimum * static_cast<float>(packed[g + 4] & 63);
-      factors[16 * b + 2 * g + 8] = scale * static_cast<float>((packed[g + 8] & 15) | packed[g] >> 6 << 4);
-      factors[16 * b + 2 * g + 9] =
-          minimum * static_cast<float>(packed[g + 8] >> 4 | packed[g + 4] >> 6 << 4);
+      factors[2 * g] = scale * static_cast<float>(packed[g] & 63);
+      factors[2 * g + 1] = minimum * static_cast<float>(packed[g + 4] & 63);
+      factors[2 * g + 8] = scale * static_cast<float>((packed[g + 8] & 15) | packed[g] >> 6 << 4);
+      factors[2 * g + 9] = minimum * static_cast<float>(packed[g + 8] >> 4 | packed[g + 4] >> 6 << 4);
     }
   }
 }
@@ -191,13 +233,15 @@ HWY_INLINE void LoadPackedFactors(const uint8_t* block, int64_t blocks, float* f
 struct Q4_K {
   static constexpr int kElements = 256, kBytes = 144, kGroup = 32;
   static constexpr bool kHasOffset = true;
-  static HWY_INLINE void LoadFactors(const uint8_t* block, int64_t blocks, float* factors) {
-    LoadPackedFactors<kBytes>(block, blocks, factors);
+  template <int kRows>
+  static HWY_INLINE void LoadFactors(const uint8_t* w, int64_t row_bytes, int64_t blocks, FactorRoom room) {
+    for (int r = 0; r < kRows; ++r)
+      LoadPackedFactors<kBytes>(w + r * row_bytes, blocks, room.out + r * room.stride);
   }
   static HWY_INLINE void LoadGroup(const uint8_t* block, int g, V* q) {
     for (int half = 0; half < 2; ++half) {
       const VBytes bytes = LoadSixteen(block + 16 + 32 * (g / 2) + 16 * half);
-      WidenAll<false>(g % 2 == 0 ? LowNibbles(bytes) : HighNibbles(bytes), q + half * (16 / kLanes));
+      Spread<15>(g % 2 == 0 ? bytes : Shifted(bytes), q + half * (16 / kLanes));
     }
   }
 };
@@ -205,16 +249,18 @@ struct Q4_K {
 struct Q5_K {
   static constexpr int kElements = 256, kBytes = 176, kGroup = 32;
   static constexpr bool kHasOffset = true;
-  static HWY_INLINE void LoadFactors(const uint8_t* block, int64_t blocks, float* factors) {
-    LoadPackedFactors<kBytes>(block, blocks, factors);
+  template <int kRows>
+  static HWY_INLINE void LoadFactors(const uint8_t* w, int64_t row_bytes, int64_t blocks, FactorRoom room) {
+    for (int r = 0; r < kRows; ++r)
+      LoadPackedFactors<kBytes>(w + r * row_bytes, blocks, room.out + r * room.stride);
   }
   static HWY_INLINE void LoadGroup(const uint8_t* block, int g, V* q) {
     const VBytes bit = hn::Set(Bytes(), static_cast<uint8_t>(1 << g));
     for (int half = 0; half < 2; ++half) {
       const VBytes bytes = LoadSixteen(block + 48 + 32 * (g / 2) + 16 * half);
       const VBytes fifth = FifthBit(LoadSixteen(block + 16 + 16 * half), bit);
-      WidenAll<false>(hn::Or(g % 2 == 0 ? LowNibbles(bytes) : HighNibbles(bytes), fifth),
-                      q + half * (16 / kLanes));
+      Spread<31>(hn::Or(g % 2 == 0 ? LowNibbles(bytes) : HighNibbles(bytes), fifth),
+                 q + half * (16 / kLanes));
     }
   }
 };
@@ -222,11 +268,15 @@ struct Q5_K {
 struct Q6_K {
   static constexpr int kElements = 256, kBytes = 210, kGroup = 16;
   static constexpr bool kHasOffset = false;
-  static HWY_INLINE void LoadFactors(const uint8_t* block, int64_t blocks, float* factors) {
-    for (int64_t b = 0; b < blocks; ++b, block += kBytes) {
-      const float scale = LoadHalf(block + 208) * kSignedUnit;
-      for (int g = 0; g < 16; ++g)
-        factors[16 * b + g] = scale * static_cast<float>(static_cast<int8_t>(block[192 + g]));
+  template <int kRows>
+  static HWY_INLINE void LoadFactors(const uint8_t* w, int64_t row_bytes, int64_t blocks, FactorRoom room) {
+    for (int r = 0; r < kRows; ++r) {
+      const uint8_t* block = w + r * row_bytes;
+      float* out = room.out + r * room.stride;
+      for (int64_t b = 0; b < blocks; ++b, block += kBytes, out += 16) {
+        const float scale = LoadHalf(block + 208) * kSignedUnit;
+        for (int g = 0; g < 16; ++g) out[g] = scale * static_cast<float>(static_cast<int8_t>(block[192 + g]));
+      }
     }
   }
   static HWY_INLINE void LoadGroup(const uint8_t* block, int g, V* q) {

@@ -19,16 +19,18 @@ HWY_BEFORE_NAMESPACE();
 namespace attune {
 namespace HWY_NAMESPACE {
 
-constexpr int64_t kStoredLinearMaxColumns = kThreadScratchBytes / 4;  // what a thread's scratch holds in f32
+constexpr int64_t kStoredLinearMaxColumns =
+    kThreadScratchBytes / 8;          // so that scratch holds a row and its sums
 constexpr int64_t kRowsOfX = 8;       // that share one pass over a row of weights
 constexpr int64_t kRowsTogether = 4;  // of weights, where few rows of x leave registers for them
 
 // Rows of x as the tiles read them.
 struct Input {
-  const float* x;
+  const float* x;  // for formats that spread their quants: reordered and scaled to match
   int64_t stride;
   int64_t k;
-  const float* sums;  // for each group of elements one vector: the sum of the group's vectors of x
+  const float*
+      sums;  // for formats with offsets: what factors are multiplied by, 0 for scales, sums of x for offsets
   int64_t sums_stride;
 };
 
@@ -47,16 +49,27 @@ struct Blocks {
     const float* sums = in.sums;
     for (int64_t left = in.k / Format::kElements; left > 0; left -= kBlocksTogether) {
       const int64_t blocks = std::min(left, kBlocksTogether);
-      for (int r = 0; r < kRows; ++r) Format::LoadFactors(w + r * row_bytes, blocks, factors[r]);
+      Format::template LoadFactors<kRows>(w, row_bytes, blocks, {factors[0], kGroupsTogether * kFactors});
+      if constexpr (Format::kHasOffset) {
+        for (int64_t i = 0; i < blocks * kGroups * kFactors; i += kLanes, sums += kLanes) {
+#pragma GCC unroll 4
+          for (int r = 0; r < kRows; ++r) {
+            const V factor = hn::Load(d, factors[r] + i);
+#pragma GCC unroll 8
+            for (int m = 0; m < kM; ++m) {
+              acc[r][m] = hn::MulAdd(factor, hn::LoadU(d, sums + m * in.sums_stride), acc[r][m]);
+            }
+          }
+        }
+      }
       const float* factor = factors[0];
       for (int64_t b = 0; b < blocks; ++b, w += Format::kBytes) {
-        for (int g = 0; g < kGroups; ++g, x += Format::kGroup, sums += kLanes, factor += kFactors) {
+        for (int g = 0; g < kGroups; ++g, x += Format::kGroup, factor += kFactors) {
 #pragma GCC unroll 4
           for (int r = 0; r < kRows; ++r) {
             V q[kVectors];
             Format::LoadGroup(w + r * row_bytes, g, q);
             const V scale = hn::Set(d, factor[r * kGroupsTogether * kFactors]);
-            const V offset = hn::Set(d, factor[r * kGroupsTogether * kFactors + kFactors - 1]);
 #pragma GCC unroll 8
             for (int m = 0; m < kM; ++m) {
               V sum = hn::Mul(q[0], hn::LoadU(d, x + m * in.stride));
@@ -65,9 +78,6 @@ struct Blocks {
                 sum = hn::MulAdd(q[j], hn::LoadU(d, x + m * in.stride + j * kLanes), sum);
               }
               acc[r][m] = hn::MulAdd(scale, sum, acc[r][m]);
-              if (Format::kHasOffset) {
-                acc[r][m] = hn::MulAdd(offset, hn::LoadU(d, sums + m * in.sums_stride), acc[r][m]);
-              }
             }
           }
         }
@@ -164,15 +174,19 @@ void MultiplyAll(const StoredLinear& op, const uint8_t* w, int64_t row_bytes, co
   if (m < op.x.rows) MultiplyRows<Weights, 1>(op, w, row_bytes, in, n, rows, m);
 }
 
-// sums[m][g] = the sum of the vectors of group g of x m, for the factors that are added.
-void SumGroups(const Matrix& x, int64_t group, float* sums, int64_t sums_stride) {
-  const FullF32 d;
-  for (int64_t m = 0; m < x.rows; ++m) {
+// x and its sums as formats with offsets and spread quants read them.
+void PrepareInput(const Matrix& x, int64_t group, float* spread, float* sums, int64_t sums_stride) {
+  for (int64_t m = 0; m < x.rows; ++m, spread += x.cols, sums += sums_stride) {
     const float* row = RawRow<const float>(x, m);
-    for (int64_t g = 0; g < x.cols / group; ++g) {
-      V sum = hn::LoadU(d, row + g * group);
-      for (int64_t i = kLanes; i < group; i += kLanes) sum = hn::Add(sum, hn::LoadU(d, row + g * group + i));
-      hn::StoreU(sum, d, sums + m * sums_stride + g * kLanes);
+    std::fill_n(sums, sums_stride, 0.0f);
+    for (int64_t i = 0; i < x.cols; i += 16) {
+      float sum = 0;
+      for (int p = 0; p < 16; ++p) {
+        const float value = row[i + SpreadElement(p)];
+        spread[i + p] = value * SpreadUnit(p);
+        sum += value;
+      }
+      sums[i / group * 2 + 1] += sum;
     }
   }
 }
@@ -188,30 +202,35 @@ void ForRowsOfWeights(const CpuState& state, int64_t rows, const Body& body) {
 }
 
 template <class Weights>
-void RunPlain(const CpuState& state, const StoredLinear& op) {
+void RunRows(const CpuState& state, const StoredLinear& op, const Input& in) {
   const int64_t row_bytes = BytesOf(op.w.dtype, op.w.stride);
-  const Input in{Raw<const float>(op.x), op.x.stride, op.w.cols, nullptr, 0};
   ForRowsOfWeights(state, op.w.rows, [&](int64_t n, int64_t rows) {
     MultiplyAll<Weights>(op, Raw<const uint8_t>(op.w) + n * row_bytes, row_bytes, in, n, rows);
   });
 }
 
+template <class Weights>
+void RunPlain(const CpuState& state, const StoredLinear& op) {
+  RunRows<Weights>(state, op, {Raw<const float>(op.x), op.x.stride, op.w.cols, nullptr, 0});
+}
+
 template <class Format>
 void RunBlocks(const CpuState& state, const StoredLinear& op) {
-  const int64_t row_bytes = BytesOf(op.w.dtype, op.w.stride), k = op.w.cols;
-  const int64_t sums_stride = k / Format::kGroup * kLanes;
-  float* sums = reinterpret_cast<float*>(state.scratch.shared());
-  const int64_t room =
-      kSharedScratchBytes / static_cast<int64_t>(sizeof(float)) / std::max<int64_t>(1, sums_stride);
+  const int64_t k = op.w.cols;
+  if (!Format::kHasOffset) {
+    const Input in{Raw<const float>(op.x), op.x.stride, k, nullptr, 0};
+    return RunRows<Blocks<Format>>(state, op, in);
+  }
+  const int64_t sums_stride = (k / Format::kGroup * 2 + kLanes - 1) / kLanes * kLanes;
+  float* spread = reinterpret_cast<float*>(state.scratch.shared());
+  const int64_t room = kSharedScratchBytes / static_cast<int64_t>(sizeof(float)) / (k + sums_stride);
   for (int64_t m0 = 0; m0 < op.x.rows; m0 += room) {  // one turn, but for very many rows
     const int64_t count = std::min(room, op.x.rows - m0);
     const StoredLinear part{op.y.Rows(m0, count), op.x.Rows(m0, count), op.w,
                             op.start ? op.start.Rows(m0, count) : op.start};
-    if (Format::kHasOffset) SumGroups(part.x, Format::kGroup, sums, sums_stride);
-    const Input in{Raw<const float>(part.x), op.x.stride, k, sums, sums_stride};
-    ForRowsOfWeights(state, op.w.rows, [&](int64_t n, int64_t rows) {
-      MultiplyAll<Blocks<Format>>(part, Raw<const uint8_t>(op.w) + n * row_bytes, row_bytes, in, n, rows);
-    });
+    float* sums = spread + count * k;
+    PrepareInput(part.x, Format::kGroup, spread, sums, sums_stride);
+    RunRows<Blocks<Format>>(state, part, {spread, k, k, sums, sums_stride});
   }
 }
 
