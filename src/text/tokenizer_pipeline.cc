@@ -93,6 +93,7 @@ class PipelineTokenizer : public Tokenizer {
                            MaxGrownBytes(range.end - range.begin)};
     if (range.begin == 0) segment.at_origin = Utf8Length(segment.text[0]);
     if (parts_.normalizer != nullptr) parts_.normalizer->Apply(&segment);
+    CheckGrownBytes(segment.text.size(), segment.max_bytes);
     for (const auto& [cut, id] : added_.FindNormalized(segment.text)) {
       if (id >= 0) {
         ids->push_back(id);
