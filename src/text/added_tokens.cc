@@ -101,7 +101,8 @@ std::vector<AddedTokens::Cut> AddedTokens::Find(std::string_view text, const Pre
       end = space.end;
     }
     if (covered < begin) cuts.push_back({{covered, begin}, -1});
-    if (begin < end) cuts.push_back({{begin, end}, id});  // else it lies in the white space of the match before
+    if (begin < end)
+      cuts.push_back({{begin, end}, id});  // else it lies in the white space of the match before
     covered = end;
   }
   if (covered < text.size()) cuts.push_back({{covered, text.size()}, -1});
