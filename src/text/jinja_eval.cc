@@ -6,6 +6,12 @@
 #include "text/jinja_operators.h"
 
 namespace attune::jinja {
+namespace {
+
+constexpr std::string_view kNoElse =
+    "the inline if-expression evaluated to false and no else section was defined.";
+
+}  // namespace
 
 Value Interpreter::Eval(const Expr& e) {
   if (e.kind == Expr::Kind::kConst) return e.constant;
@@ -55,9 +61,8 @@ Value Interpreter::EvalNode(const Expr& e) {
     }
     case Expr::Kind::kCondition:
       if (Truthy(Eval(*e.a))) return Eval(*e.b);
-      return e.c ? Eval(*e.c)
-                 : rt_.NewUndefinedHint(
-                       "the inline if-expression evaluated to false and no else section was defined.");
+      if (e.c) return Eval(*e.c);
+      return rt_.NewUndefinedHint(kNoElse);
     case Expr::Kind::kConcat:
       return EvalConcat(e);
     case Expr::Kind::kArithmetic: {

@@ -361,7 +361,10 @@ Expr* ExpressionParser::ParseSubscribed(Expr* value) {
   Expr* item = New(Expr::Kind::kItem, Current().line);
   item->a = value;
   const auto ends = [this] { return AtOperator("]") || AtOperator(","); };
-  if (AtOperator("]")) Fail("expected an expression between the brackets");
+  if (SkipOperator("]")) {  // Jinja takes nothing for an empty tuple
+    item->b = New(Expr::Kind::kTuple, item->line);
+    return item;
+  }
   Expr* first = AtOperator(":") ? nullptr : ParseExpression();
   if (SkipOperator(":")) {
     item->kind = Expr::Kind::kSlice;

@@ -96,6 +96,19 @@ int64_t ReadNumber(Runtime& rt, std::string_view text, size_t* at, int64_t limit
   return number;
 }
 
+// Python's ascii(): what repr leaves beyond ASCII, escaped.
+std::string EscapeToAscii(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size(); at += CodePointSize(text, at)) {
+    const auto c = static_cast<uint32_t>(CodePointAt(text, at));
+    out += c < 0x80      ? std::string(1, static_cast<char>(c))
+           : c < 0x100   ? fmt::format("\\x{:02x}", c)
+           : c < 0x10000 ? fmt::format("\\u{:04x}", c)
+                         : fmt::format("\\U{:08x}", c);
+  }
+  return out;
+}
+
 // "%s" % value: walks the format and takes arguments in order, or by name from a mapping.
 class PercentFormatter {
  public:
@@ -116,8 +129,10 @@ class PercentFormatter {
       at_ = percent;
       if (at_ < format_.size()) Directive();
     }
-    if (next_ < args_.size && !mapping_.is(Kind::kDict))
-      rt_.Fail("not all arguments converted during string formatting");
+    // What can be subscripted passes for a mapping, and a mapping may have more than the format asks for.
+    const bool mapping = mapping_.is(Kind::kDict) || mapping_.is(Kind::kList) || mapping_.is(Kind::kRange) ||
+                         mapping_.is(Kind::kUndefined);
+    if (next_ < args_.size && !mapping) rt_.Fail("not all arguments converted during string formatting");
     return std::move(out_);
   }
 
@@ -212,7 +227,8 @@ class PercentFormatter {
     }
     const bool integer = std::string_view("dxXo").find(spec.type) != std::string_view::npos;
     if (!value.IsNumber() || (spec.type != 'd' && integer && !value.IsIntegral()))
-      rt_.Fail("%{} format: a number is required, not {}", type, TypeName(value));
+      rt_.Fail("%{} format: {} is required, not {}", type,
+               integer && spec.type != 'd' ? "an integer" : "a real number", TypeName(value));
     if (!integer) return Pad(rt_, FloatText(value.AsDouble(), spec), spec, '>', &out_);
     if (value.is(Kind::kFloat) && !(std::fabs(value.real) < 9.2e18))
       rt_.Fail("cannot convert float to integer");
@@ -223,6 +239,7 @@ class PercentFormatter {
   void Text(char type, const Spec& spec, const Value& value) {
     std::string text;
     type == 's' ? AppendStr(rt_, value, &text) : AppendRepr(rt_, value, &text);
+    if (type == 'a') text = EscapeToAscii(text);
     if (escape_ && !(type == 's' && value.markup)) text = EscapeHtml(text);
     if (spec.precision >= 0) text.resize(ByteOffset(text, static_cast<size_t>(spec.precision)));
     Pad(rt_, text,
@@ -311,6 +328,7 @@ class BraceFormatter {
         rt_.Fail("bad conversion in format string");
       std::string text;
       conversion == 's' ? AppendStr(rt_, value, &text) : AppendRepr(rt_, value, &text);
+      if (conversion == 'a') text = EscapeToAscii(text);
       value = rt_.String(text);
       rest.remove_prefix(2);
     }

@@ -346,7 +346,10 @@ void Interpreter::BindParameters(const Callable& callable, const Args& args, Sco
     } else if (macro.uses_kwargs) {
       rest.push_back({Value::Borrow(named.name), named.value});
     } else if (named.name == "caller") {
-      rt_.Fail("macro '{}' was invoked with two values for the special caller argument", macro.name);
+      rt_.Fail(
+          "macro '{}' was invoked with two values for the special caller argument. This is most likely a "
+          "bug.",
+          macro.name);
     } else {
       rt_.Fail("macro '{}' takes no keyword argument '{}'", macro.name, named.name);
     }

@@ -52,7 +52,7 @@ Value Copy(Runtime& rt, const Value& self, const Args& args) {
 
 Value ListCount(Runtime& rt, const Value& self, const Args& args) {
   const Signature s(rt, "count", args, {"value"}, 1);
-  const List& list = rt.Items(self);
+  const List list = rt.Iterate(self);
   int64_t count = 0;
   for (size_t i = 0; i < list.size; ++i) {
     rt.Step();
@@ -63,7 +63,7 @@ Value ListCount(Runtime& rt, const Value& self, const Args& args) {
 
 Value ListIndex(Runtime& rt, const Value& self, const Args& args) {
   const Signature s(rt, "index", args, {"value"}, 1);
-  const List& list = rt.Items(self);
+  const List list = rt.Iterate(self);
   for (size_t i = 0; i < list.size; ++i) {
     rt.Step();
     if (Equal(rt, list.items[i], *s[0])) return Value::Int(static_cast<int64_t>(i));
@@ -88,6 +88,7 @@ Function FindFunction(const Value& object, std::string_view name) {
       return name == "copy" ? Copy : nullptr;
     case Kind::kList:
     case Kind::kTuple:
+    case Kind::kRange:
       if (name == "count") return ListCount;
       if (name == "index") return ListIndex;
       return name == "copy" && object.is(Kind::kList) ? Copy : nullptr;

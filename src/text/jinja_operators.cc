@@ -51,7 +51,7 @@ Value IntegerArithmetic(Runtime& rt, Op op, int64_t a, int64_t b) {
       if (b == 0) rt.Fail("division by zero");
       return Value::Float(static_cast<double>(a) / static_cast<double>(b));
     default:
-      if (b == 0) rt.Fail("integer division or modulo by zero");
+      if (b == 0) rt.Fail("integer {} by zero", op == Op::kMod ? "modulo" : "division or modulo");
       if (b == -1) return op == Op::kMod ? Value::Int(0) : IntegerArithmetic(rt, Op::kSub, 0, a);
       if (op == Op::kFloorDiv) return Value::Int(FloorDivide(a, b));
       return Value::Int(a - FloorDivide(a, b) * b);

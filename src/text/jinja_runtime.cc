@@ -339,8 +339,7 @@ List Runtime::Iterate(const Value& value) {
       Scan(value.length * 8);
       for (size_t at = 0; at < value.length;) {
         const size_t size = CodePointSize(value.text(), at);
-        Value& item = list.items[list.size++] = Value::Borrow(value.text().substr(at, size));
-        item.markup = value.markup;
+        list.items[list.size++] = Value::Borrow(value.text().substr(at, size));
         at += size;
       }
       return list;

@@ -13,7 +13,7 @@ struct Bounds {
 
 int64_t BoundOf(Runtime& rt, const Value& bound, int64_t missing) {
   if (bound.is(Kind::kNone)) return missing;
-  if (!bound.IsIntegral()) rt.Fail("slice indices must be integers or None, not '{}'", TypeName(bound));
+  if (!bound.IsIntegral()) rt.Fail("slice indices must be integers or None or have an __index__ method");
   return bound.AsInt();
 }
 

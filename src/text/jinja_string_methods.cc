@@ -74,27 +74,35 @@ Value Partition(Runtime& rt, const Value& self, const Args& args) {
                    Like(self, Value::Borrow(text.substr(at + separator.size())))});
 }
 
-// The part of `self` that optional start and end arguments choose, and where it begins in code points.
-std::string_view Window(Runtime& rt, const Value& self, const Signature& s, int64_t* first) {
-  if (!s[1] && !s[2]) return self.text();
-  const Value part = Slice(rt, self, s.Or(1, Value::None()), s.Or(2, Value::None()), Value::None());
-  if (first && part.chars)
-    *first = static_cast<int64_t>(CountCodePoints({self.chars, size_t(part.chars - self.chars)}));
-  return part.text();
+// The part of `self` that optional start and end arguments choose, and where it begins in code points; false
+// when it would start behind the end, where nothing is found, not even an empty text.
+bool Window(Runtime& rt, const Value& self, const Signature& s, std::string_view* part, int64_t* first) {
+  *part = self.text();
+  *first = 0;
+  if (!s[1] && !s[2]) return true;
+  const Value start = s.Or(1, Value::None());
+  const int64_t size = Length(rt, self);
+  if (start.IsIntegral() && start.AsInt() > size) return false;
+  *part = Slice(rt, self, start, s.Or(2, Value::None()), Value::None()).text();
+  if (start.IsIntegral())
+    *first = start.AsInt() < 0 ? std::max<int64_t>(start.AsInt() + size, 0) : start.AsInt();
+  return true;
 }
 
 template <bool at_end>
 Value StartsOrEnds(Runtime& rt, const Value& self, const Args& args) {
   const Signature s(rt, at_end ? "endswith" : "startswith", args, {"prefix", "start", "end"}, 1);
-  const std::string_view text = Window(rt, self, s, nullptr);
+  std::string_view text;
+  int64_t first = 0;
+  const bool inside = Window(rt, self, s, &text, &first);
   const auto matches = [&](std::string_view affix) {
-    return at_end ? text.ends_with(affix) : text.starts_with(affix);
+    return inside && (at_end ? text.ends_with(affix) : text.starts_with(affix));
   };
   if (!s[0]->is(Kind::kTuple)) return Value::Bool(matches(s.Text(0)));
   const List& affixes = rt.Items(*s[0]);
   for (size_t i = 0; i < affixes.size; ++i) {
     if (!affixes.items[i].is(Kind::kString))
-      rt.Fail("tuple for {}() must only contain str, not {}", at_end ? "endswith" : "startswith",
+      rt.Fail("tuple for {} must only contain str, not {}", at_end ? "endswith" : "startswith",
               TypeName(affixes.items[i]));
     if (matches(affixes.items[i].text())) return Value::Bool(true);
   }
@@ -106,8 +114,10 @@ Value FindMethodOf(Runtime& rt, const Value& self, const Args& args) {
   const Signature s(rt, must ? "index" : "find", args, {"sub", "start", "end"}, 1);
   rt.Scan(self.length);
   int64_t first = 0;
-  const std::string_view text = Window(rt, self, s, &first), sub = s.Text(0);
-  const size_t at = from_right ? text.rfind(sub) : text.find(sub);
+  std::string_view text;
+  const std::string_view sub = s.Text(0);
+  const bool inside = Window(rt, self, s, &text, &first);
+  const size_t at = !inside ? text.npos : from_right ? text.rfind(sub) : text.find(sub);
   if (at != text.npos) return Value::Int(first + static_cast<int64_t>(CountCodePoints(text.substr(0, at))));
   if (must) rt.Fail("substring not found");
   return Value::Int(-1);
@@ -116,7 +126,10 @@ Value FindMethodOf(Runtime& rt, const Value& self, const Args& args) {
 Value CountMethod(Runtime& rt, const Value& self, const Args& args) {
   const Signature s(rt, "count", args, {"sub", "start", "end"}, 1);
   rt.Scan(self.length);
-  const std::string_view text = Window(rt, self, s, nullptr), sub = s.Text(0);
+  int64_t first = 0;
+  std::string_view text;
+  const std::string_view sub = s.Text(0);
+  if (!Window(rt, self, s, &text, &first)) return Value::Int(0);
   if (sub.empty()) return Value::Int(static_cast<int64_t>(CountCodePoints(text)) + 1);
   int64_t count = 0;
   for (size_t at = text.find(sub); at != text.npos; at = text.find(sub, at + sub.size())) ++count;
@@ -125,7 +138,10 @@ Value CountMethod(Runtime& rt, const Value& self, const Args& args) {
 
 Value ReplaceMethod(Runtime& rt, const Value& self, const Args& args) {
   const Signature s(rt, "replace", args, {"old", "new", "count"}, 2);
-  return Like(self, ReplaceAll(rt, self.text(), s.Text(0), s.Text(1), s.Int(2, -1)));
+  std::string from(s.Text(0)), to(s.Text(1));
+  if (self.markup && !s[0]->markup) from = EscapeHtml(from);
+  if (self.markup && !s[1]->markup) to = EscapeHtml(to);
+  return Like(self, ReplaceAll(rt, self.text(), from, to, s.Int(2, -1)));
 }
 
 Value JoinMethod(Runtime& rt, const Value& self, const Args& args) {
