@@ -9,7 +9,7 @@
 namespace attune {
 
 struct AttentionShape {
-  int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;  // head_dim is at most 1024
   int64_t window = 0;  // 0: unlimited
   float scale = 1.0f;  // of q k^T
 };
@@ -37,7 +37,7 @@ struct AttentionBackward {
 struct AttentionCached {
   static constexpr const char* kName = "attention_cached";
   Matrix out, q;                // (m, heads * head_dim) f32; row i stands at position first + i
-  Matrix k, v;                  // (capacity, kv_heads * head_dim) f32, rows [0, first + m) filled
+  Matrix k, v;                  // (capacity, kv_heads * head_dim) f32, rows [0, first + m) filled, at most 2^20
   int64_t first = 0;
   AttentionShape shape;
 };

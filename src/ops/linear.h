@@ -5,7 +5,7 @@
 
 namespace attune {
 
-// y = x w^T (+ start), decoded block by block; bound by the bytes of w. Meant for few rows.
+// y = x w^T (+ start), decoded block by block; bound by the bytes of w. Meant for few rows; k is at most 2^19.
 struct StoredLinear {
   static constexpr const char* kName = "stored_linear";
   Matrix y;      // (m, n) f32

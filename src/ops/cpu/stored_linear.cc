@@ -3,6 +3,7 @@
 // weights go side by side.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/stored_linear.cc"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -19,9 +20,8 @@ HWY_BEFORE_NAMESPACE();
 namespace attune {
 namespace HWY_NAMESPACE {
 
-constexpr int64_t kStoredLinearMaxColumns =
-    kThreadScratchBytes / 8;          // so that scratch holds a row and its sums
-constexpr int64_t kRowsOfX = 8;       // that share one pass over a row of weights
+constexpr int64_t kMaxColumns = kThreadScratchBytes / 8;  // so that scratch holds a row and its sums
+constexpr int64_t kRowsOfX = 8;                           // that share one pass over a row of weights
 constexpr int64_t kRowsTogether = 4;  // of weights, where few rows of x leave registers for them
 
 // Rows of x as the tiles read them.
@@ -30,7 +30,7 @@ struct Input {
   int64_t stride;
   int64_t k;
   const float*
-      sums;  // for formats with offsets: what factors are multiplied by, 0 for scales, sums of x for offsets
+      sums;  // for formats with offsets, by which their factors count: 0 for scales, sums of x for offsets
   int64_t sums_stride;
 };
 
@@ -64,6 +64,8 @@ struct Blocks {
       }
       const float* factor = factors[0];
       for (int64_t b = 0; b < blocks; ++b, w += Format::kBytes) {
+        for (int r = 0; r < kRows; ++r)
+          hwy::Prefetch(w + (kRows + r) * row_bytes);  // short streams: ask early
         for (int g = 0; g < kGroups; ++g, x += Format::kGroup, factor += kFactors) {
 #pragma GCC unroll 4
           for (int r = 0; r < kRows; ++r) {
@@ -209,6 +211,7 @@ void RunRows(const CpuState& state, const StoredLinear& op, const Input& in) {
   });
 }
 
+// x as it is.
 template <class Weights>
 void RunPlain(const CpuState& state, const StoredLinear& op) {
   RunRows<Weights>(state, op, {Raw<const float>(op.x), op.x.stride, op.w.cols, nullptr, 0});
@@ -217,10 +220,7 @@ void RunPlain(const CpuState& state, const StoredLinear& op) {
 template <class Format>
 void RunBlocks(const CpuState& state, const StoredLinear& op) {
   const int64_t k = op.w.cols;
-  if (!Format::kHasOffset) {
-    const Input in{Raw<const float>(op.x), op.x.stride, k, nullptr, 0};
-    return RunRows<Blocks<Format>>(state, op, in);
-  }
+  if (!Format::kHasOffset) return RunPlain<Blocks<Format>>(state, op);
   const int64_t sums_stride = (k / Format::kGroup * 2 + kLanes - 1) / kLanes * kLanes;
   float* spread = reinterpret_cast<float*>(state.scratch.shared());
   const int64_t room = kSharedScratchBytes / static_cast<int64_t>(sizeof(float)) / (k + sums_stride);
@@ -249,8 +249,7 @@ void RunDecoded(const CpuState& state, const StoredLinear& op) {
 }
 
 void StoredLinearKernel(const CpuState& state, const StoredLinear& op) {
-  if (op.w.cols > kStoredLinearMaxColumns)
-    Failed("stored_linear: {} columns are more than {}", op.w.cols, kStoredLinearMaxColumns);
+  if (op.w.cols > kMaxColumns) Failed("stored_linear: {} columns are more than {}", op.w.cols, kMaxColumns);
   switch (op.w.dtype) {
     case DType::kF32:
       return RunPlain<Plain<float>>(state, op);
