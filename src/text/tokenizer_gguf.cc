@@ -1,81 +1,16 @@
 #include "text/tokenizer_gguf.h"
 
 #include <algorithm>
-#include <array>
-#include <numeric>
 #include <utility>
 
 #include "base/error.h"
 #include "text/bpe.h"
+#include "text/tokenizer_gguf_rules.h"
 #include "text/tokenizer_pipeline.h"
 #include "text/unicode.h"
 
 namespace attune {
 namespace {
-
-enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4 };
-
-constexpr std::string_view kMetaspace = "\xE2\x96\x81";
-
-// How a value of tokenizer.ggml.pre splits text.
-struct SplitRule {
-  std::string_view names;                    // separated by spaces
-  std::array<std::string_view, 4> patterns;  // applied one after the other; none: GPT-2's own
-  bool nfc = false;
-  bool single_digits = false;  // before GPT-2's pattern
-  bool ignore_merges = false;
-  bool add_bos = false;  // where the file does not say
-};
-
-constexpr SplitRule kSplitRules[] = {
-    // transformers 5 loads SmolLM2 (a GPT2Tokenizer) with GPT-2's split alone. Its vocabulary has no merge of
-    // digits, so
-    // they stay single all the same.
-    {.names = "gpt-2 smollm phi-2 mpt olmo"},
-    {.names = "starcoder refact command-r codeshell", .single_digits = true},
-    {.names = "llama-bpe llama3 llama-v3 falcon3",
-     .patterns =
-         {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-          R"(|\s*[\r\n]+|\s+(?!\S)|\s+)"},
-     .ignore_merges = true,
-     .add_bos = true},
-    {.names = "qwen2 deepseek-r1-qwen megrez",
-     .patterns = {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-                  R"(|\s*[\r\n]+|\s+(?!\S)|\s+)"},
-     .nfc = true},
-    {.names = "gpt-4o llama4",
-     .patterns = {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
-                  R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-                  R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
-                  R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-                  R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}},
-    {.names = "tekken",
-     .patterns = {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
-                  R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
-                  R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
-     .ignore_merges = true,
-     .add_bos = true},
-    // llama.cpp's, for files that do not say.
-    {.names = "default",
-     .patterns = {R"([\p{P}\$\+<=>\^~\|]+)",
-                  R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S))", R"(\p{N}+)",
-                  R"([0-9][0-9][0-9])"}},
-};
-
-const SplitRule& FindSplitRule(const GgufVocabulary& vocabulary) {
-  std::string known;
-  for (const SplitRule& rule : kSplitRules) {
-    known += (known.empty() ? "" : " ") + std::string(rule.names);
-    if (fmt::format(" {} ", rule.names).find(fmt::format(" {} ", vocabulary.pre)) != std::string::npos)
-      return rule;
-  }
-  BadInput("{}: tokenizer.ggml.pre '{}' is not supported (supported: {})", vocabulary.where, vocabulary.pre,
-           known);
-}
-
-int64_t TypeOf(const GgufVocabulary& vocabulary, size_t id) {
-  return vocabulary.token_types.empty() ? kNormal : vocabulary.token_types[id];
-}
 
 void CheckTables(const GgufVocabulary& v) {
   if (v.tokens.empty()) BadInput("{}: tokenizer.ggml.tokens is missing or empty", v.where);
@@ -95,44 +30,6 @@ void CheckTables(const GgufVocabulary& v) {
   }
 }
 
-Vocabulary MakeVocabulary(const GgufVocabulary& v) {
-  Vocabulary vocabulary;
-  size_t bytes = 0;
-  for (const std::string_view token : v.tokens) bytes += token.size();
-  vocabulary.Reserve(v.tokens.size(), bytes);
-  for (size_t id = 0; id < v.tokens.size(); ++id) vocabulary.Add(v.tokens[id], static_cast<int32_t>(id));
-  return vocabulary;
-}
-
-std::vector<AddedToken> MakeAddedTokens(const GgufVocabulary& v) {
-  std::vector<AddedToken> tokens;
-  for (size_t id = 0; id < v.tokens.size(); ++id) {
-    const int64_t type = TypeOf(v, id);
-    if (type != kUnknown && type != kControl && type != kUserDefined) continue;
-    AddedToken token;
-    token.id = static_cast<int32_t>(id);
-    token.content = v.tokens[id];
-    token.special = type != kUserDefined;
-    tokens.push_back(std::move(token));
-  }
-  return tokens;
-}
-
-int32_t CheckedId(const GgufVocabulary& v, std::string_view key, std::optional<int64_t> id) {
-  if (!id || *id < 0 || static_cast<size_t>(*id) >= v.tokens.size()) {
-    BadInput("{}: tokenizer.ggml.{} is {}, but it must be a token id from 0 to {}", v.where, key,
-             id ? std::to_string(*id) : "missing", v.tokens.size() - 1);
-  }
-  return static_cast<int32_t>(*id);
-}
-
-std::vector<std::optional<int32_t>> MakePostProcessor(const GgufVocabulary& v, bool add_bos) {
-  std::vector<std::optional<int32_t>> steps = {std::nullopt};
-  if (v.add_bos_token.value_or(add_bos)) steps.insert(steps.begin(), CheckedId(v, "bos_token_id", v.bos_id));
-  if (v.add_eos_token.value_or(false)) steps.push_back(CheckedId(v, "eos_token_id", v.eos_id));
-  return steps;
-}
-
 TokenizerParts ByteLevelBpe(const GgufVocabulary& v) {
   const SplitRule& rule = FindSplitRule(v);
   Vocabulary vocabulary = MakeVocabulary(v);
@@ -140,12 +37,8 @@ TokenizerParts ByteLevelBpe(const GgufVocabulary& v) {
   merges.Reserve(v.merges.size());
   const std::string where = v.where + ": tokenizer.ggml.merges";
   for (size_t rank = 0; rank < v.merges.size(); ++rank) {
-    const std::string_view line = v.merges[rank];
-    const size_t space = line.find(' ', 1);
-    if (space == std::string_view::npos)
-      BadInput("{}[{}]: '{}' is not two tokens with a space between", where, rank, line);
-    AddMerge(vocabulary, line.substr(0, space), line.substr(space + 1), 0, static_cast<uint32_t>(rank), where,
-             &merges);
+    const auto [left, right] = GgufMerge(v, rank);
+    AddMerge(vocabulary, left, right, 0, static_cast<uint32_t>(rank), where, &merges);
   }
   TokenizerParts parts;
   BpeOptions options;
@@ -168,31 +61,15 @@ TokenizerParts ByteLevelBpe(const GgufVocabulary& v) {
   return parts;
 }
 
-// SentencePiece joins the two neighbours whose joint token has the highest score, leftmost first: every way
-// to cut a token in two is a merge, ranked by the token's score.
-MergeTable MergesByScore(const GgufVocabulary& v, const Vocabulary& vocabulary) {
-  std::vector<int32_t> order;
-  for (size_t id = 0; id < v.tokens.size(); ++id) {
-    if (v.tokens[id].size() > PrefixIndex::kMaxBytes) {
-      BadInput("{}: tokenizer.ggml.tokens[{}] has {} bytes; at most {} are supported", v.where, id,
-               v.tokens[id].size(), PrefixIndex::kMaxBytes);
-    }
-    if (TypeOf(v, id) == kNormal) order.push_back(static_cast<int32_t>(id));
-  }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int32_t a, int32_t b) { return v.scores[a] > v.scores[b]; });
+MergeTable MergeTableByScore(const GgufVocabulary& v, const Vocabulary& vocabulary) {
+  const std::vector<ScoredMerge> by_score = MergesByScore(v, vocabulary);
   MergeTable merges;
-  merges.Reserve(4 * order.size());
+  merges.Reserve(by_score.size());
   uint32_t rank = 0;
-  for (size_t i = 0; i < order.size(); ++i) {
-    if (i > 0 && v.scores[order[i]] != v.scores[order[i - 1]]) ++rank;  // equal scores: leftmost first
-    const std::string_view token = v.tokens[order[i]];
-    for (size_t cut = 0; cut < token.size();) {
-      cut += Utf8Length(token[cut]);
-      if (cut >= token.size()) break;
-      const auto left = vocabulary.Find(token.substr(0, cut)), right = vocabulary.Find(token.substr(cut));
-      if (left && right) merges.Add(*left, *right, {rank, order[i]});
-    }
+  for (size_t i = 0; i < by_score.size(); ++i) {
+    const ScoredMerge& merge = by_score[i];
+    if (i > 0 && v.scores[merge.joined] != v.scores[by_score[i - 1].joined]) ++rank;  // equal: leftmost first
+    merges.Add(merge.left, merge.right, {rank, merge.joined});
   }
   return merges;
 }
@@ -203,7 +80,7 @@ TokenizerParts SentencePieceBpe(const GgufVocabulary& v) {
     BadInput("{}: tokenizer.ggml.scores holds NaN", v.where);
   }
   Vocabulary vocabulary = MakeVocabulary(v);
-  MergeTable merges = MergesByScore(v, vocabulary);
+  MergeTable merges = MergeTableByScore(v, vocabulary);
   TokenizerParts parts;
   BpeOptions options;
   options.fuse_unk = options.byte_fallback = true;
