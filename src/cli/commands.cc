@@ -30,7 +30,10 @@ int RunCommandLine(int argc, char** argv) {
   CommandContext context;
   app.require_subcommand(1);
   app.set_version_flag("--version", "attune 0.1.0");
-  AddTrainCommand(app, context);
+  for (const auto add : {AddTrainCommand, AddEvalCommand, AddGenerateCommands, AddLogitsCommand, AddTokenizeCommand,
+                         AddExportCommands, AddInspectCommands, AddBenchCommand}) {
+    add(app, context);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& done) {  // --help, --version

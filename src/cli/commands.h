@@ -27,5 +27,12 @@ void Say(const CommandContext& context, const std::string& line);
 
 // Each adds its subcommand to `app`; parsing it sets context.run.
 void AddTrainCommand(CLI::App& app, CommandContext& context);
+void AddEvalCommand(CLI::App& app, CommandContext& context);
+void AddGenerateCommands(CLI::App& app, CommandContext& context);  // generate, chat
+void AddLogitsCommand(CLI::App& app, CommandContext& context);
+void AddTokenizeCommand(CLI::App& app, CommandContext& context);
+void AddExportCommands(CLI::App& app, CommandContext& context);   // merge, export
+void AddInspectCommands(CLI::App& app, CommandContext& context);  // info, doctor
+void AddBenchCommand(CLI::App& app, CommandContext& context);
 
 }  // namespace attune

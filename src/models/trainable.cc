@@ -24,18 +24,20 @@ int64_t TrainableVectors::Elements(const std::vector<TrainableTensor>& tensors) 
   return tensors.empty() ? 0 : tensors.back().offset + Aligned(tensors.back().rows * tensors.back().cols);
 }
 
-TrainableVectors::TrainableVectors(Device& device, const std::vector<TrainableTensor>& tensors)
+TrainableVectors::TrainableVectors(Device& device, const std::vector<TrainableTensor>& tensors, Purpose purpose)
     : elements_(Elements(tensors)) {
   const auto vector = [&](const char* what) {
     return DenseMatrix(device.Allocate(elements_ * 4, what), DType::kF32, 1, elements_);
   };
   value_ = vector("the trained weights");
+  if (purpose == Purpose::kUse) return;
   gradient_ = vector("their gradients");
   first_moment_ = vector("the optimiser's first moment");
   second_moment_ = vector("the optimiser's second moment");
 }
 
 Matrix TrainableVectors::Of(const Matrix& vector, const TrainableTensor& tensor) {
+  if (!vector) return {};
   return DenseMatrix(vector.data.Plus(tensor.offset * 4), DType::kF32, tensor.rows, tensor.cols);
 }
 

@@ -25,10 +25,11 @@ struct TrainableTensor {
   int64_t offset = 0;  // elements from the start of the vector
 };
 
-// The four vectors in device memory. `states` counts the optimiser's vectors.
+// The vectors in device memory; for use alone (evaluation, logits) there is only the first of the four.
 class TrainableVectors {
  public:
-  TrainableVectors(Device& device, const std::vector<TrainableTensor>& tensors);
+  enum class Purpose { kTraining, kUse };
+  TrainableVectors(Device& device, const std::vector<TrainableTensor>& tensors, Purpose purpose = Purpose::kTraining);
 
   int64_t elements() const { return elements_; }
   Matrix value() const { return value_; }

@@ -1,0 +1,31 @@
+// `attune bench`: a train step or a generation on this machine, beside what the machine itself can multiply at.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace attune {
+
+struct BenchTrainJob {
+  std::string model;
+  int64_t tokens = 2048;  // a step
+  int64_t length = 512;   // of each sequence
+  int64_t steps = 4;      // measured, after one that is not
+  double lora_dropout = 0.1;
+  bool f32 = false;  // even where the CPU has bf16
+  bool gradient_checkpointing = false;
+  int64_t tokens_in_flight = 1024;
+};
+
+// matmul_limit_flops, step_flops, tokens_per_second, fraction_of_limit, peak_rss_bytes, planned_bytes,
+// seconds_to_first_step and the per-op table "ops".
+nlohmann::ordered_json BenchTrain(const BenchTrainJob& job);
+
+struct BenchGenerateJob {
+  std::string model;
+  int64_t prompt_tokens = 512, new_tokens = 128;
+};
+nlohmann::ordered_json BenchGenerate(const BenchGenerateJob& job);
+
+}  // namespace attune

@@ -1,0 +1,182 @@
+#include "app/use_job.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "data/dataset.h"
+#include "formats/json.h"
+#include "formats/safetensors.h"
+#include "models/adapter_model.h"
+#include "train/chunks.h"
+#include "train/run_plan.h"
+
+namespace attune {
+namespace {
+
+// A decoder for forward passes alone, with everything it stands on.
+struct ForwardModel {
+  std::unique_ptr<Device> device;
+  std::optional<ModelWeights> weights;
+  AdapterValues adapter;
+  std::optional<TrainableVectors> vectors;
+  std::optional<Decoder> decoder;
+};
+
+DType ForwardCompute(bool bf16, const Device& device) {
+  if (bf16 && !device.has_bf16()) BadInput("bf16: this CPU has no bf16 matmul (AVX512-BF16); leave it out to compute in f32");
+  return bf16 ? DType::kBF16 : DType::kF32;
+}
+
+std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const std::string& adapter, bool bf16,
+                                               const ChunkLimits& limits) {
+  auto model = std::make_unique<ForwardModel>();
+  model->device = MakeCpuDevice({});
+  if (!adapter.empty()) model->adapter = ReadAdapter(files, adapter);
+  const DType compute = ForwardCompute(bf16, *model->device);
+  model->weights.emplace(*model->device, files, compute);
+  model->vectors.emplace(*model->device, model->adapter.tensors, TrainableVectors::Purpose::kUse);
+  LoadTrained(*model->device, *model->vectors, model->adapter.tensors, model->adapter.values);
+  DecoderSettings settings;
+  settings.compute = compute;
+  settings.policy = KeepPolicy::kNothing;
+  settings.max_tokens = limits.tokens;
+  settings.max_sequences = limits.sequences;
+  settings.max_length = limits.length;
+  settings.max_labelled = limits.labelled;
+  model->decoder.emplace(*model->device, files.spec(), *model->weights, model->adapter.spec, model->adapter.tensors,
+                         &*model->vectors, settings);
+  return model;
+}
+
+std::vector<std::vector<int32_t>> ReadSequences(const std::string& path, int64_t vocab) {
+  const nlohmann::json json = ParseJsonFile(path);
+  if (!json.is_array() || json.empty()) BadInput("{}: must hold lists of token ids: [[1, 2], [3]]", path);
+  std::vector<std::vector<int32_t>> sequences;
+  for (const auto& list : json) {
+    const size_t index = sequences.size();
+    if (!list.is_array() || list.empty()) BadInput("{}: sequence {} must be a list of token ids that is not empty", path, index);
+    std::vector<int32_t>& ids = sequences.emplace_back();
+    for (const auto& id : list) {
+      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= vocab) {
+        BadInput("{}: sequence {} position {}: {} is not a token id below {}", path, index, ids.size(), id.dump(), vocab);
+      }
+      ids.push_back(id.get<int32_t>());
+    }
+  }
+  return sequences;
+}
+
+}  // namespace
+
+EvalMetrics RunEval(const EvalJob& job) {
+  const ModelBundle bundle = OpenModel(job.model);
+  const NoTokenizer none(bundle.files.path());
+  const Tokenizer& tokenizer = bundle.tokenizer != nullptr ? *bundle.tokenizer : static_cast<const Tokenizer&>(none);
+  EncodeOptions options;
+  options.max_length = job.max_length;
+  options.vocab_size = bundle.files.spec().vocab_size;
+  const RowEncoder encoder(tokenizer, bundle.chat_format(), bundle.eos_token(), options);
+  const Dataset data = LoadDataset(job.data, encoder);
+  std::vector<int64_t> rows, lengths, labelled;
+  for (const Example& example : data.examples) {
+    rows.push_back(static_cast<int64_t>(rows.size()));
+    lengths.push_back(static_cast<int64_t>(example.input_ids.size()));
+    labelled.push_back(LabelledRows(example));
+  }
+  ChunkLimits limits;
+  for (const Chunk& chunk : CutIntoChunks(rows, lengths, job.tokens_in_flight)) limits.Include(chunk, lengths, labelled);
+  const auto model = MakeForwardModel(bundle.files, job.adapter, job.bf16, limits);
+  return Evaluate(*model->decoder, data.examples, job.tokens_in_flight);
+}
+
+int64_t RunLogits(const LogitsJob& job) {
+  const ModelFiles files = ModelFiles::Open(job.model);
+  const int64_t vocab = files.spec().vocab_size;
+  const std::vector<std::vector<int32_t>> sequences = ReadSequences(job.input_ids, vocab);
+  ChunkLimits limits;
+  std::vector<TensorDeclaration> declarations;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const auto length = static_cast<int64_t>(sequences[i].size());
+    limits.tokens = limits.length = limits.labelled = std::max(limits.tokens, length);
+    declarations.push_back({"logits." + std::to_string(i), DType::kF32, {length, vocab}});
+  }
+  const auto model = MakeForwardModel(files, job.adapter, job.bf16, limits);
+  SafetensorsWriter writer(job.output, declarations);
+  for (const TensorDeclaration& declared : writer.order()) {
+    const auto& ids = sequences[static_cast<size_t>(std::stoll(declared.name.substr(7)))];
+    PackedBatch batch;
+    batch.Append(ids, ids);
+    batch.rows.clear();
+    for (int32_t t = 0; t < batch.tokens(); ++t) batch.rows.push_back(t);
+    batch.targets.assign(batch.rows.size(), 0);
+    model->decoder->Logits(batch, [&](int64_t, std::span<const float> piece) {
+      writer.Write(declared.name, std::as_bytes(piece));
+    });
+  }
+  writer.Commit();
+  return static_cast<int64_t>(sequences.size());
+}
+
+ChatSession::ChatSession(const std::string& model, const std::string& adapter, int64_t max_length)
+    : bundle_(OpenModel(model)), device_(MakeCpuDevice({})) {
+  bundle_.RequireTokenizer();
+  AdapterValues values;
+  if (!adapter.empty()) values = ReadAdapter(bundle_.files, adapter);
+  const int64_t made_for = bundle_.files.spec().max_position_embeddings;
+  const int64_t capacity = max_length > 0 ? max_length : std::min<int64_t>(made_for > 0 ? made_for : 2048, 8192);
+  model_ = std::make_unique<InferenceModel>(*device_, bundle_.files, adapter.empty() ? nullptr : &values, capacity);
+}
+
+ChatSession::~ChatSession() = default;
+
+Generation ChatSession::Run(const std::vector<int32_t>& ids, const SamplingOptions& options,
+                            const std::function<void(const std::string&)>& on_text) {
+  // What the cache already holds of these tokens need not run again; the last one must, for its logits.
+  size_t common = 0;
+  while (common + 1 < ids.size() && common < cached_.size() && ids[common] == cached_[common]) ++common;
+  model_->Truncate(static_cast<int64_t>(common));
+  Generation result = Generate(*model_, *bundle_.tokenizer, std::span(ids).subspan(common), bundle_.eos_ids, options, on_text);
+  result.prompt_tokens = static_cast<int64_t>(ids.size());
+  cached_ = ids;
+  cached_.insert(cached_.end(), result.ids.begin(), result.ids.end());
+  cached_.resize(static_cast<size_t>(model_->length()));
+  return result;
+}
+
+Generation ChatSession::Answer(const nlohmann::ordered_json& messages, const SamplingOptions& options,
+                               const std::function<void(const std::string&)>& on_text) {
+  if (bundle_.chat_template == nullptr) BadInput("{}: has no chat template; use --raw to go on from plain text", bundle_.files.path());
+  ChatOptions chat;
+  chat.add_generation_prompt = true;
+  chat.special_tokens = bundle_.special_tokens;
+  const std::string text = RenderChat(*bundle_.chat_template, messages, chat).text;
+  return Run(bundle_.tokenizer->Encode(text, false), options, on_text);
+}
+
+Generation ChatSession::Continue(const std::string& text, const SamplingOptions& options,
+                                 const std::function<void(const std::string&)>& on_text) {
+  return Run(bundle_.tokenizer->Encode(text, true), options, on_text);
+}
+
+nlohmann::ordered_json TokenizeText(const std::string& model, const std::string& text, bool chat) {
+  const ModelBundle bundle = OpenModel(model);
+  const Tokenizer& tokenizer = bundle.RequireTokenizer();
+  std::string whole = text;
+  if (chat) {
+    if (bundle.chat_template == nullptr) BadInput("{}: has no chat template", bundle.files.path());
+    ChatOptions options;
+    options.add_generation_prompt = true;
+    options.special_tokens = bundle.special_tokens;
+    const nlohmann::ordered_json messages = {{{"role", "user"}, {"content", text}}};
+    whole = RenderChat(*bundle.chat_template, messages, options).text;
+  }
+  nlohmann::ordered_json result;
+  result["ids"] = tokenizer.Encode(whole, !chat);
+  result["tokens"] = nlohmann::ordered_json::array();
+  for (const auto& id : result["ids"]) result["tokens"].push_back(tokenizer.IdToToken(id.get<int32_t>()));
+  return result;
+}
+
+}  // namespace attune

@@ -1,0 +1,150 @@
+// attune merge, export, info, doctor, bench.
+#include <fmt/format.h>
+
+#include <map>
+#include <memory>
+
+#include "app/bench_job.h"
+#include "app/export_job.h"
+#include "app/inspect_job.h"
+#include "base/error.h"
+#include "cli/commands.h"
+
+namespace attune {
+namespace {
+
+const std::map<std::string, DType>& DTypes() {
+  static const std::map<std::string, DType> types = {
+      {"float32", DType::kF32}, {"bfloat16", DType::kBF16}, {"float16", DType::kF16}};
+  return types;
+}
+
+struct ExportFlags {
+  ExportJob job;
+  std::string dtype, format = "safetensors";
+};
+
+void RunExport(const ExportFlags& flags, const CommandContext& context) {
+  ExportJob job = flags.job;
+  if (!flags.dtype.empty()) {
+    const auto found = DTypes().find(flags.dtype);
+    if (found == DTypes().end()) BadInput("--dtype {}: use float32, bfloat16 or float16", flags.dtype);
+    job.dtype = found->second;
+  }
+  if (flags.format == "gguf" || flags.format == "gguf-adapter") {
+    BadInput("--format {}: writing GGUF arrives with a later version; use --format safetensors", flags.format);
+  }
+  if (flags.format != "safetensors") BadInput("--format {}: not known; use safetensors", flags.format);
+  const ExportResult r = ExportFolder(job);
+  Say(context, fmt::format("wrote {} tensors ({:.1f} MiB, {}) to {}{}", r.tensors,
+                           static_cast<double>(r.bytes) / (1 << 20), NameOf(r.dtype), r.output,
+                           r.merged_modules > 0 ? fmt::format(", {} modules merged", r.merged_modules) : ""));
+  if (context.json) {
+    PrintJson({{"output", r.output},
+               {"dtype", NameOf(r.dtype)},
+               {"tensors", r.tensors},
+               {"bytes", r.bytes},
+               {"merged_modules", r.merged_modules}});
+  }
+}
+
+void PrintRows(const CommandContext& context, const nlohmann::ordered_json& json) {
+  for (const auto& [key, value] : json.items()) {
+    Say(context, fmt::format("{:<24} {}", key, value.is_string() ? value.get<std::string>() : value.dump()));
+  }
+}
+
+void PrintBench(const CommandContext& context, const nlohmann::ordered_json& json) {
+  if (context.json) return PrintJson(json);
+  nlohmann::ordered_json head = json;
+  head.erase("ops");
+  PrintRows(context, head);
+  if (!json.contains("ops")) return;
+  double total = 0;
+  for (const auto& op : json["ops"]) total += op["seconds"].get<double>();
+  Say(context, fmt::format("\n{:<22} {:>6} {:>9} {:>6} {:>10} {:>9}", "op", "calls", "ms", "share", "GFLOP/s", "of limit"));
+  for (const auto& op : json["ops"]) {
+    const double seconds = op["seconds"].get<double>(), flops = op["flops"].get<double>();
+    Say(context, fmt::format("{:<22} {:>6} {:>9.1f} {:>5.1f}% {:>10} {:>9}", op["op"].get<std::string>(),
+                             op["calls"].get<int64_t>(), seconds * 1e3, 100 * seconds / total,
+                             flops > 0 ? fmt::format("{:.1f}", flops / seconds / 1e9) : "",
+                             flops > 0 ? fmt::format("{:.2f}", op["fraction_of_limit"].get<double>()) : ""));
+  }
+}
+
+}  // namespace
+
+void AddExportCommands(CLI::App& app, CommandContext& context) {
+  auto* merge = app.add_subcommand("merge", "Fold an adapter into its base, as a Hugging Face folder");
+  merge->footer("Example: attune merge --model M --adapter results --output merged --dtype bfloat16");
+  auto* write = app.add_subcommand("export", "Write a model in another format");
+  write->footer("Example: attune export --model SmolLM2-135M-Instruct.Q4_1.gguf --format safetensors --output smollm2\n"
+                "A GGUF base is dequantised: PEFT can load the adapter on exactly the base it was trained on.");
+  for (auto* command : {merge, write}) {
+    auto flags = std::make_shared<ExportFlags>();
+    command->add_option("--model", flags->job.model, "Model folder, .gguf file or org/name")->required();
+    auto* adapter = command->add_option("--adapter", flags->job.adapter, "Adapter folder");
+    if (command == merge) adapter->required();
+    if (command == write) command->add_option("--format", flags->format, "safetensors")->required();
+    command->add_option("--output", flags->job.output, "A new folder")->required();
+    command->add_option("--dtype", flags->dtype, "float32, bfloat16 or float16; default: as the base is stored");
+    command->add_flag("--json", context.json, "One JSON document on standard output");
+    command->callback([flags, &context] { context.run = [flags, &context] { RunExport(*flags, context); }; });
+  }
+}
+
+void AddInspectCommands(CLI::App& app, CommandContext& context) {
+  auto* info = app.add_subcommand("info", "What a model or adapter is");
+  info->footer("Example: attune info SmolLM2-135M-Instruct.Q4_1.gguf");
+  auto path = std::make_shared<std::string>();
+  info->add_option("model", *path, "Model folder, .gguf file, org/name or adapter folder")->required();
+  info->add_flag("--json", context.json, "One JSON document on standard output");
+  info->callback([path, &context] {
+    context.run = [path, &context] {
+      const auto json = Inspect(*path);
+      context.json ? PrintJson(json) : PrintRows(context, json);
+    };
+  });
+  auto* doctor = app.add_subcommand("doctor", "What this machine offers");
+  doctor->footer("Example: attune doctor");
+  doctor->add_flag("--json", context.json, "One JSON document on standard output");
+  doctor->callback([&context] {
+    context.run = [&context] {
+      const auto json = Doctor();
+      if (context.json) return PrintJson(json);
+      for (const auto& check : json["checks"]) {
+        Say(context, fmt::format("{}  {:<14} {}", check["ok"].get<bool>() ? "ok" : "--", check["name"].get<std::string>(),
+                                 check["detail"].get<std::string>()));
+      }
+    };
+  });
+}
+
+void AddBenchCommand(CLI::App& app, CommandContext& context) {
+  auto* bench = app.add_subcommand("bench", "Measure this machine");
+  bench->require_subcommand(1);
+  bench->footer("Example: attune bench train --model SmolLM2-135M-Instruct.Q4_1.gguf --f32");
+  auto* train = bench->add_subcommand("train", "A LoRA step beside the machine's own matmul rate, with a table by op");
+  auto job = std::make_shared<BenchTrainJob>();
+  train->add_option("--model", job->model, "Model folder, .gguf file or org/name")->required();
+  train->add_option("--tokens", job->tokens, "Tokens a step")->check(CLI::Range(int64_t{2}, int64_t{1} << 30));
+  train->add_option("--length", job->length, "Tokens a sequence")->check(CLI::Range(int64_t{2}, int64_t{1} << 30));
+  train->add_option("--steps", job->steps, "Steps to measure")->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  train->add_option("--lora_dropout", job->lora_dropout)->check(CLI::Range(0.0, 0.99));
+  train->add_option("--tokens_in_flight", job->tokens_in_flight)->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  train->add_flag("--f32", job->f32, "Compute in f32 even where the CPU has bf16");
+  train->add_flag("--gradient_checkpointing", job->gradient_checkpointing);
+  train->add_flag("--json", context.json, "One JSON document on standard output");
+  train->callback([job, &context] { context.run = [job, &context] { PrintBench(context, BenchTrain(*job)); }; });
+
+  auto* generate = bench->add_subcommand("generate", "Prompt and decoding rate");
+  auto generation = std::make_shared<BenchGenerateJob>();
+  generate->add_option("--model", generation->model, "Model folder, .gguf file or org/name")->required();
+  generate->add_option("--prompt_tokens", generation->prompt_tokens)->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  generate->add_option("--new_tokens", generation->new_tokens)->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  generate->add_flag("--json", context.json, "One JSON document on standard output");
+  generate->callback(
+      [generation, &context] { context.run = [generation, &context] { PrintBench(context, BenchGenerate(*generation)); }; });
+}
+
+}  // namespace attune
