@@ -17,14 +17,20 @@ using Json = nlohmann::ordered_json;
 constexpr std::string_view kReasoningNames[] = {"reasoning_content", "thinking", "reasoning"};
 constexpr std::string_view kContinueMark = "CONTINUE_FINAL_MESSAGE_TAG ";
 
+const Json* FindReasoning(const Json& message) {
+  for (const std::string_view name : kReasoningNames) {
+    const auto found = message.find(name);
+    if (found != message.end() && !found->is_null()) return &*found;
+  }
+  return nullptr;
+}
+
+bool HasReasoning(const Json& message) { return FindReasoning(message) != nullptr; }
+
 // Old and new names of the reasoning, filled from whichever is there. `thinking` comes first in the object
 // when it is new, which shows where a template prints a whole message.
 Json WithReasoning(const Json& message) {
-  const Json* reasoning = nullptr;
-  for (const std::string_view name : kReasoningNames) {
-    const auto found = message.find(name);
-    if (!reasoning && found != message.end() && !found->is_null()) reasoning = &*found;
-  }
+  const Json* reasoning = FindReasoning(message);
   if (!reasoning) return message;
   Json out = Json::object();
   const auto thinking = message.find("thinking");
@@ -117,20 +123,31 @@ RenderedChat RenderChat(const ChatTemplate& chat_template, const Json& messages,
   if (!options.documents.is_null()) CheckList(options.documents, "the documents");
   if (options.continue_final_message && options.add_generation_prompt)
     BadInput("continue_final_message and add_generation_prompt exclude each other");
-  Json chat = Json::array();
-  for (const Json& message : messages) chat.push_back(WithReasoning(message));
+  // Messages are copied only where something is added to them.
+  Json chat;
+  const bool copies =
+      options.continue_final_message || std::any_of(messages.begin(), messages.end(), HasReasoning);
+  if (copies) {
+    chat = Json::array();
+    for (const Json& message : messages) chat.push_back(WithReasoning(message));
+  }
   const std::string final_text = options.continue_final_message ? MarkFinalMessage(&chat) : std::string();
 
-  Json context = Json::object();
-  for (const auto& [name, text] : options.special_tokens) context[name] = text;
-  context["messages"] = std::move(chat);
-  context["tools"] = options.tools;
-  context["documents"] = options.documents;
-  context["add_generation_prompt"] = options.add_generation_prompt;
+  const Json add_generation_prompt = options.add_generation_prompt;
+  std::vector<Json> tokens;
+  tokens.reserve(options.special_tokens.size());
+  ChatVariables variables;
+  for (const auto& [name, text] : options.special_tokens)
+    variables.emplace_back(name, &tokens.emplace_back(text));
+  variables.emplace_back("messages", copies ? &chat : &messages);
+  variables.emplace_back("tools", &options.tools);
+  variables.emplace_back("documents", &options.documents);
+  variables.emplace_back("add_generation_prompt", &add_generation_prompt);
   if (options.kwargs.is_object())
-    for (const auto& [name, value] : options.kwargs.items()) context[name] = value;
+    for (const auto& [name, value] : options.kwargs.get_ref<const Json::object_t&>())
+      variables.emplace_back(name, &value);
 
-  RenderedChat rendered = chat_template.Render(context, options.now ? &*options.now : nullptr);
+  RenderedChat rendered = chat_template.Render(variables, options.now ? &*options.now : nullptr);
   if (options.continue_final_message) CutAtMark(final_text, &rendered);
   return rendered;
 }

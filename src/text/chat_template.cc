@@ -1,5 +1,6 @@
 #include "text/chat_template.h"
 
+#include "base/error.h"
 #include "text/jinja_interpreter.h"
 #include "text/jinja_parser.h"
 
@@ -23,7 +24,15 @@ ChatTemplate ChatTemplate::Parse(std::string_view source, std::string where) {
 }
 
 RenderedChat ChatTemplate::Render(const nlohmann::ordered_json& context, const std::tm* now) const {
-  jinja::Interpreter interpreter(*impl_->parsed, context, now);
+  if (!context.is_object()) BadInput("{}: the variables of a chat template must be a JSON object", where());
+  ChatVariables variables;
+  for (const auto& [name, value] : context.get_ref<const nlohmann::ordered_json::object_t&>())
+    variables.emplace_back(name, &value);
+  return Render(variables, now);
+}
+
+RenderedChat ChatTemplate::Render(const ChatVariables& variables, const std::tm* now) const {
+  jinja::Interpreter interpreter(*impl_->parsed, variables, now);
   interpreter.Run();
   return {std::move(interpreter.output()), std::move(interpreter.spans())};
 }

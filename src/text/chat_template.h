@@ -18,8 +18,11 @@ struct RenderedChat {
       assistant_spans;  // bytes [start, end) inside {% generation %} blocks
 };
 
+// Name and value of each variable; both outlive the rendering.
+using ChatVariables = std::vector<std::pair<std::string_view, const nlohmann::ordered_json*>>;
+
 // Immutable once parsed: threads may render from one template at once. A rendering is bounded in work, depth
-// and memory (64 MiB and 64 times the context), so that a hostile template ends in an error.
+// and memory (64 MiB and 64 times the variables), so that a hostile template ends in an error.
 class ChatTemplate {
  public:
   // Errors: Error{kBadInput} "WHERE:LINE: ...". `where` names the source for this and for errors of Render.
@@ -32,6 +35,8 @@ class ChatTemplate {
   // is what strftime_now shows; null means the local time. Errors: Error{kBadInput}: raise_exception's
   // message verbatim, or "WHERE:LINE: " and what Jinja would have raised.
   RenderedChat Render(const nlohmann::ordered_json& context, const std::tm* now = nullptr) const;
+  // The same with the variables one by one, later ones winning; nothing is copied.
+  RenderedChat Render(const ChatVariables& variables, const std::tm* now = nullptr) const;
 
   bool HasGenerationBlocks() const;
   const std::string& source() const;  // as given to Parse

@@ -52,6 +52,7 @@ class ExpressionParser {
   Template& template_;
 
  private:
+  static std::string Describe(const Token& token);  // as errors name it
   Expr* New(Expr::Kind kind, uint32_t line);
   Expr* Binary(Expr::Kind kind, Op op, Expr* a, Expr* b);
   bool AtTupleEnd(std::string_view end) const;

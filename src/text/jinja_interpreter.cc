@@ -6,11 +6,10 @@
 
 namespace attune::jinja {
 
-Interpreter::Interpreter(const Template& t, const nlohmann::ordered_json& context, const std::tm* now)
-    : template_(t), rt_(t.where, context, now) {
+Interpreter::Interpreter(const Template& t, const Variables& variables, const std::tm* now)
+    : template_(t), rt_(t.where, variables, now) {
   rt_.interpreter = this;
   rt_.line = 1;
-  if (!context.is_object()) rt_.Fail("the variables of a chat template must be a JSON object");
   slots_ = rt_.New<Value>(t.names.size());
   for (size_t i = 0; i < t.names.size(); ++i) {
     slots_[i] = Value();
@@ -19,9 +18,9 @@ Interpreter::Interpreter(const Template& t, const nlohmann::ordered_json& contex
     slots_[i] = Value::Of(Kind::kCallable);
     slots_[i].callable = rt_.Make(Callable{t.names[i], global, {}, nullptr, nullptr});
   }
-  for (const auto& [name, value] : context.get_ref<const nlohmann::ordered_json::object_t&>()) {
+  for (const auto& [name, value] : variables) {
     const auto found = t.name_ids.find(name);
-    if (found != t.name_ids.end()) slots_[found->second] = rt_.FromJson(value);
+    if (found != t.name_ids.end()) slots_[found->second] = rt_.FromJson(*value);
   }
 }
 

@@ -39,7 +39,7 @@ struct Loop {
 
 class Interpreter {
  public:
-  Interpreter(const Template& t, const nlohmann::ordered_json& context, const std::tm* now);
+  Interpreter(const Template& t, const Variables& variables, const std::tm* now);
 
   // Renders the whole template. Throws Error{kBadInput}.
   void Run();

@@ -123,7 +123,6 @@ Value Repeat(Runtime& rt, const Value& value, int64_t times) {
   const uint64_t size = value.is(Kind::kString) ? value.length : rt.Items(value).size;
   uint64_t total = 0;
   if (__builtin_mul_overflow(n, size, &total) || total > UINT32_MAX) rt.Fail("repeated value is too long");
-  rt.Scan(total);
   if (value.is(Kind::kString)) {
     char* chars = rt.New<char>(total);
     for (uint64_t i = 0; size > 0 && i < n; ++i) std::memcpy(chars + i * size, value.chars, size);

@@ -1,7 +1,6 @@
 #include "text/jinja_runtime.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "base/error.h"
@@ -11,12 +10,11 @@
 namespace attune::jinja {
 namespace {
 
-constexpr size_t kIndexFrom = 9;  // smaller dicts are searched entry by entry
-
-// Bytes of text and nodes of a JSON value, with a stack of its own: the value may be nested deeply.
-size_t JsonSize(const nlohmann::ordered_json& root) {
+// Bytes of text and nodes of the variables, with a stack of its own: values may be nested deeply.
+size_t JsonSize(const Variables& variables) {
   size_t bytes = 0;
-  std::vector<const nlohmann::ordered_json*> todo{&root};
+  std::vector<const nlohmann::ordered_json*> todo;
+  for (const auto& [name, value] : variables) todo.push_back(value);
   while (!todo.empty()) {
     const auto& json = *todo.back();
     todo.pop_back();
@@ -72,7 +70,7 @@ void Runtime::FailUndefined(const Value& value) const {
 }
 
 void Runtime::FailSteps() const {
-  Fail("the template does more than {} steps of work; does a loop run away?", kMaxSteps);
+  Fail("the template does more than {} steps of work; does a loop run away?", step_limit_);
 }
 void Runtime::FailMemory() const { Fail("the template needs more memory than a rendering may take"); }
 void Runtime::FailDepth() {
@@ -80,10 +78,15 @@ void Runtime::FailDepth() {
   Fail("nested too deeply (macros that call themselves, or values within values)");
 }
 
-void Runtime::RaiseMemoryLimit() {
-  // Measuring the context costs a walk over it, so it waits until a rendering is unusually large.
-  if (!limit_raised_) memory_limit_ += 64 * JsonSize(context_);
-  limit_raised_ = true;
+void Runtime::RaiseLimits() {
+  // Measuring the variables costs a walk over them, so it waits until a rendering is unusually large.
+  if (!limits_raised_) {
+    const size_t size = JsonSize(variables_);
+    memory_limit_ += 64 * size;
+    step_limit_ += size;
+    limits_raised_ = true;
+  }
+  if (steps_ > step_limit_) FailSteps();
   if (charged_ > memory_limit_) FailMemory();
 }
 
@@ -187,127 +190,6 @@ const List& Runtime::Items(const Value& sequence) {
   return list;
 }
 
-const Dict& Runtime::Entries(const Value& value) {
-  Dict& dict = *value.dict;
-  if (dict.pending) {
-    dict.entries = New<Entry>(dict.size);
-    size_t i = 0;
-    for (const auto& [key, item] : dict.pending->get_ref<const nlohmann::ordered_json::object_t&>()) {
-      if (key.size() > UINT32_MAX) FailMemory();
-      dict.entries[i++] = {Value::Borrow(key), FromJson(item)};
-    }
-    dict.pending = nullptr;
-    if (dict.size >= kIndexFrom) BuildIndex(&dict);
-  }
-  return dict;
-}
-
-bool Runtime::Hashable(const Value& value) {
-  if (value.is(Kind::kTuple)) {
-    Depth depth(*this);
-    const List& list = Items(value);
-    for (size_t i = 0; i < list.size; ++i) {
-      Step();
-      if (!Hashable(list.items[i])) return false;
-    }
-    return true;
-  }
-  return !value.is(Kind::kList) && !value.is(Kind::kDict);
-}
-
-// Equal values have equal hashes: 1, 1.0 and true are one key.
-size_t Runtime::Hash(const Value& value) {
-  switch (value.kind) {
-    case Kind::kString:
-      Scan(value.length);
-      return std::hash<std::string_view>()(value.text());
-    case Kind::kBool:
-    case Kind::kInt:
-      return std::hash<int64_t>()(value.AsInt());
-    case Kind::kBigInt:
-      return std::hash<uint64_t>()(value.big);
-    case Kind::kFloat:
-      if (std::fabs(value.real) < 9e18 && value.real == std::trunc(value.real))
-        return std::hash<int64_t>()(static_cast<int64_t>(value.real));
-      return std::hash<double>()(value.real);
-    case Kind::kTuple: {
-      Depth depth(*this);
-      const List& list = Items(value);
-      size_t hash = list.size;
-      for (size_t i = 0; i < list.size; ++i) hash = hash * 1000003 ^ Hash(list.items[i]);
-      return hash;
-    }
-    default:
-      return static_cast<size_t>(value.kind);
-  }
-}
-
-void Runtime::BuildIndex(Dict* dict) {
-  size_t slots = 16;
-  while (slots < dict->size * 2) slots *= 2;
-  dict->index = New<uint32_t>(slots);
-  std::fill_n(dict->index, slots, 0);
-  dict->index_mask = slots - 1;
-  for (size_t i = 0; i < dict->size; ++i) {
-    size_t slot = Hash(dict->entries[i].key) & dict->index_mask;
-    for (; dict->index[slot] != 0; slot = (slot + 1) & dict->index_mask) Step();
-    dict->index[slot] = static_cast<uint32_t>(i + 1);
-  }
-}
-
-const Entry* Runtime::FindEntry(const Dict& dict, const Value& key) {
-  const auto same = [&](const Value& other) {
-    if (key.is(Kind::kString) && other.is(Kind::kString)) return key.text() == other.text();
-    return Equal(*this, other, key);
-  };
-  if (!dict.index) {
-    for (size_t i = 0; i < dict.size; ++i)
-      if (same(dict.entries[i].key)) return &dict.entries[i];
-    return nullptr;
-  }
-  for (size_t slot = Hash(key) & dict.index_mask; dict.index[slot] != 0;
-       slot = (slot + 1) & dict.index_mask) {
-    Step();
-    const Entry& entry = dict.entries[dict.index[slot] - 1];
-    if (same(entry.key)) return &entry;
-  }
-  return nullptr;
-}
-
-const Value* Runtime::Find(const Value& dict, const Value& key) {
-  if (!Hashable(key)) return nullptr;
-  const Entry* entry = FindEntry(Entries(dict), key);
-  return entry ? &entry->value : nullptr;
-}
-
-Value Runtime::NewDict(const std::vector<Entry>& entries) {
-  Dict dict;
-  dict.entries = New<Entry>(entries.size());
-  Value v = Value::Of(Kind::kDict);
-  if (entries.size() >= kIndexFrom) {  // an index of all slots first, filled as unique keys arrive
-    size_t slots = 16;
-    while (slots < entries.size() * 2) slots *= 2;
-    dict.index = New<uint32_t>(slots);
-    std::fill_n(dict.index, slots, 0);
-    dict.index_mask = slots - 1;
-  }
-  for (const Entry& entry : entries) {
-    Step();
-    if (!Hashable(entry.key)) Fail("unhashable type: '{}'", TypeName(entry.key));
-    if (const Entry* old = FindEntry(dict, entry.key)) {
-      const_cast<Entry*>(old)->value = entry.value;
-      continue;
-    }
-    dict.entries[dict.size++] = entry;
-    if (!dict.index) continue;
-    size_t slot = Hash(entry.key) & dict.index_mask;
-    while (dict.index[slot] != 0) slot = (slot + 1) & dict.index_mask;
-    dict.index[slot] = static_cast<uint32_t>(dict.size);
-  }
-  v.dict = Make(dict);
-  return v;
-}
-
 bool Runtime::Iterable(const Value& value) const {
   switch (value.kind) {
     case Kind::kUndefined:
@@ -367,39 +249,6 @@ List Runtime::Iterate(const Value& value) {
     default:
       Fail("'{}' object is not iterable", TypeName(value));
   }
-}
-
-Signature::Signature(Runtime& rt, std::string_view function, const Args& args,
-                     std::initializer_list<std::string_view> names, size_t required)
-    : rt_(rt), function_(function) {
-  if (args.count > names.size())
-    rt.Fail("{}() takes at most {} argument(s), got {}", function, names.size(), args.count);
-  for (size_t i = 0; i < args.count; ++i) values_[i] = &args.positional[i];
-  for (size_t i = 0; i < args.named_count; ++i) {
-    const auto name = std::find(names.begin(), names.end(), args.named[i].name);
-    if (name == names.end()) rt.Fail("{}() has no argument named '{}'", function, args.named[i].name);
-    const Value*& value = values_[name - names.begin()];
-    if (value) rt.Fail("{}() got two values for its argument '{}'", function, *name);
-    value = &args.named[i].value;
-  }
-  for (size_t i = 0; i < required; ++i)
-    if (!values_[i]) rt.Fail("{}() needs its argument '{}'", function, names.begin()[i]);
-}
-
-int64_t Signature::Int(size_t i, int64_t fallback) const {
-  if (!values_[i]) return fallback;
-  if (values_[i]->is(Kind::kUndefined)) rt_.FailUndefined(*values_[i]);
-  if (!values_[i]->IsIntegral())
-    rt_.Fail("{}(): '{}' object cannot be interpreted as an integer", function_, TypeName(*values_[i]));
-  return values_[i]->AsInt();
-}
-
-std::string_view Signature::Text(size_t i, std::string_view fallback) const {
-  if (!values_[i]) return fallback;
-  if (values_[i]->is(Kind::kUndefined)) rt_.FailUndefined(*values_[i]);
-  if (!values_[i]->is(Kind::kString))
-    rt_.Fail("{}(): expected a string, got '{}'", function_, TypeName(*values_[i]));
-  return values_[i]->text();
 }
 
 }  // namespace attune::jinja

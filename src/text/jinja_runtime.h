@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "text/jinja_value.h"
@@ -31,10 +32,12 @@ class Arena {
 
 class Interpreter;
 
+using Variables = std::vector<std::pair<std::string_view, const nlohmann::ordered_json*>>;
+
 class Runtime {
  public:
-  Runtime(const std::string& where, const nlohmann::ordered_json& context, const std::tm* now)
-      : where_(where), context_(context), now_(now) {}
+  Runtime(const std::string& where, const Variables& variables, const std::tm* now)
+      : where_(where), variables_(variables), now_(now) {}
 
   // Throws Error{kBadInput} "WHERE:LINE: MESSAGE".
   [[noreturn]] void Fail(std::string_view message) const;
@@ -50,13 +53,13 @@ class Runtime {
   // Counts work; throws beyond the limit. Scans of text count a step for every 64 bytes.
   void Step(size_t steps = 1) {
     steps_ += steps;
-    if (steps_ > kMaxSteps) FailSteps();
+    if (steps_ > step_limit_) RaiseLimits();
   }
   void Scan(size_t bytes) { Step(1 + bytes / 64); }
   // Counts bytes that the rendering holds or has written; throws beyond the limit.
   void Charge(size_t bytes) {
     charged_ += bytes;
-    if (charged_ > memory_limit_) RaiseMemoryLimit();
+    if (charged_ > memory_limit_) RaiseLimits();
   }
 
   // Uninitialised room for n objects without destructors. Throws beyond the memory limit.
@@ -114,23 +117,24 @@ class Runtime {
   };
 
  private:
-  static constexpr size_t kMaxSteps = 20'000'000, kMaxItems = size_t{1} << 28;
+  static constexpr size_t kMaxItems = size_t{1} << 28;
   static constexpr int kMaxDepth = 900;
 
   [[noreturn]] void FailSteps() const;
   [[noreturn]] void FailMemory() const;
   [[noreturn]] void FailDepth();
-  void RaiseMemoryLimit();
+  void RaiseLimits();
   size_t Hash(const Value& value);
   void BuildIndex(Dict* dict);
   const Entry* FindEntry(const Dict& dict, const Value& key);
 
   const std::string& where_;
-  const nlohmann::ordered_json& context_;
+  const Variables& variables_;
   const std::tm* now_;
   Arena arena_;
-  size_t steps_ = 0, charged_ = 0, memory_limit_ = size_t{64} << 20;
-  bool limit_raised_ = false;
+  size_t steps_ = 0, step_limit_ = 10'000'000;
+  size_t charged_ = 0, memory_limit_ = size_t{64} << 20;
+  bool limits_raised_ = false;
   int depth_ = 0;
 };
 
