@@ -1,0 +1,97 @@
+"""Adapters and merged models of the small fixtures: attune's files in PEFT and transformers, PEFT's files in attune."""
+import json
+
+from common import (DATA, Refused, attune, attune_logits, largest_difference, load_adapter, load_base, random_sequences,
+                    strictly, torch_logits)
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+ALL_SEVEN = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"
+
+# name: base model, settings. The learning rate is high so that few steps move the logits by much.
+TRAINED = {
+    "all seven projections": ("llama", ["--r", "8", "--lora_alpha", "16", "--target_modules", ALL_SEVEN]),
+    "all-linear, dropout": ("qwen2", ["--r", "4", "--target_modules", "all-linear", "--lora_dropout", "0.1"]),
+    "rslora, patterns": ("llama", ["--r", "8", "--use_rslora", "true", "--target_modules", "q_proj,up_proj",
+                                   "--rank_pattern", "{q_proj: 3}", "--alpha_pattern", "{up_proj: 20}"]),
+    "regular expression": ("llama", ["--r", "4", "--target_modules", r".*layers\.1\.(self_attn\.q|mlp\.up)_proj"]),
+    "layers_to_transform": ("llama", ["--r", "4", "--target_modules", "k_proj,down_proj", "--layers_to_transform", "[1]"]),
+    "bias lora_only": ("llama_tied_bias", ["--r", "4", "--target_modules", "q_proj,v_proj", "--bias", "lora_only"]),
+    "bias all": ("llama_tied_bias", ["--r", "4", "--target_modules", "[q_proj]", "--bias", "all"]),
+    "modules_to_save lm_head": ("llama", ["--r", "4", "--target_modules", "[v_proj]", "--modules_to_save", "[lm_head]"]),
+    "bf16 training": ("smollm3", ["--r", "5", "--target_modules", ALL_SEVEN, "--bf16", "true"]),
+}
+
+# What attune refuses so far, and the name that its line must give.
+REFUSED = {"llama_dora": "use_dora", "llama_trainable_tokens": "trainable_token_indices", "llama_embed": "embed_tokens",
+           "gemma3_text_all7": "gemma3_text", "phi3_fused": "phi3", "gpt2_conv1d": "gpt2"}
+
+
+def write_rows(path):
+    """Ready tokens; every other row with its first tokens masked."""
+    with open(path, "w", encoding="utf-8") as file:
+        for i, ids in enumerate(random_sequences(256, [5, 17, 30, 9, 24, 12, 40, 8, 21, 33], seed=2)):
+            labels = [-100] * 4 + ids[4:] if i % 2 else ids
+            file.write(json.dumps({"input_ids": ids, "labels": labels}) + "\n")
+
+
+def check_trained(table, work, name, base_name, settings):
+    base = DATA / "models" / base_name
+    adapter, merged = work / "adapter", work / "merged"
+    rows = work / "rows.jsonl"
+    write_rows(rows)
+    if "--bf16" not in settings:
+        settings = [*settings, "--bf16", "false"]
+    attune("train", "--model", base, "--data", rows, "--output_dir", adapter, "--max_steps", 4, "--learning_rate", 1e-2,
+           "--lr_scheduler_type", "constant", "--per_device_train_batch_size", 2, "--gradient_accumulation_steps", 2,
+           "--save_strategy", "no", *settings)
+    sequences = random_sequences(256, [1, 7, 48, 25])
+    ours = attune_logits(base, sequences, work, adapter)
+    plain = torch_logits(load_base(base), sequences)
+    moved = largest_difference(ours, plain)
+    assert moved > 0.05, f"training moved the logits by {moved:g} only: the comparison would prove nothing"
+    model = load_adapter(load_base(base), adapter)
+    theirs = torch_logits(model, sequences)
+    table.row(f"{name}: adapter in PEFT", largest_difference(ours, theirs))
+
+    # PEFT's own copy of the adapter has the same tensors, bit for bit.
+    model.save_pretrained(work / "again")
+    ours_file, again = (load_file(folder / "adapter_model.safetensors") for folder in (adapter, work / "again"))
+    same = ours_file.keys() == again.keys() and all((ours_file[key] == again[key]).all() for key in again)
+    table.same(f"{name}: tensors saved again by PEFT", same, sorted(ours_file.keys() ^ again.keys())[:2])
+
+    attune("merge", "--model", base, "--adapter", adapter, "--output", merged, "--dtype", "float32")
+    loaded = strictly(lambda: AutoModelForCausalLM.from_pretrained(merged, attn_implementation="eager")).eval()
+    merged_theirs = torch_logits(loaded, sequences)
+    table.row(f"{name}: merged in transformers", largest_difference(ours, merged_theirs))
+    table.row(f"{name}: merged in attune", largest_difference(attune_logits(merged, sequences, work), merged_theirs))
+
+
+def check_fixture(table, work, case):
+    """An adapter that PEFT wrote."""
+    folder = DATA / "lora" / case
+    config = json.loads((folder / "adapter_config.json").read_text())
+    base = DATA / config["base_model_name_or_path"]
+    sequences = random_sequences(256, [3, 24, 40], seed=3)
+    try:
+        ours = attune_logits(base, sequences, work, folder)
+    except Refused as refusal:
+        name = REFUSED.get(case)
+        assert name is not None and f" {name}" in str(refusal).replace('"', " "), str(refusal)
+        table.note(f"{case}: PEFT's adapter in attune", f"refused: {name}")
+        return
+    theirs = torch_logits(load_adapter(load_base(base), folder), sequences)
+    table.row(f"{case}: PEFT's adapter in attune", largest_difference(ours, theirs))
+
+
+def run(table, work):
+    table.title("trained by attune")
+    for i, (name, (base, settings)) in enumerate(TRAINED.items()):
+        folder = work / f"trained-{i}"
+        folder.mkdir()
+        table.guard(name, lambda f=folder, n=name, b=base, s=settings: check_trained(table, f, n, b, s))
+    table.title("written by PEFT")
+    for case in sorted(path.name for path in (DATA / "lora").iterdir()):
+        folder = work / case
+        folder.mkdir()
+        table.guard(case, lambda f=folder, c=case: check_fixture(table, f, c))
