@@ -273,7 +273,7 @@ void AppendStr(Runtime& rt, const Value& value, std::string* out) {
 
 void AppendRepr(Runtime& rt, const Value& value, std::string* out) {
   Runtime::Depth depth(rt);
-  rt.Step();
+  rt.Step(2);
   const size_t before = out->size();
   size_t nested = 0;  // bytes that inner calls have charged
   switch (value.kind) {
