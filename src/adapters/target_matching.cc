@@ -208,10 +208,10 @@ void RefuseUnknownTargets(const LoraConfig& config, std::span<const ModuleInfo> 
                                  const std::string& where) {
   const auto* expression = std::get_if<std::string>(&config.target_modules);
   BadInput(
-      "{}: target_modules, less exclude_modules, modules_to_save and layers_to_transform, leave no module to "
+      "{}: target_modules{}, less exclude_modules, modules_to_save and layers_to_transform, leave no module to "
       "adapt{} "
       "(the model has {})",
-      where,
+      where, expression != nullptr ? " \"" + *expression + "\"" : "",
       expression != nullptr ? "; a text is a regular expression for the whole path, a list holds names" : "",
       NamesThatExist(modules));
 }

@@ -3,6 +3,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -271,13 +272,16 @@ std::pair<std::string, std::string> Resolve(const std::string& name) {
   BadInput("unknown key \"{}\"{}", name, nearest.empty() ? "; attune train --help lists the keys" : "; did you mean \"" + nearest + "\"?");
 }
 
-// A flag's text as YAML: numbers, booleans, "[a, b]"; a comma makes a list where the key takes one.
+// A flag's text as YAML: numbers, booleans, "[a, b]".
 Json ParseSetting(const std::string& key, const std::string& text) {
   static const std::set<std::string> lists = {"target_modules", "exclude_modules", "modules_to_save",
                                               "layers_to_transform", "layers_pattern"};
-  if (lists.contains(key) && text.find(',') != std::string::npos && !text.starts_with("[")) {
-    return ParseSetting(key, "[" + text + "]");
-  }
+  // Plain names and numbers with commas between are a list, also a list of one; anything else (an expression, all-linear)
+  // is what it would be in the file.
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == ',' || c == '.';
+  });
+  if (lists.contains(key) && plain) return ParseSetting(key, "[" + text + "]");
   try {
     return YamlToJson(YAML::Load(text), "--set " + key);
   } catch (const YAML::Exception&) {

@@ -47,12 +47,11 @@ void CheckOutputDir(const std::string& output_dir, bool overwrite) {
     }
     return;
   }
-  // The nearest folder that exists must let us make the rest.
-  fs::path parent = fs::absolute(output_dir, error).lexically_normal();
-  while (!parent.empty() && !fs::exists(parent, error) && parent.has_relative_path()) parent = parent.parent_path();
-  if (!fs::is_directory(parent, error) || ::access(parent.c_str(), W_OK) != 0) {
-    BadInput("output_dir {}: cannot be made: {} is not a folder that can be written to", output_dir, parent.string());
-  }
+  // Only trying tells: make it, and take away again what was made, for nothing is written before all is checked.
+  fs::path made = fs::absolute(output_dir, error).lexically_normal();
+  while (made.has_relative_path() && !fs::exists(made.parent_path(), error)) made = made.parent_path();
+  MakeDirectories(output_dir);
+  fs::remove_all(made, error);
 }
 
 RunRecord::RunRecord(const RunConfig& config, const ModelSpec& spec, int64_t planned_bytes)

@@ -129,7 +129,6 @@ TrainResult Train(const RunConfig& config, TrainEvents& events, Profile* profile
   const auto device = MakeCpuDevice({});
   std::string note;
   const DType compute = ChooseCompute(training, *device, &note);
-  if (!note.empty()) events.OnNote(note);
 
   LoraConfig lora = config.lora;
   std::vector<std::vector<float>> first_values;
@@ -151,6 +150,7 @@ TrainResult Train(const RunConfig& config, TrainEvents& events, Profile* profile
   const RunPlan plan = PlanRun(spec, adapter, trainables, training, config.shuffle, train, eval ? &*eval : nullptr,
                                compute, device->scratch_bytes(), ResidentBytes());
   RefuseWhatDoesNotFit(plan, training);
+  if (!note.empty()) events.OnNote(note);
   TrainReady ready;
   ready.trainable_parameters = TrainedParameters(trainables);
   ready.total_parameters = TotalParameters(spec) + ready.trainable_parameters;

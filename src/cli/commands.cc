@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <vector>
 
 #include "base/error.h"
+#include "base/nearest.h"
 
 namespace attune {
 
@@ -33,6 +36,16 @@ int RunCommandLine(int argc, char** argv) {
   for (const auto add : {AddTrainCommand, AddEvalCommand, AddGenerateCommands, AddLogitsCommand, AddTokenizeCommand,
                          AddExportCommands, AddInspectCommands, AddBenchCommand}) {
     add(app, context);
+  }
+  if (argc > 1 && argv[1][0] != '-') {
+    std::vector<std::string> known;
+    for (const CLI::App* command : app.get_subcommands({})) known.push_back(command->get_name());
+    if (std::find(known.begin(), known.end(), argv[1]) == known.end()) {
+      const std::string nearest = NearestName(argv[1], known);
+      fmt::print(stderr, "attune: unknown command \"{}\"{}; attune --help lists the commands\n", argv[1],
+                 nearest.empty() ? "" : ", did you mean \"" + nearest + "\"?");
+      return 2;
+    }
   }
   try {
     app.parse(argc, argv);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "models/decoder.h"
 #include "models/weights.h"
+#include "train/schedule.h"
 
 namespace attune {
 
@@ -72,6 +73,8 @@ RunPlan PlanRun(const ModelSpec& spec, const AdapterSpec& adapter, const std::ve
                            arguments.dataloader_drop_last});
   const int64_t total = plan.steps.total_updates;
   plan.warmup_steps = WarmupSteps(arguments.warmup_steps, arguments.warmup_ratio, total);
+  const Schedule checked(arguments.lr_scheduler_type, arguments.lr_scheduler_kwargs, arguments.learning_rate,
+                         plan.warmup_steps, total);  // says now what the trainer would say after the files are made
   plan.logging_steps = IntervalSteps(arguments.logging_steps, total, "logging_steps");
   if (arguments.save_strategy == IntervalStrategy::kSteps) {
     plan.save_steps = IntervalSteps(arguments.save_steps, total, "save_steps");
