@@ -9,7 +9,7 @@
 namespace attune {
 namespace {
 
-constexpr int64_t kPieceRows = 256;  // rows of a prompt that run together
+constexpr int64_t kPieceRows = 512;  // rows of a prompt that run together
 constexpr int64_t kFewRows = 8;      // up to here a weight is read once, block by block, for all rows
 
 }  // namespace
@@ -51,6 +51,7 @@ InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const Ad
   };
   ids_ = room(DType::kI32, 1, rows);
   positions_ = room(DType::kI32, 1, rows);
+  starts_ = room(DType::kI32, 1, 2);
   x_ = room(DType::kF32, rows, spec_.hidden_size);
   x2_ = room(DType::kF32, rows, spec_.hidden_size);
   h_ = room(DType::kF32, rows, spec_.hidden_size);
@@ -182,17 +183,16 @@ void InferenceModel::RunBlock(int64_t layer, int64_t m) {
     device_.Run(Rope{q, positions, cos_, sin_, spec_.head_dim, false});
     device_.Run(Rope{k, positions, cos_, sin_, spec_.head_dim, false});
   }
-  AttentionCached attention;
-  attention.out = attention_.Rows(0, m);
-  attention.q = q;
-  attention.k = b.k_cache;
-  attention.v = b.v_cache;
-  attention.first = length_;
-  attention.shape = {spec_.num_attention_heads, spec_.num_key_value_heads, spec_.head_dim,
-                     spec_.sliding_window[static_cast<size_t>(layer)],
-                     1.0f / std::sqrt(static_cast<float>(spec_.head_dim))};
-  device_.Run(attention);
-  RunLinear(b.projections[3], attention.out, x2, x);
+  const Matrix attended = attention_.Rows(0, m);
+  const AttentionShape shape = {spec_.num_attention_heads, spec_.num_key_value_heads, spec_.head_dim,
+                                spec_.sliding_window[static_cast<size_t>(layer)],
+                                1.0f / std::sqrt(static_cast<float>(spec_.head_dim))};
+  if (m <= kFewRows) {
+    device_.Run(AttentionCached{attended, q, b.k_cache, b.v_cache, length_, shape});
+  } else {
+    device_.Run(Attention{attended, {}, q, b.k_cache, b.v_cache, starts_, length_, shape});
+  }
+  RunLinear(b.projections[3], attended, x2, x);
   device_.Run(RmsNorm{h, x2, b.norm2, {}, {}, eps});
   const Matrix gate = gate_.Rows(0, m), up = up_.Rows(0, m);
   RunLinear(b.projections[4], h, gate, {});
@@ -207,6 +207,8 @@ void InferenceModel::Piece(std::span<const int32_t> ids) {
   std::iota(positions.begin(), positions.end(), static_cast<int32_t>(length_));
   device_.Upload(ids_.data, ids.data(), m * 4);
   device_.Upload(positions_.data, positions.data(), m * 4);
+  const int32_t starts[2] = {0, static_cast<int32_t>(length_ + m)};
+  device_.Upload(starts_.data, starts, sizeof(starts));
   device_.Run(Embedding{x_.Rows(0, m), embedding_, ids_.Columns(0, m)});
   for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) RunBlock(l, m);
   length_ += m;

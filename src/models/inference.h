@@ -63,7 +63,7 @@ class InferenceModel {
   std::vector<Block> blocks_;
   StoredLayer head_;
   Matrix embedding_, final_norm_, cos_, sin_;
-  Matrix ids_, positions_, x_, x2_, h_, q_, attention_, gate_, up_, low_, decoded_, logits_;
+  Matrix ids_, positions_, starts_, x_, x2_, h_, q_, attention_, gate_, up_, low_, decoded_, logits_;
   std::vector<float> host_logits_;
 };
 

@@ -219,7 +219,8 @@ void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t he
   float* key_room = room.Take(kBlock * dim);
   float* value_room = room.Take(kBlock * dim);
 
-  CopyPadded(RawRow<const T>(op.q, begin + q0) + head * dim, op.q.stride, nq, dim, s.scale, query, dim, kBlock);
+  const int64_t row = begin + q0 - op.past;  // of q and out
+  CopyPadded(RawRow<const T>(op.q, row) + head * dim, op.q.stride, nq, dim, s.scale, query, dim, kBlock);
   Transpose(query, dim, kBlock, dim, 1.0f, query_t, kBlock);
   std::fill(out_t, out_t + dim * kBlock, 0.0f);
   std::fill(max, max + kBlock, kMasked);
@@ -278,9 +279,9 @@ void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t he
       hn::Store(hn::Mul(hn::Load(d, at), inverse), d, at);
     }
   }
-  Transpose(out_t, kBlock, dim, nq, 1.0f, RawRow<T>(op.out, begin + q0) + head * dim, op.out.stride);
+  Transpose(out_t, kBlock, dim, nq, 1.0f, RawRow<T>(op.out, row) + head * dim, op.out.stride);
   if (op.lse) {
-    for (int64_t j = 0; j < nq; ++j) RawRow<float>(op.lse, begin + q0 + j)[head] = max[j] + std::log(sum[j]);
+    for (int64_t j = 0; j < nq; ++j) RawRow<float>(op.lse, row + j)[head] = max[j] + std::log(sum[j]);
   }
 }
 
@@ -295,10 +296,10 @@ void AttentionKernel(const CpuState& state, const Attention& op) {
       const Room room{reinterpret_cast<float*>(state.scratch.thread(ThreadIndex()))};
       int64_t index = 0, mine = -1;
       for (int64_t s = 0; s < sequences; ++s) {
-        const int64_t length = starts[s + 1] - starts[s], blocks = (length + kBlock - 1) / kBlock;
+        const int64_t length = starts[s + 1] - starts[s], blocks = (length - op.past + kBlock - 1) / kBlock;
         for (int64_t block = blocks - 1; block >= 0; --block) {  // the longest first
           for (int64_t h = 0; h < op.shape.heads; ++h) {
-            if (tickets.Mine(index++, &mine)) ForwardBlock<T>(op, starts[s], length, h, block * kBlock, room);
+            if (tickets.Mine(index++, &mine)) ForwardBlock<T>(op, starts[s], length, h, op.past + block * kBlock, room);
           }
         }
       }
