@@ -84,6 +84,21 @@ double StepFlops(const ModelSpec& spec, int64_t adapter_parameters, int64_t toke
   return (4.0 * n + 6.0 * static_cast<double>(adapter_parameters) + attention) * static_cast<double>(tokens) - skipped;
 }
 
+// The profile, most expensive first.
+nlohmann::ordered_json OpTableOf(const Profile& profile, double limit) {
+  std::vector<std::pair<std::string, OpCost>> ops(profile.begin(), profile.end());
+  std::sort(ops.begin(), ops.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  nlohmann::ordered_json table = nlohmann::ordered_json::array();
+  for (const auto& [name, cost] : ops) {
+    table.push_back({{"op", name},
+                     {"calls", cost.calls},
+                     {"seconds", cost.seconds},
+                     {"flops", cost.flops},
+                     {"fraction_of_limit", cost.flops / cost.seconds / limit}});
+  }
+  return table;
+}
+
 }  // namespace
 
 nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
@@ -137,15 +152,7 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
                                  {"peak_rss_bytes", clock.peak()},
                                  {"planned_bytes", result.planned_bytes},
                                  {"seconds_to_first_step", result.seconds_to_first_step}};
-  std::vector<std::pair<std::string, OpCost>> ops(profile.begin(), profile.end());
-  std::sort(ops.begin(), ops.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
-  for (const auto& [name, cost] : ops) {
-    json["ops"].push_back({{"op", name},
-                           {"calls", cost.calls},
-                           {"seconds", cost.seconds},
-                           {"flops", cost.flops},
-                           {"fraction_of_limit", cost.flops / cost.seconds / clock.limit()}});
-  }
+  json["ops"] = OpTableOf(profile, clock.limit());
   return json;
 }
 
@@ -161,8 +168,11 @@ nlohmann::ordered_json BenchGenerate(const BenchGenerateJob& job) {
   SamplingOptions options;
   options.max_new_tokens = job.new_tokens;
   double prompt_rate = 0, decode_rate = 0;
+  Profile profile;
   for (int run = 0; run < 3; ++run) {
     model.Truncate(0);
+    profile.clear();
+    device->SetProfile(&profile);
     const Generation g = Generate(model, bundle.RequireTokenizer(), prompt, {}, options);
     prompt_rate = std::max(prompt_rate, static_cast<double>(job.prompt_tokens) / g.prompt_seconds);
     decode_rate = std::max(decode_rate, static_cast<double>(g.ids.size()) / g.decode_seconds);
@@ -171,7 +181,8 @@ nlohmann::ordered_json BenchGenerate(const BenchGenerateJob& job) {
           {"prompt_tokens", job.prompt_tokens},
           {"new_tokens", job.new_tokens},
           {"prompt_tokens_per_second", prompt_rate},
-          {"decode_tokens_per_second", decode_rate}};
+          {"decode_tokens_per_second", decode_rate},
+          {"ops", OpTableOf(profile, MeasureMatmulLimit(DType::kF32, device->threads()))}};
 }
 
 }  // namespace attune

@@ -58,7 +58,7 @@ struct DecoderSettings {
   int64_t max_sequences = 0;  // in one batch
   int64_t max_length = 0;     // the longest sequence
   int64_t max_labelled = 0;   // rows with a label in one batch
-  int64_t logit_rows = 256;   // rows whose logits exist at once
+  int64_t logit_rows = 512;   // rows whose logits exist at once
 };
 
 // Buffers of one block; layers share them as the policy allows.

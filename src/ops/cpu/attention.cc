@@ -4,6 +4,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/attention.cc"
 #include <hwy/foreach_target.h>
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -441,6 +442,12 @@ void AttentionBackwardKernel(const CpuState& state, const AttentionBackward& op)
   });
 }
 
+// The cache comes from memory, a short row here and there, which the processor does not foresee by itself.
+HWY_INLINE void Ahead(const float* row, int64_t stride, int64_t dim) {
+  constexpr int64_t kRows = 12, kLine = 16;
+  for (int64_t i = 0; i < dim; i += kLine) hwy::Prefetch(row + kRows * stride + i);
+}
+
 // One query row against the cache: scores, softmax, weighted sum.
 void CachedRow(const AttentionCached& op, int64_t row, int64_t head, float* scores) {
   const AttentionShape& s = op.shape;
@@ -451,6 +458,7 @@ void CachedRow(const AttentionCached& op, int64_t row, int64_t head, float* scor
   float max = kMasked, sum = 0;
   for (int64_t t = first; t <= position; ++t) {
     const float* k = RawRow<const float>(op.k, t) + kv * dim;
+    Ahead(k, op.k.stride, dim);
     V acc = hn::Zero(d);
     int64_t i = 0;
     for (; i + kLanes <= dim; i += kLanes) acc = hn::MulAdd(hn::LoadU(d, q + i), hn::LoadU(d, k + i), acc);
@@ -468,6 +476,7 @@ void CachedRow(const AttentionCached& op, int64_t row, int64_t head, float* scor
   for (int64_t t = first; t <= position; ++t) {
     const float p = scores[t - first] / sum;
     const float* v = RawRow<const float>(op.v, t) + kv * dim;
+    Ahead(v, op.v.stride, dim);
     ForEach(dim, [&](auto tag, int64_t i) HWY_ATTR {
       hn::StoreU(hn::MulAdd(hn::Set(tag, p), hn::LoadU(tag, v + i), hn::LoadU(tag, out + i)), tag, out + i);
     });

@@ -52,6 +52,8 @@ class CpuDevice : public Device {
     const size_t size = static_cast<size_t>(bytes > 0 ? bytes : 1);
     void* data = ::mmap(nullptr, size, guarded_ ? PROT_NONE : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) Failed("{} bytes for {} cannot be allocated: {}", bytes, what, std::strerror(errno));
+    // Weights and activations are read in strides of whole rows; with 4 KiB pages every row would be a TLB miss.
+    if (size >= (size_t{2} << 20)) ::madvise(data, size, MADV_HUGEPAGE);
     regions_.emplace_back(data, size);
     return {reinterpret_cast<uintptr_t>(data)};
   }

@@ -119,16 +119,20 @@ HWY_INLINE void Transpose4x8(const uint32_t* HWY_RESTRICT source, int64_t stride
 
 void PackNk(const void* from, int64_t stride, int cols, int64_t units, uint32_t* panel) {
   const uint32_t* source = static_cast<const uint32_t*>(from);
-  int j = 0;
-  for (; j + 4 <= cols; j += 4) {
-    int64_t u = 0;
-    for (; u + 8 <= units; u += 8) Transpose4x8(source + j * stride + u, stride, panel + u * kNr + j, kNr);
-    for (; u < units; ++u) {
-      for (int i = 0; i < 4; ++i) panel[u * kNr + j + i] = source[(j + i) * stride + u];
+  constexpr int64_t kBlock = 64;  // units whose part of the panel stays in L1 while the columns pass by
+  const int whole = cols / 4 * 4;
+  for (int64_t u0 = 0; u0 < units; u0 += kBlock) {
+    const int64_t end = std::min(units, u0 + kBlock);
+    for (int j = 0; j < whole; j += 4) {
+      int64_t u = u0;
+      for (; u + 8 <= end; u += 8) Transpose4x8(source + j * stride + u, stride, panel + u * kNr + j, kNr);
+      for (; u < end; ++u) {
+        for (int i = 0; i < 4; ++i) panel[u * kNr + j + i] = source[(j + i) * stride + u];
+      }
     }
-  }
-  for (; j < kNr; ++j) {
-    for (int64_t u = 0; u < units; ++u) panel[u * kNr + j] = j < cols ? source[j * stride + u] : 0;
+    for (int j = whole; j < kNr; ++j) {
+      for (int64_t u = u0; u < end; ++u) panel[u * kNr + j] = j < cols ? source[j * stride + u] : 0;
+    }
   }
 }
 
