@@ -1,6 +1,7 @@
 #include "base/nearest.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
 namespace attune {
@@ -26,10 +27,10 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 
 std::string NearestName(std::string_view word, std::span<const std::string> known) {
   std::string best;
-  size_t best_distance = std::max<size_t>(1, word.size() / 2) + 1;
+  size_t best_distance = SIZE_MAX;
   for (const std::string& name : known) {
     const size_t distance = EditDistance(word, name);
-    if (distance < best_distance) {
+    if (distance < best_distance && distance <= std::max(word.size(), name.size()) / 2) {
       best_distance = distance;
       best = name;
     }

@@ -8,7 +8,7 @@
 namespace attune {
 
 // The entry of `known` with the least edit distance to `word`, or "" when nothing is near (more than half of the
-// word would have to change).
+// longer of the two would have to change).
 std::string NearestName(std::string_view word, std::span<const std::string> known);
 
 }  // namespace attune

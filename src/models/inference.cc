@@ -190,7 +190,7 @@ void InferenceModel::RunBlock(int64_t layer, int64_t m) {
   if (m <= kFewRows) {
     device_.Run(AttentionCached{attended, q, b.k_cache, b.v_cache, length_, shape});
   } else {
-    device_.Run(Attention{attended, {}, q, b.k_cache, b.v_cache, starts_, length_, shape});
+    device_.Run(Attention{attended, {}, q, b.k_cache, b.v_cache, starts_, shape, length_});
   }
   RunLinear(b.projections[3], attended, x2, x);
   device_.Run(RmsNorm{h, x2, b.norm2, {}, {}, eps});

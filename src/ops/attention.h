@@ -21,10 +21,10 @@ struct Attention {
   Matrix q;       // (T, heads * head_dim) C
   Matrix k, v;    // (T, kv_heads * head_dim) C
   Matrix starts;  // (1, sequences + 1) I32: sequence s is tokens [starts[s], starts[s+1])
+  AttentionShape shape;
   // Generation: rows of k and v before the first query, of the one sequence there is; starts count them in, q and out do
   // not have them.
   int64_t past = 0;
-  AttentionShape shape;
 };
 
 struct AttentionBackward {

@@ -44,13 +44,27 @@ void PackOperand(const Plan& plan, const Matrix& b, bool transposed, const KeepM
   plan.kernel.pack_kn(source + n0 * element_bytes, b.stride, cols, k, bits, mask.bits.stride, mask.scale, out);
 }
 
-// Packs panel `p`: the units of the main operand, then those of the low-rank one.
-void PackPanel(const Plan& plan, int64_t p, uint32_t* out) {
+// Packs panels [p0, p1), one behind the other: the units of the main operand, then those of the low-rank one. Where a
+// row of b runs through several panels it is read a few rows at a time, so that its cache lines are used while at hand.
+void PackPanels(const Plan& plan, int64_t p0, int64_t p1, uint32_t* out) {
+  constexpr int64_t kRows = 64;
   const Gemm& g = plan.g;
-  const int64_t n0 = p * plan.kernel.nr;
-  PackOperand(plan, g.b, g.b_transposed, g.b_mask, n0, plan.k, out);
-  if (plan.low_units == 0) return;
-  PackOperand(plan, g.low_b, g.low_b_transposed, KeepMask{}, n0, g.low_a.cols, out + plan.units * plan.kernel.nr);
+  const int64_t nr = plan.kernel.nr, panel_size = (plan.units + plan.low_units) * nr;
+  const int64_t step = g.b_transposed || p1 - p0 == 1 ? std::max<int64_t>(1, plan.k) : kRows;
+  for (int64_t k0 = 0; k0 < plan.k; k0 += step) {
+    const int64_t count = std::min(step, plan.k - k0);
+    const Matrix rows = g.b_transposed ? g.b : g.b.Rows(k0, count);
+    KeepMask mask = g.b_mask;
+    if (mask.bits) mask.bits = mask.bits.Rows(k0, count);
+    for (int64_t p = p0; p < p1; ++p) {
+      uint32_t* panel = out + (p - p0) * panel_size + k0 / plan.kernel.unit_elements * nr;
+      PackOperand(plan, rows, g.b_transposed, mask, p * nr, count, panel);
+    }
+  }
+  for (int64_t p = p0; p < p1 && plan.low_units > 0; ++p) {
+    PackOperand(plan, g.low_b, g.low_b_transposed, KeepMask{}, p * nr, g.low_a.cols,
+                out + (p - p0) * panel_size + plan.units * nr);
+  }
 }
 
 // Converts a tile of f32 rows to the bf16 output.
@@ -195,7 +209,7 @@ void SplitByRows(const Plan& plan, const Scratch& scratch) {
       const int64_t p1 = std::min(plan.panels, p0 + plan.block_panels);
       uint32_t* packed = reinterpret_cast<uint32_t*>(scratch.shared()) + turn * half;
       for (int64_t p = p0 + me; p < p1; p += threads) {
-        PackPanel(plan, p, packed + (p - p0) * panel_size);
+        PackPanels(plan, p, p + 1, packed + (p - p0) * panel_size);
       }
 #pragma omp barrier
       if (m0 < m1) MultiplyAll(plan, room, m0, m1, p0, p1, packed);
@@ -213,12 +227,16 @@ void SplitByColumns(const Plan& plan, const Scratch& scratch) {
     const bool fits = plan.m * plan.units <= room.a_units;
     int64_t stride = 0;
     const uint32_t* a = fits && first < last ? RowsOfA(plan, 0, plan.m, room.a, &stride) : nullptr;
-    for (int64_t p = first; p < last; ++p) {
-      PackPanel(plan, p, room.panels);
+    // Panels are packed a few at a time while there is room: neighbouring columns of a row share cache lines and pages.
+    const int64_t panel_size = (plan.units + plan.low_units) * plan.kernel.nr;
+    const int64_t group = std::clamp<int64_t>(kPanelRoomBytes / 4 / std::max<int64_t>(1, panel_size), 1, 4);
+    for (int64_t p = first; p < last; p += group) {
+      const int64_t end = std::min(last, p + group);
+      PackPanels(plan, p, end, room.panels);
       if (fits) {
-        MultiplyRows(plan, 0, plan.m, p, p + 1, room.panels, a, stride, room.tile);
+        MultiplyRows(plan, 0, plan.m, p, end, room.panels, a, stride, room.tile);
       } else {
-        MultiplyAll(plan, room, 0, plan.m, p, p + 1, room.panels);
+        MultiplyAll(plan, room, 0, plan.m, p, end, room.panels);
       }
     }
   }

@@ -78,7 +78,6 @@ void Micro(const MicroTile& t) {
 
 // bf16 times the mask's scale, rounded again.
 inline uint16_t Kept(uint16_t value, const uint8_t* bits, int64_t j, float scale) {
-  if (bits == nullptr) return value;
   if ((bits[j / 8] >> (j % 8) & 1) == 0) return 0;
   const uint32_t wide = static_cast<uint32_t>(value) << 16;
   float x;
@@ -121,34 +120,51 @@ void PackNk(const void* from_rows, int64_t row_stride, int cols, int64_t k, uint
   }
 }
 
+// `count` <= 16 values of a row, masked and scaled; bits[0] belongs to the first.
+template <class Simd>
+inline void KeepValues(const uint16_t* from, const uint8_t* bits, int64_t count, float scale, uint16_t* to) {
+  if (count == kLanes) {
+    uint16_t mask;
+    std::memcpy(&mask, bits, sizeof(mask));
+    return Simd::KeepRow(from, mask, scale, to);
+  }
+  for (int64_t j = 0; j < count; ++j) to[j] = Kept(from[j], bits, j, scale);
+}
+
+template <class Simd>
 void PackKn(const void* source, int64_t stride, int cols, int64_t rows, const uint8_t* mask, int64_t mask_stride,
             float mask_scale, uint32_t* panel) {
-  static const uint16_t kZeros[kNr] = {};
   for (int64_t k = 0; k < rows; k += 2, panel += kNr) {
-    const bool pair = k + 1 < rows;
-    const uint16_t* first = static_cast<const uint16_t*>(source) + k * stride;
-    const uint16_t* second = pair ? first + stride : kZeros;
-    if (mask == nullptr && cols == kNr) {
-      for (int j = 0; j < kNr; ++j) panel[j] = first[j] | static_cast<uint32_t>(second[j]) << 16;
-      continue;
+    uint16_t row[2][kNr] = {};
+    for (int64_t i = 0; i < 2 && k + i < rows; ++i) {
+      const uint16_t* from = static_cast<const uint16_t*>(source) + (k + i) * stride;
+      if (mask == nullptr) {
+        std::memcpy(row[i], from, static_cast<size_t>(cols) * sizeof(uint16_t));
+        continue;
+      }
+      const uint8_t* bits = mask + (k + i) * mask_stride;
+      for (int64_t j = 0; j < cols; j += kLanes) {
+        KeepValues<Simd>(from + j, bits + j / 8, cols - j < kLanes ? cols - j : kLanes, mask_scale, row[i] + j);
+      }
     }
-    const uint8_t* first_bits = mask != nullptr ? mask + k * mask_stride : nullptr;
-    const uint8_t* second_bits = mask != nullptr && pair ? first_bits + mask_stride : nullptr;
-    for (int j = 0; j < kNr; ++j) {
-      panel[j] = j < cols ? Kept(first[j], first_bits, j, mask_scale) |
-                                static_cast<uint32_t>(Kept(second[j], second_bits, j, mask_scale)) << 16
-                          : 0;
-    }
+    for (int j = 0; j < kNr; ++j) panel[j] = row[0][j] | static_cast<uint32_t>(row[1][j]) << 16;
   }
 }
 
+template <class Simd>
 void PackRows(const void* source, int64_t stride, int64_t rows, int64_t k, const uint8_t* mask, int64_t mask_stride,
               float mask_scale, uint32_t* out, int64_t out_stride) {
   for (int64_t r = 0; r < rows; ++r) {
     const uint16_t* from = static_cast<const uint16_t*>(source) + r * stride;
-    const uint8_t* bits = mask != nullptr ? mask + r * mask_stride : nullptr;
     uint16_t* to = reinterpret_cast<uint16_t*>(out + r * out_stride);
-    for (int64_t j = 0; j < k; ++j) to[j] = Kept(from[j], bits, j, mask_scale);
+    if (mask == nullptr) {
+      std::memcpy(to, from, static_cast<size_t>(k) * sizeof(uint16_t));
+    } else {
+      const uint8_t* bits = mask + r * mask_stride;
+      for (int64_t j = 0; j < k; j += kLanes) {
+        KeepValues<Simd>(from + j, bits + j / 8, k - j < kLanes ? k - j : kLanes, mask_scale, to + j);
+      }
+    }
     if (k % 2 != 0) to[k] = 0;
   }
 }
@@ -166,7 +182,7 @@ void PackTransposed(const void* source, int64_t stride, int64_t m, int64_t k, ui
 
 template <class Simd>
 const GemmKernel* KernelOf(const char* name) {
-  static const GemmKernel kernel = {name, kMr, kNr, 2, Micro<Simd>, PackNk, PackKn, PackRows, PackTransposed};
+  static const GemmKernel kernel = {name, kMr, kNr, 2, Micro<Simd>, PackNk, PackKn<Simd>, PackRows<Simd>, PackTransposed};
   return &kernel;
 }
 

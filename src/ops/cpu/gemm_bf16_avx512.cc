@@ -21,6 +21,11 @@ struct Native {
   static void Store(Acc x, const float* init, float* out) {
     _mm512_storeu_ps(out, init != nullptr ? _mm512_add_ps(x, _mm512_loadu_ps(init)) : x);
   }
+  static void KeepRow(const uint16_t* from, uint16_t mask, float scale, uint16_t* to) {
+    const __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from)), 16);
+    const __m256bh kept = _mm512_cvtneps_pbh(_mm512_mul_ps(_mm512_castsi512_ps(wide), _mm512_set1_ps(scale)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(kept));
+  }
 };
 
 }  // namespace

@@ -42,6 +42,12 @@ struct Emulated {
     }
     return x;
   }
+  static void KeepRow(const uint16_t* from, uint16_t mask, float scale, uint16_t* to) {
+    for (int j = 0; j < kLanes; ++j) {
+      const uint8_t bit = mask >> j & 1;
+      to[j] = Kept(from[j], &bit, 0, scale);
+    }
+  }
   static void Store(const Acc& x, const float* init, float* out) {
     for (int i = 0; i < kLanes; ++i) out[i] = x.lane[i] + (init != nullptr ? init[i] : 0.0f);
   }
