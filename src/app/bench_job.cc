@@ -185,4 +185,57 @@ nlohmann::ordered_json BenchGenerate(const BenchGenerateJob& job) {
           {"ops", OpTableOf(profile, MeasureMatmulLimit(DType::kF32, device->threads()))}};
 }
 
+nlohmann::ordered_json BenchOps(const std::string& model, int64_t rows) {
+  const ModelSpec spec = ModelFiles::Open(model).spec();
+  const auto device = MakeCpuDevice({});
+  const DType compute = device->has_bf16() ? DType::kBF16 : DType::kF32;
+  const double limit = MeasureMatmulLimit(compute, device->threads());
+  const auto matrix = [&](DType dtype, int64_t r, int64_t c) {
+    return DenseMatrix(device->Allocate(BytesOf(dtype, r * c), "bench"), dtype, r, c);
+  };
+  Profile profile;
+  const auto repeat = [&](const auto& op, const std::string& tag, double flops) {
+    device->SetProfile(nullptr);
+    device->Run(op);
+    device->SetProfile(&profile);
+    for (int i = 0; i < 5; ++i) device->Run(op, tag.c_str(), flops);
+  };
+  for (const ModuleInfo& m : DecoderModules(spec)) {
+    if (!m.is_linear || (m.path.starts_with("model.layers.") && !m.path.starts_with("model.layers.0."))) continue;
+    const std::string name = m.path.substr(m.path.rfind('.') + 1);
+    const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(m.in) * static_cast<double>(m.out);
+    Gemm forward;
+    forward.a = matrix(compute, rows, m.in);
+    forward.b = matrix(compute, m.out, m.in);
+    forward.b_transposed = true;
+    forward.c = matrix(DType::kF32, rows, m.out);
+    repeat(forward, name + " forward", flops);
+    Gemm backward;
+    backward.a = matrix(compute, rows, m.out);
+    backward.b = forward.b;
+    backward.c = matrix(DType::kF32, rows, m.in);
+    repeat(backward, name + " dx", flops);
+  }
+  const int64_t q = spec.num_attention_heads * spec.head_dim, kv = spec.num_key_value_heads * spec.head_dim;
+  const AttentionShape shape{spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim, 0, 0.125f};
+  const Matrix starts = matrix(DType::kI32, 1, 2);
+  const int32_t ends[2] = {0, static_cast<int32_t>(rows)};
+  device->Upload(starts.data, ends, sizeof(ends));
+  const Attention a{matrix(compute, rows, q), matrix(DType::kF32, rows, spec.num_attention_heads), matrix(compute, rows, q),
+                    matrix(compute, rows, kv), matrix(compute, rows, kv), starts, shape};
+  const double attention_flops = 2.0 * static_cast<double>(rows) * static_cast<double>(rows) * static_cast<double>(q);
+  repeat(a, "attention", attention_flops);
+  const Matrix dk_sum = matrix(DType::kF32, rows, kv), dv_sum = matrix(DType::kF32, rows, kv);
+  const bool is_f32 = compute == DType::kF32;
+  repeat(AttentionBackward{matrix(compute, rows, q), is_f32 ? dk_sum : matrix(compute, rows, kv),
+                           is_f32 ? dv_sum : matrix(compute, rows, kv), dk_sum, dv_sum, a.out, matrix(compute, rows, q),
+                           a.lse, a.q, a.k, a.v, starts, shape},
+         "attention backward", 2.5 * attention_flops);
+  return {{"model", model},
+          {"compute", is_f32 ? "f32" : "bf16"},
+          {"rows", rows},
+          {"matmul_limit_flops", limit},
+          {"ops", OpTableOf(profile, limit)}};
+}
+
 }  // namespace attune

@@ -28,4 +28,7 @@ struct BenchGenerateJob {
 };
 nlohmann::ordered_json BenchGenerate(const BenchGenerateJob& job);
 
+// Our kernels alone, on the shapes of a model, beside the limit: every product forward and backward, attention both ways.
+nlohmann::ordered_json BenchOps(const std::string& model, int64_t rows);
+
 }  // namespace attune

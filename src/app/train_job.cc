@@ -151,6 +151,13 @@ TrainResult Train(const RunConfig& config, TrainEvents& events, Profile* profile
                                compute, device->scratch_bytes(), ResidentBytes());
   RefuseWhatDoesNotFit(plan, training);
   if (!note.empty()) events.OnNote(note);
+  if (spec.attention_dropout > 0) {
+    events.OnNote(fmt::format("attention_dropout {:g} of the model's config.json is not applied", spec.attention_dropout));
+  }
+  if (!bundle.files.ignored_tensors().empty()) {
+    events.OnNote(fmt::format("{} tensors of the model's files are not used, the first of them {}",
+                              bundle.files.ignored_tensors().size(), bundle.files.ignored_tensors().front()));
+  }
   TrainReady ready;
   ready.trainable_parameters = TrainedParameters(trainables);
   ready.total_parameters = TotalParameters(spec) + ready.trainable_parameters;

@@ -137,6 +137,19 @@ void AddBenchCommand(CLI::App& app, CommandContext& context) {
   train->add_flag("--json", context.json, "One JSON document on standard output");
   train->callback([job, &context] { context.run = [job, &context] { PrintBench(context, BenchTrain(*job)); }; });
 
+  auto* ops = bench->add_subcommand("ops", "Our kernels alone on a model's shapes, beside the machine's matmul rate");
+  struct OpsFlags {
+    std::string model;
+    int64_t rows = 1024;
+  };
+  auto shapes = std::make_shared<OpsFlags>();
+  ops->add_option("--model", shapes->model, "Model folder, .gguf file or org/name")->required();
+  ops->add_option("--rows", shapes->rows, "Rows of each product")->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  ops->add_flag("--json", context.json, "One JSON document on standard output");
+  ops->callback([shapes, &context] {
+    context.run = [shapes, &context] { PrintBench(context, BenchOps(shapes->model, shapes->rows)); };
+  });
+
   auto* generate = bench->add_subcommand("generate", "Prompt and decoding rate");
   auto generation = std::make_shared<BenchGenerateJob>();
   generate->add_option("--model", generation->model, "Model folder, .gguf file or org/name")->required();

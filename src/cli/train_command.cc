@@ -112,27 +112,39 @@ struct TrainFlags {
   std::vector<std::string> set;
 };
 
-// --KEY value, --KEY=value for every configuration key; anything else is an unknown key.
-std::vector<Setting> SettingsFrom(const std::vector<std::string>& set, const std::vector<std::string>& rest) {
+struct TrainArguments {
+  std::string file;
   std::vector<Setting> settings;
-  for (const std::string& text : set) {
-    const size_t equals = text.find('=');
-    if (equals == std::string::npos) BadInput("--set {}: write key=value", text);
-    settings.emplace_back(text.substr(0, equals), text.substr(equals + 1));
-  }
+};
+
+Setting SplitSetting(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos) BadInput("--set {}: write key=value", text);
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+// Taken by hand, for CLI11 would take the value of a flag it does not know for a positional: one file, any number of
+// --KEY value or --KEY=value, and key=value behind a --set.
+TrainArguments ParseTrainArguments(const std::vector<std::string>& set, const std::vector<std::string>& rest) {
+  TrainArguments arguments;
+  for (const std::string& text : set) arguments.settings.push_back(SplitSetting(text));
   for (size_t i = 0; i < rest.size(); ++i) {
-    if (!rest[i].starts_with("--")) BadInput("unexpected argument \"{}\"; settings are written --key value", rest[i]);
-    const size_t equals = rest[i].find('=');
-    if (equals != std::string::npos) {
-      settings.emplace_back(rest[i].substr(2, equals - 2), rest[i].substr(equals + 1));
-    } else if (i + 1 < rest.size() && !rest[i + 1].starts_with("--")) {
-      settings.emplace_back(rest[i].substr(2), rest[i + 1]);
+    if (rest[i].starts_with("--") && rest[i].find('=') != std::string::npos) {
+      arguments.settings.push_back(SplitSetting(rest[i].substr(2)));
+    } else if (rest[i].starts_with("--") && i + 1 < rest.size() && !rest[i + 1].starts_with("--")) {
+      arguments.settings.emplace_back(rest[i].substr(2), rest[i + 1]);
       ++i;
+    } else if (rest[i].starts_with("--")) {
+      arguments.settings.emplace_back(rest[i].substr(2), "true");  // a switch
+    } else if (rest[i].find('=') != std::string::npos) {
+      arguments.settings.push_back(SplitSetting(rest[i]));
+    } else if (arguments.file.empty()) {
+      arguments.file = rest[i];
     } else {
-      settings.emplace_back(rest[i].substr(2), "true");  // a switch
+      BadInput("unexpected argument \"{}\"; settings are written --key value", rest[i]);
     }
   }
-  return settings;
+  return arguments;
 }
 
 }  // namespace
@@ -150,14 +162,8 @@ void AddTrainCommand(CLI::App& app, CommandContext& context) {
   command->allow_extras();
   command->callback([command, flags, &context] {
     context.run = [command, flags, &context] {
-      // Taken by hand: CLI11 would take the value of a flag it does not know for a positional.
-      std::vector<std::string> rest = command->remaining();
-      std::string file;
-      if (!rest.empty() && !rest.front().starts_with("--")) {
-        file = rest.front();
-        rest.erase(rest.begin());
-      }
-      const RunConfig config = LoadConfig(file, SettingsFrom(flags->set, rest));
+      const TrainArguments arguments = ParseTrainArguments(flags->set, command->remaining());
+      const RunConfig config = LoadConfig(arguments.file, arguments.settings);
       Printer printer(context);
       const TrainResult result = Train(config, printer);
       Say(context, fmt::format("done: {} steps, {} tokens in {} ({:.0f} tokens/s), peak memory {} (planned {}); the adapter "

@@ -106,6 +106,8 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
                "linear layers, or put it in modules_to_save",
                where, m.path);
     }
+    constexpr int64_t kMaxRank = 4096;  // what the working memory of the matrix product is sized for
+    if (match.rank > kMaxRank) BadInput("{}: r {} for {} is more than the {} that are supported", where, match.rank, m.path, kMaxRank);
     adapter.modules.push_back({m.path, m.in, m.out, match.rank, static_cast<float>(match.scaling)});
   }
   for (const ModuleInfo& m : MatchModulesToSave(config, modules, where)) {

@@ -90,7 +90,7 @@ Decoder::Decoder(Device& device, const ModelSpec& spec, const ModelWeights& weig
                  const std::vector<TrainableTensor>& trainables, const TrainableVectors* vectors,
                  const DecoderSettings& settings)
     : device_(device), spec_(spec), settings_(settings), adapter_(adapter), plan_(PlanDecoder(spec, adapter, settings)) {
-  if (spec.qk_norm) BadInput("model_type {}: norms on queries and keys are not supported yet", spec.model_type);
+  RefuseWhatTheDecoderLacks(spec_);
   arena_ = device.Allocate(plan_.plan.arena_bytes(), "activations");
   UploadRopeTables(device, spec, settings.max_length, At(plan_.cos, 1).data, At(plan_.sin, 1).data);
 

@@ -16,7 +16,7 @@ constexpr int64_t kFewRows = 8;      // up to here a weight is read once, block 
 
 InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const AdapterValues* adapter, int64_t capacity)
     : device_(device), files_(files), spec_(files.spec()), capacity_(capacity) {
-  if (spec_.qk_norm) BadInput("model_type {}: norms on queries and keys are not supported yet", spec_.model_type);
+  RefuseWhatTheDecoderLacks(spec_);
   const int64_t q_cols = spec_.num_attention_heads * spec_.head_dim, kv_cols = spec_.num_key_value_heads * spec_.head_dim;
   int64_t widest = 0, rank = 1;
   for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) {

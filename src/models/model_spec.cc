@@ -69,6 +69,12 @@ void ModelSpec::Validate(const std::string& where) const {
   CheckRope(*this, where);
 }
 
+void RefuseWhatTheDecoderLacks(const ModelSpec& spec) {
+  constexpr int64_t kMaxHeadDim = 1024;  // what attention's working memory is sized for
+  if (spec.qk_norm) BadInput("model_type {}: norms on queries and keys are not supported yet", spec.model_type);
+  if (spec.head_dim > kMaxHeadDim) BadInput("head_dim {} is more than the {} that are supported", spec.head_dim, kMaxHeadDim);
+}
+
 std::vector<ExpectedTensor> ExpectedTensors(const ModelSpec& spec) {
   const int64_t hidden = spec.hidden_size, mlp = spec.intermediate_size;
   const int64_t q_rows = spec.num_attention_heads * spec.head_dim,

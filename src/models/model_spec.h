@@ -62,6 +62,9 @@ struct ModelSpec {
   void Validate(const std::string& where) const;
 };
 
+// Errors: Error{kBadInput} for traits that can be read but not yet computed, by name.
+void RefuseWhatTheDecoderLacks(const ModelSpec& spec);
+
 // A weight that a model of this spec must have.
 struct ExpectedTensor {
   std::string name;            // as transformers names it: "model.layers.0.self_attn.q_proj.weight"
