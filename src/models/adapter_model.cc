@@ -69,8 +69,8 @@ void WriteReadme(const LoraConfig& config, const std::string& folder) {
   if (!base.empty() && !base.starts_with("/") && base.find('/') != std::string::npos) text += "base_model: " + base + "\n";
   text += "library_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- attune\n---\n\n";
   text += fmt::format("# A LoRA adapter for {}\n\nTrained with Attune (r {}, lora_alpha {}, lora_dropout {}). Load it with "
-                      "PEFT's `PeftModel.from_pretrained(model, \"{}\")`.\n",
-                      base.empty() ? "its base model" : base, config.r, config.lora_alpha, config.lora_dropout, folder);
+                      "PEFT's `PeftModel.from_pretrained(model, \"path/to/this/folder\")`.\n",
+                      base.empty() ? "its base model" : base, config.r, config.lora_alpha, config.lora_dropout);
   WriteFileAtomic(folder + "/README.md", text);
 }
 
