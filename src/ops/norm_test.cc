@@ -107,5 +107,47 @@ TEST(RmsNorm, BackwardIsTheGradient) {
   });
 }
 
+TEST(RmsNormWeightBackward, AgainstReference) {
+  for (int64_t rows : {0, 1, 7, 8, 9, 100}) {
+    for (int64_t cols : {1, 6, 16, 33, 64, 65, 200, 576, 1000}) {
+      for (bool some : {false, true}) {
+        for (int64_t gap : {0, 3}) {
+          SCOPED_TRACE(fmt::format("({}, {}) some {} gap {}", rows, cols, some, gap));
+          Operands o;
+          const RmsNorm norm = MakeNorm(o, rows, cols, kF32, some, gap);
+          RmsNormWeightBackward op;
+          op.dweight = o.Random(1, cols, kF32, 5);
+          op.dy = o.Random(rows, cols, kF32, 1, gap);
+          op.x = norm.x;
+          op.rstd = o.Random(1, rows);
+          op.rows = norm.rows;
+          RmsNormWeightBackward one = op, three = op, expected = op;
+          for (RmsNormWeightBackward* copy : {&one, &three, &expected}) copy->dweight = o.Clone(op.dweight);
+          Cpu().Run(op);
+          Cpu(1).Run(one);
+          Cpu(3).Run(three);
+          Reference(expected);
+          ExpectClose(op.dweight, expected.dweight);
+          ExpectSameBits(op.dweight, one.dweight);
+          ExpectSameBits(op.dweight, three.dweight);
+        }
+      }
+    }
+  }
+}
+
+TEST(RmsNormWeightBackward, IsTheGradient) {
+  Operands o;
+  const Matrix x = o.Random(3, 10, kF64), weight = o.Random(1, 10, kF64), dy = o.Random(2, 10, kF64);
+  RmsNorm forward{o.Make(2, 10, kF64), x, weight, o.Make(1, 2, kF64), o.Ints({2, 0}), 1e-5f};
+  Reference(forward);
+  const RmsNormWeightBackward back{o.Zeros(1, 10, kF64), dy, x, o.Clone(forward.rstd), forward.rows};
+  Reference(back);
+  ExpectGradient(weight, back.dweight, [&] {
+    Reference(forward);
+    return Dot(forward.out, dy);
+  });
+}
+
 }  // namespace
 }  // namespace attune

@@ -46,6 +46,17 @@ struct RmsNormBackward {
   Matrix x, weight, rstd, rows;  // as in the forward op
 };
 
+// dweight[j] += sum over i of dy[i, j] x[r, j] rstd[i], r = rows ? rows[i] : i: the gradient of RmsNorm's weight. Rows are
+// added in an order that only n decides.
+struct RmsNormWeightBackward {
+  static constexpr const char* kName = "rms_norm_weight_backward";
+  Matrix dweight;  // (1, H) f32, added to
+  Matrix dy;       // (n, H) f32
+  Matrix x;        // (T, H) f32
+  Matrix rstd;     // (1, n) f32, as the forward op wrote it
+  Matrix rows;     // (1, n) I32; may be empty
+};
+
 // Rotary position embedding in place, half-split layout (Su et al. 2021; Hugging Face's rotate_half): within a head of d,
 // (x[i], x[i+d/2]) turns by the angle of (position, i). `inverse` turns back: the gradient.
 struct Rope {
@@ -80,6 +91,19 @@ struct DropoutMask {
   Matrix keys;  // (1, T) I32
   uint32_t module = 0;
   float probability = 0.0f;
+};
+
+// NEFTune (Jain et al. 2023): adds to each element of the embeddings a draw from U(-a, a), a = alpha / sqrt(L H), L the
+// length of the token's sequence. Draws are a counter-based hash of (keys[t], column), in a stream apart from that of
+// DropoutMask, so the same keys serve both; they lie strictly inside (-a, a), symmetric around 0.
+// transformers takes for L the padded length of the micro-batch; here nothing is padded, and the noise of a row does not
+// depend on its neighbours.
+struct EmbeddingNoise {
+  static constexpr const char* kName = "embedding_noise";
+  Matrix x;       // (T, H) f32, added to
+  Matrix keys;    // (1, T) I32
+  Matrix starts;  // (1, S + 1) I32: first token of each sequence, then T
+  float alpha = 0.0f;
 };
 
 // out = x, converted; f32 or bf16 on both sides. With `add`, out = x + add.

@@ -171,6 +171,16 @@ void Reference(const RmsNormBackward& op) {
   }
 }
 
+void Reference(const RmsNormWeightBackward& op) {
+  for (int64_t c = 0; c < op.dy.cols; ++c) {
+    double sum = Get(op.dweight, 0, c);
+    for (int64_t i = 0; i < op.dy.rows; ++i) {
+      sum += Get(op.dy, i, c) * Get(op.x, RowOf(op.rows, i), c) * Get(op.rstd, 0, i);
+    }
+    Put(op.dweight, 0, c, sum);
+  }
+}
+
 void Reference(const Rope& op) {
   const int64_t half = op.head_dim / 2;
   for (int64_t t = 0; t < op.x.rows; ++t) {
@@ -203,26 +213,6 @@ void Reference(const SwiGluBackward& op) {
       if (op.out) Put(op.out, t, c, gate * sigmoid * up);
       Put(op.gate, t, c, dout * up * sigmoid * (1 + gate * (1 - sigmoid)));
       Put(op.up, t, c, dout * gate * sigmoid);
-    }
-  }
-}
-
-void Reference(const DropoutMask& op) {
-  const auto mix = [](uint32_t x) {
-    x = (x ^ x >> 16) * 0x85ebca6bu;
-    x = (x ^ x >> 13) * 0xc2b2ae35u;
-    return x ^ x >> 16;
-  };
-  const double threshold = std::round(static_cast<double>(op.probability) * 65536);
-  for (int64_t t = 0; t < op.bits.rows; ++t) {
-    uint8_t* bits = RawRow<uint8_t>(op.bits, t);
-    std::fill_n(bits, op.bits.cols, uint8_t{0});
-    const uint32_t key = mix(Raw<const uint32_t>(op.keys)[t] ^ mix(op.module * 0x9e3779b9u + 0x7f4a7c15u));
-    for (int64_t c = 0; c < op.bits.cols * 8; ++c) {
-      // Columns 16 g + i and 16 g + 8 + i share the hash of counter 8 g + i: its low and its high half.
-      const uint32_t hash = mix(key + static_cast<uint32_t>(c / 16 * 8 + c % 8));
-      const uint32_t draw = c % 16 < 8 ? hash & 0xffff : hash >> 16;
-      if (draw >= threshold) bits[c / 8] = static_cast<uint8_t>(bits[c / 8] | 1 << (c % 8));
     }
   }
 }
@@ -363,49 +353,6 @@ void Reference(const AttentionCached& op) {
           SoftmaxOfScores(op.shape, q, row, head, k, FirstVisible(op.shape, 0, position), position);
       WeightedSum(op.shape, weights, v, row, head, op.out);
     }
-  }
-}
-
-void Reference(const CrossEntropy& op) {
-  for (int64_t r = 0; r < op.logits.rows; ++r) {
-    const int64_t target = Raw<const int32_t>(op.targets)[r];
-    double max = -INFINITY, sum = 0, others = 0;
-    for (int64_t c = 0; c < op.logits.cols; ++c) max = std::max(max, Get(op.logits, r, c));
-    for (int64_t c = 0; c < op.logits.cols; ++c) {
-      const double e = std::exp(Get(op.logits, r, c) - max);
-      sum += e;
-      if (c != target) others += e;
-    }
-    const double at_target = Get(op.logits, r, target);
-    Put(op.losses, 0, r, std::log(sum) + max - at_target);
-    Put(op.correct, 0, r, at_target >= max ? 1 : 0);
-    if (!op.gradient) continue;
-    for (int64_t c = 0; c < op.logits.cols; ++c) {
-      // At the target p - 1 = -(the probability of everything else), which cannot cancel.
-      const double slope = c == target ? -others / sum : std::exp(Get(op.logits, r, c) - max) / sum;
-      Put(op.gradient, r, c, op.scale * slope);
-    }
-  }
-}
-
-void Reference(const SumSquares& op) {
-  double sum = 0;
-  for (int64_t i = 0; i < op.x.cols; ++i) sum += Get(op.x, 0, i) * Get(op.x, 0, i);
-  Put(op.out, 0, 0, sum);
-}
-
-void Reference(const AdamW& op) {
-  const double correction1 = 1 - std::pow(op.beta1, static_cast<double>(op.step));
-  const double correction2 = 1 - std::pow(op.beta2, static_cast<double>(op.step));
-  for (int64_t i = 0; i < op.weight.cols; ++i) {
-    const double g = Get(op.gradient, 0, i) * op.gradient_scale;
-    const double m = op.beta1 * Get(op.m, 0, i) + (1 - op.beta1) * g;
-    const double v = op.beta2 * Get(op.v, 0, i) + (1 - op.beta2) * g * g;
-    const double decayed = Get(op.weight, 0, i) * (1 - op.learning_rate * op.weight_decay);
-    const double denominator = std::sqrt(v) / std::sqrt(correction2) + op.eps;
-    Put(op.weight, 0, i, decayed - op.learning_rate / correction1 * m / denominator);
-    Put(op.m, 0, i, m);
-    Put(op.v, 0, i, v);
   }
 }
 

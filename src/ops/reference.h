@@ -19,10 +19,12 @@ void Reference(const Embedding& op);
 void Reference(const EmbeddingBackward& op);
 void Reference(const RmsNorm& op);
 void Reference(const RmsNormBackward& op);
+void Reference(const RmsNormWeightBackward& op);
 void Reference(const Rope& op);
 void Reference(const SwiGlu& op);
 void Reference(const SwiGluBackward& op);
 void Reference(const DropoutMask& op);
+void Reference(const EmbeddingNoise& op);
 void Reference(const Copy& op);
 void Reference(const Fill& op);
 void Reference(const AddBias& op);
@@ -32,7 +34,11 @@ void Reference(const AttentionBackward& op);
 void Reference(const AttentionCached& op);
 void Reference(const CrossEntropy& op);
 void Reference(const SumSquares& op);
+void Reference(const FindNonFinite& op);
 void Reference(const AdamW& op);
+void Reference(const Sgd& op);
+void Reference(const Lion& op);
+void Reference(const Adafactor& op);
 void Reference(const StoredLinear& op);
 
 // Element (r, c) of a host matrix of F32, BF16, F64 or I32; Put rounds to the matrix's dtype.

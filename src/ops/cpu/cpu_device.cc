@@ -36,11 +36,12 @@ class CpuDevice : public Device {
     cpu_.scratch.base = Raw<std::byte>(Allocate(scratch_bytes_, "scratch"));
     state_ = &cpu_;
     table_ = {{CpuGemm},          {CpuEmbedding},       {CpuEmbeddingBackward}, {CpuRmsNorm},
-              {CpuRmsNormBackward}, {CpuRope},          {CpuSwiGlu},
-              {CpuSwiGluBackward}, {CpuDropoutMask},    {CpuCopy},
+              {CpuRmsNormBackward}, {CpuRmsNormWeightBackward}, {CpuRope},          {CpuSwiGlu},
+              {CpuSwiGluBackward}, {CpuDropoutMask},    {CpuEmbeddingNoise},    {CpuCopy},
               {CpuFill},           {CpuAddBias},        {CpuSumRows},
               {CpuAttention},      {CpuAttentionBackward}, {CpuAttentionCached},
-              {CpuCrossEntropy},   {CpuSumSquares},     {CpuAdamW},
+              {CpuCrossEntropy},   {CpuSumSquares},     {CpuFindNonFinite}, {CpuAdamW},
+              {CpuSgd},            {CpuLion},           {CpuAdafactor},
               {CpuStoredLinear},   {CpuDequantize}};
   }
 

@@ -7,33 +7,15 @@
 
 #include <cmath>
 
+#include "ops/cpu/counter_hash-inl.h"
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/raw.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attune {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
 using DU = hn::CappedTag<uint32_t, 8>;
 using VU = hn::Vec<DU>;
-
-// The finaliser of MurmurHash3 (Appleby, public domain): every input bit reaches every output bit.
-HWY_INLINE VU Mix(DU d, VU x) {
-  x = hn::Xor(x, hn::ShiftRight<16>(x));
-  x = hn::Mul(x, hn::Set(d, 0x85ebca6bu));
-  x = hn::Xor(x, hn::ShiftRight<13>(x));
-  x = hn::Mul(x, hn::Set(d, 0xc2b2ae35u));
-  return hn::Xor(x, hn::ShiftRight<16>(x));
-}
-
-uint32_t MixScalar(uint32_t x) {
-  x ^= x >> 16;
-  x *= 0x85ebca6bu;
-  x ^= x >> 13;
-  x *= 0xc2b2ae35u;
-  return x ^ (x >> 16);
-}
 
 void DropoutMaskKernel(const CpuState& state, const DropoutMask& op) {
   const DU d;
@@ -45,7 +27,7 @@ void DropoutMaskKernel(const CpuState& state, const DropoutMask& op) {
 #pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
   for (int64_t t = 0; t < op.bits.rows; ++t) {
     uint8_t* bits = RawRow<uint8_t>(op.bits, t);
-    const uint32_t key = MixScalar(keys[t] ^ MixScalar(op.module * 0x9e3779b9u + 0x7f4a7c15u));
+    const uint32_t key = StreamKey(keys[t], op.module);
     VU counter = hn::Add(hn::Set(d, key), hn::Iota(d, 0));
     const auto limit = hn::BitCast(di, hn::Set(d, threshold));
     for (int64_t g = 0; g < groups; ++g) {

@@ -4,6 +4,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "ops/cpu/kernels.h"
@@ -89,6 +90,41 @@ void RmsNormBackwardKernel(const CpuState& state, const RmsNormBackward& op) {
   });
 }
 
+constexpr int64_t kRowsAtOnce = 8;  // rows of dy and x that are read side by side
+
+// Columns [begin, end) of the weight's gradient: each column adds its rows eight by eight, whoever computes it.
+void WeightColumns(const RmsNormWeightBackward& op, int64_t begin, int64_t end) {
+  const int32_t* rows = op.rows ? Raw<const int32_t>(op.rows) : nullptr;
+  const float* rstd = Raw<const float>(op.rstd);
+  float* dweight = Raw<float>(op.dweight) + begin;
+  for (int64_t first = 0; first < op.dy.rows; first += kRowsAtOnce) {
+    const int64_t count = std::min(kRowsAtOnce, op.dy.rows - first);
+    const float *dy[kRowsAtOnce], *x[kRowsAtOnce];
+    for (int64_t i = 0; i < count; ++i) {
+      dy[i] = RawRow<const float>(op.dy, first + i) + begin;
+      x[i] = RawRow<const float>(op.x, rows != nullptr ? rows[first + i] : first + i) + begin;
+    }
+    ForEach(end - begin, [&](auto d, int64_t j) HWY_ATTR {
+      auto sum = hn::Zero(d);
+      for (int64_t i = 0; i < count; ++i) {
+        const auto xhat = hn::Mul(hn::LoadU(d, x[i] + j), hn::Set(d, rstd[first + i]));
+        sum = hn::MulAdd(hn::LoadU(d, dy[i] + j), xhat, sum);
+      }
+      hn::StoreU(hn::Add(hn::LoadU(d, dweight + j), sum), d, dweight + j);
+    });
+  }
+}
+
+void RmsNormWeightBackwardKernel(const CpuState& state, const RmsNormWeightBackward& op) {
+  constexpr int64_t kColumns = 64;  // the least a thread takes: whole cache lines of every row
+  const int64_t n = op.dy.cols, pieces = (n + kColumns - 1) / kColumns;
+  const int64_t threads = std::min<int64_t>(state.scratch.threads, pieces);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+  for (int64_t t = 0; t < threads; ++t) {
+    WeightColumns(op, pieces * t / threads * kColumns, std::min(n, pieces * (t + 1) / threads * kColumns));
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace attune
 HWY_AFTER_NAMESPACE();
@@ -97,6 +133,7 @@ HWY_AFTER_NAMESPACE();
 namespace attune {
 HWY_EXPORT(RmsNormKernel);
 HWY_EXPORT(RmsNormBackwardKernel);
+HWY_EXPORT(RmsNormWeightBackwardKernel);
 
 void CpuRmsNorm(void* state, const RmsNorm& op) {
   HWY_DYNAMIC_DISPATCH(RmsNormKernel)(*static_cast<CpuState*>(state), op);
@@ -104,6 +141,10 @@ void CpuRmsNorm(void* state, const RmsNorm& op) {
 
 void CpuRmsNormBackward(void* state, const RmsNormBackward& op) {
   HWY_DYNAMIC_DISPATCH(RmsNormBackwardKernel)(*static_cast<CpuState*>(state), op);
+}
+
+void CpuRmsNormWeightBackward(void* state, const RmsNormWeightBackward& op) {
+  HWY_DYNAMIC_DISPATCH(RmsNormWeightBackwardKernel)(*static_cast<CpuState*>(state), op);
 }
 }  // namespace attune
 #endif

@@ -1,4 +1,4 @@
-// Norms and updates of flat parameter vectors.
+// Norms and updates of flat parameter vectors, element by element.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/optimizer.cc"
 #include <hwy/foreach_target.h>
@@ -46,13 +46,23 @@ void SumSquaresKernel(const CpuState& state, const SumSquares& op) {
   *Raw<double>(op.out) = total;
 }
 
+// Calls body(d, i) for every vector of [0, n), blocks shared among the threads.
+template <class Body>
+HWY_INLINE void ForEachParallel(const CpuState& state, int64_t n, const Body& body) {
+  const int64_t blocks = (n + kBlock - 1) / kBlock;
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t begin = b * kBlock;
+    ForEach(std::min(n, begin + kBlock) - begin, [&](auto d, int64_t j) HWY_ATTR { body(d, begin + j); });
+  }
+}
+
 // The order of operations of torch's single-tensor AdamW: decay, moments, denominator, step.
 void AdamWKernel(const CpuState& state, const AdamW& op) {
   float* weight = Raw<float>(op.weight);
   const float* gradient = Raw<const float>(op.gradient);
   float* m = Raw<float>(op.m);
   float* v = Raw<float>(op.v);
-  const int64_t n = op.weight.cols, blocks = (n + kBlock - 1) / kBlock;
   const double correction1 = 1 - std::pow(op.beta1, static_cast<double>(op.step));
   const double correction2 = 1 - std::pow(op.beta2, static_cast<double>(op.step));
   const float decay = static_cast<float>(1 - op.learning_rate * op.weight_decay);
@@ -61,22 +71,71 @@ void AdamWKernel(const CpuState& state, const AdamW& op) {
   const float beta1 = static_cast<float>(op.beta1), beta2 = static_cast<float>(op.beta2);
   const float rest1 = static_cast<float>(1 - op.beta1), rest2 = static_cast<float>(1 - op.beta2);
   const float eps = static_cast<float>(op.eps);
-#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+  ForEachParallel(state, op.weight.cols, [&](auto d, int64_t i) HWY_ATTR {
+    const auto g = hn::Mul(hn::LoadU(d, gradient + i), hn::Set(d, op.gradient_scale));
+    const auto m1 = hn::MulAdd(hn::Set(d, rest1), g, hn::Mul(hn::Set(d, beta1), hn::LoadU(d, m + i)));
+    const auto v1 =
+        hn::MulAdd(hn::Mul(hn::Set(d, rest2), g), g, hn::Mul(hn::Set(d, beta2), hn::LoadU(d, v + i)));
+    const auto denominator = hn::MulAdd(hn::Sqrt(v1), hn::Set(d, root2), hn::Set(d, eps));
+    const auto w = hn::Mul(hn::LoadU(d, weight + i), hn::Set(d, decay));
+    hn::StoreU(hn::NegMulAdd(hn::Set(d, step_size), hn::Div(m1, denominator), w), d, weight + i);
+    hn::StoreU(m1, d, m + i);
+    hn::StoreU(v1, d, v + i);
+  });
+}
+
+void SgdKernel(const CpuState& state, const Sgd& op) {
+  float* weight = Raw<float>(op.weight);
+  const float* gradient = Raw<const float>(op.gradient);
+  const float decay = static_cast<float>(op.weight_decay), rate = static_cast<float>(op.learning_rate);
+  ForEachParallel(state, op.weight.cols, [&](auto d, int64_t i) HWY_ATTR {
+    const auto w = hn::LoadU(d, weight + i);
+    const auto g = hn::Mul(hn::LoadU(d, gradient + i), hn::Set(d, op.gradient_scale));
+    hn::StoreU(hn::NegMulAdd(hn::MulAdd(w, hn::Set(d, decay), g), hn::Set(d, rate), w), d, weight + i);
+  });
+}
+
+void LionKernel(const CpuState& state, const Lion& op) {
+  float* weight = Raw<float>(op.weight);
+  const float* gradient = Raw<const float>(op.gradient);
+  float* m = Raw<float>(op.m);
+  const float decay = static_cast<float>(1 - op.learning_rate * op.weight_decay);
+  const float rate = static_cast<float>(op.learning_rate);
+  const float beta1 = static_cast<float>(op.beta1), beta2 = static_cast<float>(op.beta2);
+  const float rest1 = static_cast<float>(1 - op.beta1), rest2 = static_cast<float>(1 - op.beta2);
+  ForEachParallel(state, op.weight.cols, [&](auto d, int64_t i) HWY_ATTR {
+    const auto g = hn::Mul(hn::LoadU(d, gradient + i), hn::Set(d, op.gradient_scale));
+    const auto before = hn::LoadU(d, m + i);
+    const auto direction = hn::MulAdd(hn::Set(d, rest1), g, hn::Mul(hn::Set(d, beta1), before));
+    const auto step = hn::IfThenElseZero(hn::Ne(direction, hn::Zero(d)), hn::CopySign(hn::Set(d, rate), direction));
+    hn::StoreU(hn::Sub(hn::Mul(hn::LoadU(d, weight + i), hn::Set(d, decay)), step), d, weight + i);
+    hn::StoreU(hn::MulAdd(hn::Set(d, rest2), g, hn::Mul(hn::Set(d, beta2), before)), d, m + i);
+  });
+}
+
+void FindNonFiniteKernel(const CpuState& state, const FindNonFinite& op) {
+  const float* x = Raw<const float>(op.x);
+  const int64_t n = op.x.cols, blocks = (n + kBlock - 1) / kBlock;
+  int64_t first = n;
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static) reduction(min : first)
   for (int64_t b = 0; b < blocks; ++b) {
-    const int64_t begin = b * kBlock, count = std::min(n, begin + kBlock) - begin;
-    ForEach(count, [&](auto d, int64_t j) HWY_ATTR {
-      const int64_t i = begin + j;
-      const auto g = hn::Mul(hn::LoadU(d, gradient + i), hn::Set(d, op.gradient_scale));
-      const auto m1 = hn::MulAdd(hn::Set(d, rest1), g, hn::Mul(hn::Set(d, beta1), hn::LoadU(d, m + i)));
-      const auto v1 =
-          hn::MulAdd(hn::Mul(hn::Set(d, rest2), g), g, hn::Mul(hn::Set(d, beta2), hn::LoadU(d, v + i)));
-      const auto denominator = hn::MulAdd(hn::Sqrt(v1), hn::Set(d, root2), hn::Set(d, eps));
-      const auto w = hn::Mul(hn::LoadU(d, weight + i), hn::Set(d, decay));
-      hn::StoreU(hn::NegMulAdd(hn::Set(d, step_size), hn::Div(m1, denominator), w), d, weight + i);
-      hn::StoreU(m1, d, m + i);
-      hn::StoreU(v1, d, v + i);
-    });
+    const int64_t begin = b * kBlock, end = std::min(n, begin + kBlock);
+    if (begin >= first) continue;
+    // x - x is 0 for whatever is finite and not a number for the rest.
+    const FullF32 d;
+    const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+    auto sum = hn::Zero(d);
+    int64_t i = begin;
+    for (; i + lanes <= end; i += lanes) {
+      const auto v = hn::LoadU(d, x + i);
+      sum = hn::Add(sum, hn::Sub(v, v));
+    }
+    if (hn::AllTrue(d, hn::Eq(sum, sum)) && i == end) continue;
+    for (int64_t j = begin; j < end && first > j; ++j) {
+      if (!std::isfinite(x[j])) first = j;
+    }
   }
+  *Raw<int64_t>(op.out) = first == n ? -1 : first;
 }
 
 }  // namespace HWY_NAMESPACE
@@ -87,6 +146,9 @@ HWY_AFTER_NAMESPACE();
 namespace attune {
 HWY_EXPORT(SumSquaresKernel);
 HWY_EXPORT(AdamWKernel);
+HWY_EXPORT(SgdKernel);
+HWY_EXPORT(LionKernel);
+HWY_EXPORT(FindNonFiniteKernel);
 
 void CpuSumSquares(void* state, const SumSquares& op) {
   HWY_DYNAMIC_DISPATCH(SumSquaresKernel)(*static_cast<CpuState*>(state), op);
@@ -94,6 +156,14 @@ void CpuSumSquares(void* state, const SumSquares& op) {
 
 void CpuAdamW(void* state, const AdamW& op) {
   HWY_DYNAMIC_DISPATCH(AdamWKernel)(*static_cast<CpuState*>(state), op);
+}
+
+void CpuSgd(void* state, const Sgd& op) { HWY_DYNAMIC_DISPATCH(SgdKernel)(*static_cast<CpuState*>(state), op); }
+
+void CpuLion(void* state, const Lion& op) { HWY_DYNAMIC_DISPATCH(LionKernel)(*static_cast<CpuState*>(state), op); }
+
+void CpuFindNonFinite(void* state, const FindNonFinite& op) {
+  HWY_DYNAMIC_DISPATCH(FindNonFiniteKernel)(*static_cast<CpuState*>(state), op);
 }
 }  // namespace attune
 #endif
