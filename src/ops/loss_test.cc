@@ -1,6 +1,9 @@
 // Cross-entropy and its gradient against the reference, and where floats run out.
 #include "ops/loss.h"
 
+#include <string>
+
+#include "formats/safetensors.h"
 #include "ops/test_operands.h"
 
 namespace attune {
@@ -108,6 +111,42 @@ TEST(CrossEntropy, ForbiddenTokens) {
   EXPECT_EQ(Get(op.gradient, 0, 39), 0);
 }
 
+TEST(CrossEntropy, LabelSmoothing) {
+  for (int64_t vocabulary : {2, 7, 256, 1000, 1025, 49152}) {
+    for (float smoothing : {0.1f, 0.9f}) {
+      for (double size : {1e-3, 3.0, 1e4}) {
+        SCOPED_TRACE(fmt::format("{} {} {}", vocabulary, smoothing, size));
+        Operands o;
+        CrossEntropy op = MakeLoss(o, 3, vocabulary, size, 3);
+        op.label_smoothing = smoothing;
+        Check(o, op);
+        op.gradient = o.Make(3, vocabulary, kF32, 3);
+        Check(o, op);
+        op.gradient = op.logits;
+        Check(o, op);
+      }
+    }
+  }
+}
+
+// transformers.trainer_pt_utils.LabelSmoother (tests/data/optim/generate.py).
+TEST(CrossEntropy, LabelSmoothingOfTransformers) {
+  const SafetensorsFile file(std::string(ATTUNE_TEST_DATA) + "/optim/optim.safetensors");
+  const auto load = [&](const char* name) { return file.Find(std::string("smoothing.") + name); };
+  Operands o;
+  const auto rows = load("logits")->shape[0], vocabulary = load("logits")->shape[1];
+  const Matrix logits = o.Bytes(load("logits")->bytes.data(), vocabulary, kF32, rows);
+  const Matrix targets = o.Bytes(load("targets")->bytes.data(), rows, DType::kI32, 1);
+  const CrossEntropy op{logits,           targets, o.Make(1, rows), o.Make(1, rows), o.Make(rows, vocabulary),
+                        1.0f, 0.1f};
+  Cpu().Run(op);
+  double sum = 0;
+  for (int64_t r = 0; r < rows; ++r) sum += Get(op.losses, 0, r);
+  const double expected = Get(o.Bytes(load("loss")->bytes.data(), 1, kF32, 1), 0, 0);
+  EXPECT_NEAR(sum, expected, 1e-6 * expected);
+  ExpectClose(op.gradient, o.Bytes(load("gradient")->bytes.data(), vocabulary, kF32, rows));
+}
+
 TEST(CrossEntropy, NaNIsSeen) {
   Operands o;
   const CrossEntropy op{o.Make(1, 40), o.Ints({4}), o.Make(1, 1), o.Make(1, 1), Matrix{}, 1.0f};
@@ -117,14 +156,17 @@ TEST(CrossEntropy, NaNIsSeen) {
 }
 
 TEST(CrossEntropy, GradientIsTheGradient) {
+  for (const float smoothing : {0.0f, 0.2f}) {
   Operands o;
-  const CrossEntropy op{o.Random(3, 9, kF64, 2), o.Ints({0, 8, 4}),  o.Make(1, 3, kF64),
+  CrossEntropy op{o.Random(3, 9, kF64, 2), o.Ints({0, 8, 4}),  o.Make(1, 3, kF64),
                         o.Make(1, 3, kF64),      o.Make(3, 9, kF64), 0.5f};
+  op.label_smoothing = smoothing;
   Reference(op);
   ExpectGradient(op.logits, o.Clone(op.gradient), [&] {
     Reference(op);
     return 0.5 * (Get(op.losses, 0, 0) + Get(op.losses, 0, 1) + Get(op.losses, 0, 2));
   });
+  }
 }
 
 }  // namespace
