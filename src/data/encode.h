@@ -20,7 +20,10 @@ inline constexpr int32_t kIgnoredLabel = -100;
 struct Example {
   std::vector<int32_t> input_ids;
   std::vector<int32_t> labels;
-  int64_t row_line = 0;    // of the file it came from
+  // Where its sequences start, the first at 0: several share one packed example (data/packed_dataset.h). Empty: one.
+  std::vector<int32_t> starts;
+  int32_t file = 0;        // where it came from: the place in Dataset::files,
+  int64_t row_line = 0;    // and the line in that file
   bool truncated = false;  // something was cut off
 };
 

@@ -9,8 +9,6 @@
 namespace attune {
 namespace {
 
-constexpr size_t kMapBatch = 1000;  // datasets.map's default batch, which TRL packs within
-
 // One example of a batch cut into pieces of at most `max_length`; only the first of them without `keep_rest`.
 void AppendPieces(int64_t example, int64_t length, int64_t max_length, bool keep_rest,
                   std::vector<PackedPiece>& pieces) {
@@ -73,8 +71,8 @@ PackingStrategy ParsePackingStrategy(const std::string& name) {
 std::vector<PackedSequence> Pack(std::span<const int64_t> lengths, int64_t max_length,
                                  PackingStrategy strategy) {
   std::vector<PackedSequence> out;
-  for (size_t first = 0; first < lengths.size(); first += kMapBatch) {
-    const auto batch = lengths.subspan(first, std::min(kMapBatch, lengths.size() - first));
+  for (size_t first = 0; first < lengths.size(); first += kPackingBatch) {
+    const auto batch = lengths.subspan(first, std::min(kPackingBatch, lengths.size() - first));
     const int64_t first_example = static_cast<int64_t>(first);
     if (strategy == PackingStrategy::kWrapped) {
       PackWrapped(batch, first_example, max_length, out);

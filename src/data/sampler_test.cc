@@ -29,5 +29,19 @@ TEST(Sampler, ShortLastBatchAndShortLastGroup) {
   EXPECT_TRUE(EpochUpdates(order, 8, 4, true).empty());
 }
 
+TEST(Sampler, GroupsByLengthAsTransformers) {
+  const auto rows = nlohmann::json::parse(ReadFile(std::string(ATTUNE_TEST_DATA) + "/optim/length_groups.json"));
+  ASSERT_EQ(rows.size(), 8u);
+  for (const auto& row : rows) {
+    const std::vector<int64_t> lengths = row["lengths"], permutation = row["permutation"], order = row["order"];
+    EXPECT_EQ(GroupByLength(permutation, lengths, row["update_batch"]), order) << row["lengths"].size();
+    const uint64_t seed = row["seed"];
+    EXPECT_EQ(EpochOrderByLength(lengths, row["update_batch"], seed, 0), order);
+    EXPECT_EQ(EpochOrderByLength(lengths, row["update_batch"], seed - 4, 4), order);
+  }
+  EXPECT_TRUE(EpochOrderByLength({}, 4, 1, 0).empty());
+  EXPECT_EQ(EpochOrderByLength(std::vector<int64_t>{5}, INT64_MAX, 1, 0), std::vector<int64_t>{0});
+}
+
 }  // namespace
 }  // namespace attune
