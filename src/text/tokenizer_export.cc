@@ -1,5 +1,6 @@
 #include "text/tokenizer_export.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -90,6 +91,12 @@ Json BpeSettings(const Json& unk_token, bool byte_fallback, bool ignore_merges) 
           {"ignore_merges", ignore_merges}};
 }
 
+Json UnigramSettings(const GgufVocabulary& v) {
+  return {{"type", "Unigram"},
+          {"unk_id", CheckedId(v, "unknown_token_id", v.unk_id)},
+          {"byte_fallback", true}};
+}
+
 Pipeline ByteLevelPipeline(const GgufVocabulary& v) {
   const SplitRule& rule = FindSplitRule(v);
   Json splits = Json::array();
@@ -127,7 +134,7 @@ Pipeline SentencePiecePipeline(const GgufVocabulary& v) {
   Pipeline pipeline;
   pipeline.normalizer = {{"type", "Sequence"}, {"normalizers", std::move(normalizers)}};
   pipeline.decoder = {{"type", "Sequence"}, {"decoders", std::move(decoders)}};
-  pipeline.model = BpeSettings(unk_token, true, false);
+  pipeline.model = v.model == "t5" ? UnigramSettings(v) : BpeSettings(unk_token, true, false);
   pipeline.add_bos = true;
   return pipeline;
 }
@@ -224,31 +231,18 @@ void WriteMerges(const GgufVocabulary& v, const std::vector<ScoredMerge>& by_sco
   }
 }
 
-void WriteTokenizerJson(const GgufVocabulary& v, const std::string& path) {
-  const Vocabulary by_text = MakeVocabulary(v);
-  RefuseTwins(v, by_text);
-  std::vector<ScoredMerge> by_score;
-  if (v.model == "llama") by_score = MergesByScore(v, by_text);
-  RefuseTies(v, by_score);
-  const Pipeline pipeline = v.model == "gpt2" ? ByteLevelPipeline(v) : SentencePiecePipeline(v);
-  const Json post_processor = PostProcessor(v, pipeline);
-
-  Output out(path);
-  out << "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [";
-  WriteAddedTokens(v, &out);
-  out << "\n  ],\n  \"normalizer\": " << pipeline.normalizer.dump();
-  out << ",\n  \"pre_tokenizer\": " << pipeline.pre_tokenizer.dump();
-  out << ",\n  \"post_processor\": " << post_processor.dump();
-  out << ",\n  \"decoder\": " << pipeline.decoder.dump() << ",\n  \"model\": {";
-  for (const auto& [key, value] : pipeline.model.items()) {
-    out << "\n    " << Quoted(key) << ": " << value.dump() << ",";
+// [token, score] by id. The library looks for byte tokens in a text as for any other, which SentencePiece does not:
+// their score is below that of spelling out their six characters.
+void WriteScoredVocabulary(const GgufVocabulary& v, Output* out) {
+  constexpr int64_t kByteType = 6;
+  constexpr double kUnkPenalty = 10;  // what an unknown character scores below the lowest
+  const double lowest = *std::min_element(v.scores.begin(), v.scores.end());
+  Comma comma("      ");
+  for (size_t id = 0; id < v.tokens.size(); ++id) {
+    const bool is_byte = !v.token_types.empty() && v.token_types[id] == kByteType;
+    const double score = is_byte ? 7 * (lowest - kUnkPenalty) : double{v.scores[id]};
+    *out << comma.Next() << "[" << Quoted(v.tokens[id]) << ", " << Json(score).dump() << "]";
   }
-  out << "\n    \"vocab\": {";
-  WriteVocabulary(v, &out);
-  out << "\n    },\n    \"merges\": [";
-  WriteMerges(v, by_score, &out);
-  out << "\n    ]\n  }\n}\n";
-  out.Commit();
 }
 
 Json SpecialTokens(const GgufFile& file, const GgufVocabulary& v) {
@@ -283,6 +277,38 @@ Json TokenizerConfig(const GgufFile& file, const GgufVocabulary& v, const Json& 
 }
 
 }  // namespace
+
+void WriteTokenizerJson(const GgufVocabulary& v, const std::string& path) {
+  const Vocabulary by_text = MakeVocabulary(v);
+  RefuseTwins(v, by_text);
+  std::vector<ScoredMerge> by_score;
+  if (v.model == "llama") by_score = MergesByScore(v, by_text);
+  RefuseTies(v, by_score);
+  const Pipeline pipeline = v.model == "gpt2" ? ByteLevelPipeline(v) : SentencePiecePipeline(v);
+  const Json post_processor = PostProcessor(v, pipeline);
+
+  Output out(path);
+  out << "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [";
+  WriteAddedTokens(v, &out);
+  out << "\n  ],\n  \"normalizer\": " << pipeline.normalizer.dump();
+  out << ",\n  \"pre_tokenizer\": " << pipeline.pre_tokenizer.dump();
+  out << ",\n  \"post_processor\": " << post_processor.dump();
+  out << ",\n  \"decoder\": " << pipeline.decoder.dump() << ",\n  \"model\": {";
+  for (const auto& [key, value] : pipeline.model.items()) {
+    out << "\n    " << Quoted(key) << ": " << value.dump() << ",";
+  }
+  if (v.model == "t5") {
+    out << "\n    \"vocab\": [";
+    WriteScoredVocabulary(v, &out);
+  } else {
+    out << "\n    \"vocab\": {";
+    WriteVocabulary(v, &out);
+    out << "\n    },\n    \"merges\": [";
+    WriteMerges(v, by_score, &out);
+  }
+  out << "\n    ]\n  }\n}\n";
+  out.Commit();
+}
 
 void WriteTokenizerFiles(const GgufFile& file, const std::string& folder) {
   const GgufVocabulary vocabulary = ReadGgufVocabulary(file);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "formats/gguf.h"
+#include "text/tokenizer_gguf.h"
 
 namespace attune {
 
@@ -13,5 +14,9 @@ namespace attune {
 // TokenizerFromGguf, and for what tokenizer.json has no way to say: one text with two ids, and in a "llama"
 // tokenizer two joined tokens with one score. Error{kFailed} when a file cannot be written.
 void WriteTokenizerFiles(const GgufFile& file, const std::string& folder);
+
+// The tokenizer.json alone, of tables that are known to be sound. Beside "gpt2" and "llama", `model` may be "t5":
+// a SentencePiece unigram model whose text is not normalised.
+void WriteTokenizerJson(const GgufVocabulary& vocabulary, const std::string& path);
 
 }  // namespace attune
