@@ -102,6 +102,9 @@ std::vector<bool> RowEncoder::ChatMask(const DataRow& row, const RenderedChat& f
   std::vector<bool> trained(ids.size(), true);
   if (options_.assistant_only_loss && chat_.has_generation_blocks) {
     trained = TokensIn(tokenizer_, full.text, ids, full.assistant_spans);
+    if (options_.mask_rule == MaskRule::kTrl && std::find(trained.begin(), trained.end(), true) == trained.end())
+      BadInput("{}: assistant_only_loss finds nothing the template marks as the assistant's: take this row out",
+               row.where);
   } else if (options_.mask_rule == MaskRule::kAttune && (whole_completion || options_.assistant_only_loss)) {
     return TokensIn(tokenizer_, full.text, ids,
                     AssistantSpans(row, full.text, chat_, tokenizer_, eos_token_));

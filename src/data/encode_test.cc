@@ -211,6 +211,45 @@ TEST(Encode, GenerationBlocks) {
   EXPECT_NE(ErrorOf(ChatMl, R"({"text": "t"})", options).find("assistant_only_loss"), std::string::npos);
 }
 
+// The template's blocks and the completion apply together.
+TEST(Encode, GenerationBlocksWithinTheCompletion) {
+  const FakeTokenizer tokenizer;
+  ChatFormat chat = FakeChat(ChatMl);
+  chat.has_generation_blocks = true;
+  chat.render = [](const Json& messages, const DataRow&, bool) {
+    if (messages.size() == 2) return RenderedChat{"bot: x user: u bot: ", {{5, 6}}};
+    return RenderedChat{"bot: x user: u bot: ab!", {{5, 6}, {20, 22}}};
+  };
+  const DataRow row = Row(R"({"prompt": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "u"}],
+                              "completion": [{"role": "assistant", "content": "ab"}]})");
+  for (const MaskRule rule : {MaskRule::kAttune, MaskRule::kTrl}) {
+    EncodeOptions options = {.assistant_only_loss = true, .mask_rule = rule};
+    EXPECT_EQ(Shown(tokenizer, RowEncoder(tokenizer, chat, "", options).Encode(row)),
+              "bot: x user: u bot: [ab]!");
+    options.completion_only_loss = false;
+    EXPECT_EQ(Shown(tokenizer, RowEncoder(tokenizer, chat, "", options).Encode(row)),
+              "bot: [x] user: u bot: [ab]!");
+  }
+}
+
+// A row without any of the assistant's text: TRL stops; by default it is a row without a trained token.
+TEST(Encode, GenerationBlocksThatAreEmpty) {
+  const FakeTokenizer tokenizer;
+  ChatFormat chat = FakeChat(ChatMl);
+  chat.has_generation_blocks = true;
+  chat.render = [](const Json&, const DataRow&, bool) { return RenderedChat{"user: u", {}}; };
+  const DataRow row = Row(R"({"messages": [{"role": "user", "content": "u"}]})");
+  EncodeOptions options = {.assistant_only_loss = true};
+  EXPECT_EQ(TrainedTokens(RowEncoder(tokenizer, chat, "", options).Encode(row)), 0);
+  options.mask_rule = MaskRule::kTrl;
+  try {
+    RowEncoder(tokenizer, chat, "", options).Encode(row);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_TRUE(std::string(error.what()).starts_with("t.jsonl:3: assistant_only_loss")) << error.what();
+  }
+}
+
 TEST(Encode, PromptCompletionAndText) {
   const FakeTokenizer tokenizer({"won", "wonder"});
   EXPECT_EQ(Encoded(nullptr, R"({"prompt": "won", "completion": "derful"})", {}, tokenizer),
