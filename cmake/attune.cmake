@@ -47,6 +47,8 @@ function(attune_test name source)
     ATTUNE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data" ATTUNE_BINARY_DIR="${PROJECT_BINARY_DIR}")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests-bin)
   add_test(NAME ${name} COMMAND ${name})
-  # As the program sets for itself (src/cli/program/main.cc): several tests run at once.
-  set_tests_properties(${name} PROPERTIES ENVIRONMENT "GOMP_SPINCOUNT=1000")
+  # As the program sets for itself (src/cli/program/main.cc): several tests run at once. And trainings of tests are no
+  # runs that their user wants to see listed.
+  set_tests_properties(${name} PROPERTIES
+    ENVIRONMENT "GOMP_SPINCOUNT=1000;ATTUNE_RUNS=${PROJECT_BINARY_DIR}/tests-bin/runs.sqlite")
 endfunction()

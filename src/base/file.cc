@@ -147,10 +147,12 @@ AppendFile::AppendFile(const std::string& path, bool truncate) : path_(path) {
 
 AppendFile::~AppendFile() { ::close(fd_); }
 
+void AppendFile::Write(std::string_view bytes) { WriteAll(fd_, path_, bytes.data(), bytes.size()); }
+
 void AppendFile::WriteLine(std::string_view line) {
   std::string whole(line);
   whole += '\n';
-  WriteAll(fd_, path_, whole.data(), whole.size());
+  Write(whole);
 }
 
 }  // namespace attune

@@ -63,13 +63,14 @@ class AtomicFile {
 // AtomicFile, Write, Commit.
 void WriteFileAtomic(const std::string& path, std::string_view content);
 
-// Appends lines to a file, each written at once and flushed to the kernel (metrics.jsonl). Errors: Error{kFailed}.
+// Appends to a file, each piece written at once and flushed to the kernel (metrics.jsonl). Errors: Error{kFailed}.
 class AppendFile {
  public:
   explicit AppendFile(const std::string& path, bool truncate = false);
   ~AppendFile();
   AppendFile(const AppendFile&) = delete;
   AppendFile& operator=(const AppendFile&) = delete;
+  void Write(std::string_view bytes);
   void WriteLine(std::string_view line);
 
  private:

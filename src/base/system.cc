@@ -1,5 +1,7 @@
 #include "base/system.h"
 
+#include <sched.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -36,18 +38,42 @@ std::string CpuName() {
   return "unknown";
 }
 
-double SecondsSinceProcessStart() {
-  std::ifstream file("/proc/self/stat");
+int64_t CpuCount() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return ::sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : ::sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+std::string KernelName() {
+  utsname name{};
+  ::uname(&name);
+  return std::string(name.sysname) + " " + name.release;
+}
+
+std::string HostName() {
+  utsname name{};
+  ::uname(&name);
+  return name.nodename;
+}
+
+int64_t ProcessStartTicks(int64_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
   std::stringstream content;
   content << file.rdbuf();
   // Fields after the command name, which may itself hold spaces: the 20th is the start time in clock ticks since boot.
   const std::string text = content.str();
-  std::istringstream fields(text.substr(text.rfind(')') + 2));
+  const size_t name_end = text.rfind(')');
+  if (name_end == std::string::npos) return 0;
+  std::istringstream fields(text.substr(name_end + 1));
   std::string field;
   for (int i = 0; i < 20; ++i) fields >> field;
+  return std::atoll(field.c_str());
+}
+
+double SecondsSinceProcessStart() {
+  const auto started = static_cast<double>(ProcessStartTicks(::getpid())) / static_cast<double>(sysconf(_SC_CLK_TCK));
   timespec now{};
   clock_gettime(CLOCK_BOOTTIME, &now);
-  const double started = std::atof(field.c_str()) / static_cast<double>(sysconf(_SC_CLK_TCK));
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9 - started;
 }
 
