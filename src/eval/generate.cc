@@ -1,22 +1,15 @@
 #include "eval/generate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <numeric>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/torch_random.h"
 #include "text/stream_decoder.h"
 
 namespace attune {
-namespace {
-
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-}  // namespace
 
 int32_t PickToken(std::span<const float> logits, const SamplingOptions& options, double uniform) {
   const auto largest = std::max_element(logits.begin(), logits.end());

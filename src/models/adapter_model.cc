@@ -4,42 +4,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <set>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/torch_random.h"
 #include "formats/json.h"
-#include "formats/safetensors.h"
-#include "quant/gguf_blocks.h"
 
 namespace attune {
 namespace {
 
 using Kind = TrainableTensor::Kind;
-
-// B is kept (rank, out) in memory and (out, rank) in files.
-std::vector<float> Transposed(const std::vector<float>& values, int64_t rows, int64_t cols) {
-  std::vector<float> out(values.size());
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = 0; j < cols; ++j) out[static_cast<size_t>(j * rows + i)] = values[static_cast<size_t>(i * cols + j)];
-  }
-  return out;
-}
-
-std::vector<int64_t> FileShape(const TrainableTensor& t) {
-  switch (t.kind) {
-    case Kind::kLoraB: return {t.cols, t.rows};
-    case Kind::kBias: return {t.cols};
-    default: return {t.rows, t.cols};
-  }
-}
-
-void UploadTrained(Device& device, const TrainableVectors& vectors, const TrainableTensor& t, std::vector<float> values) {
-  if (t.kind == Kind::kLoraB) values = Transposed(values, t.cols, t.rows);
-  device.Upload(TrainableVectors::Of(vectors.value(), t).data, values.data(), static_cast<int64_t>(values.size()) * 4);
-}
 
 std::vector<float> FirstValues(const TrainableTensor& t, const LoraConfig& config, const ModelFiles& files,
                                TorchGenerator& generator) {
@@ -53,7 +28,9 @@ std::vector<float> FirstValues(const TrainableTensor& t, const LoraConfig& confi
     }
   } else if (t.kind == Kind::kLoraB) {
     if (config.init_lora_weights == LoraConfig::Init::kRandom) generator.FillKaimingUniform(values, t.rows);
-  } else {
+  } else if (t.kind == Kind::kLoraEmbeddingB) {
+    generator.FillNormal(values);
+  } else if (t.kind != Kind::kLoraEmbeddingA) {  // that one starts with zeros
     const std::string name = t.module + (t.kind == Kind::kBias ? ".bias" : ".weight");
     const StoredTensor* stored = files.Find(name);
     if (stored == nullptr) stored = files.Find("model.embed_tokens.weight");  // a tied head
@@ -101,22 +78,17 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
   adapter.dropout = static_cast<float>(config.lora_dropout);
   for (const MatchedModule& match : MatchTargets(config, modules, spec.model_type, where, unknown)) {
     const ModuleInfo& m = match.module;
-    if (m.is_embedding) {
-      BadInput("{}: target_modules matches the embedding {}; LoRA on embeddings arrives with a later version: name "
-               "linear layers, or put it in modules_to_save",
-               where, m.path);
-    }
     constexpr int64_t kMaxRank = 4096;  // what the working memory of the matrix product is sized for
     if (match.rank > kMaxRank) BadInput("{}: r {} for {} is more than the {} that are supported", where, match.rank, m.path, kMaxRank);
-    adapter.modules.push_back({m.path, m.in, m.out, match.rank, static_cast<float>(match.scaling)});
+    adapter.modules.push_back({m.path, m.in, m.out, match.rank, static_cast<float>(match.scaling), m.is_embedding});
   }
   for (const ModuleInfo& m : MatchModulesToSave(config, modules, where)) {
-    if (!m.is_linear && !m.is_embedding) {
-      BadInput("{}: modules_to_save matches {}, a norm; training norms arrives with full fine-tuning: name linear layers "
-               "or the embedding",
-               where, m.path);
+    using ModuleKind = FullModule::Kind;
+    if (m.is_linear || m.is_embedding) {
+      adapter.full_modules.push_back({m.path, m.in, m.out, m.is_embedding ? ModuleKind::kEmbedding : ModuleKind::kLinear});
+    } else {
+      adapter.full_modules.push_back({m.path, 1, spec.hidden_size, ModuleKind::kNorm});
     }
-    adapter.full_modules.push_back({m.path, m.in, m.out, m.is_embedding});
   }
   if (config.bias == LoraConfig::Bias::kNone) return adapter;
   std::set<std::string> adapted;
@@ -135,7 +107,7 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
 void InitializeTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
                        const LoraConfig& config, const ModelFiles& files, uint64_t seed) {
   TorchGenerator generator(seed);
-  for (const TrainableTensor& t : tensors) UploadTrained(device, vectors, t, FirstValues(t, config, files, generator));
+  for (const TrainableTensor& t : tensors) UploadTrained(device, vectors.value(), t, FirstValues(t, config, files, generator));
 }
 
 AdapterFolder AdapterFolder::Open(const std::string& path) {
@@ -145,62 +117,16 @@ AdapterFolder AdapterFolder::Open(const std::string& path) {
   return {LoraConfig::FromJson(ParseOrderedJsonFile(file), file), path};
 }
 
-std::vector<std::vector<float>> ReadTrainedValues(const std::vector<TrainableTensor>& tensors, const std::string& folder) {
-  const std::string path = folder + "/adapter_model.safetensors";
-  if (!FileExists(path)) BadInput("{}: not an adapter: it has no adapter_model.safetensors", folder);
-  const SafetensorsFile file(path);
-  std::set<std::string> known;
-  std::vector<std::vector<float>> all;
-  for (const TrainableTensor& t : tensors) {
-    known.insert(t.key);
-    const TensorView* view = file.Find(t.key);
-    if (view == nullptr) {
-      BadInput("{}: tensor \"{}\" is missing: this adapter was made for another base model or configuration", path, t.key);
-    }
-    if (view->shape != FileShape(t)) {
-      BadInput("{}: tensor \"{}\" has shape {}, this base model needs {}: the adapter was made for another base", path,
-               t.key, ShapeText(view->shape), ShapeText(FileShape(t)));
-    }
-    if (!CanDecode(view->dtype)) {
-      BadInput("{}: tensor \"{}\" has type {}, expected F32, F16 or BF16", path, t.key, NameOf(view->dtype));
-    }
-    std::vector<float>& values = all.emplace_back(static_cast<size_t>(t.rows * t.cols));
-    DecodeBlocks(view->dtype, view->bytes.data(), t.rows * t.cols, values.data());
-  }
-  for (const TensorView& view : file.tensors()) {
-    if (!known.contains(view.name)) {
-      BadInput("{}: tensor \"{}\" has no place in this base model: the adapter was made for another base or by a method "
-               "that is not supported",
-               path, view.name);
-    }
-  }
-  return all;
-}
-
-void LoadTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
-                 const std::vector<std::vector<float>>& values) {
-  for (size_t i = 0; i < tensors.size(); ++i) UploadTrained(device, vectors, tensors[i], values[i]);
-}
-
-std::vector<float> DownloadTrained(Device& device, const Matrix& vector, const TrainableTensor& t) {
-  std::vector<float> values(static_cast<size_t>(t.rows * t.cols));
-  device.Download(values.data(), TrainableVectors::Of(vector, t).data, static_cast<int64_t>(values.size()) * 4);
-  if (t.kind == Kind::kLoraB) values = Transposed(values, t.rows, t.cols);
-  return values;
+std::string AdapterFolder::WeightsPath(const std::string& path) {
+  const std::string file = path + "/adapter_model.safetensors";
+  if (!FileExists(file)) BadInput("{}: not an adapter: it has no adapter_model.safetensors", path);
+  return file;
 }
 
 void SaveAdapter(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
                  const LoraConfig& config, const std::string& folder) {
   MakeDirectories(folder);
-  std::vector<TensorDeclaration> declarations;
-  for (const TrainableTensor& t : tensors) declarations.push_back({t.key, DType::kF32, FileShape(t)});
-  SafetensorsWriter writer(folder + "/adapter_model.safetensors", declarations);
-  for (const TensorDeclaration& declared : writer.order()) {
-    const auto t = std::find_if(tensors.begin(), tensors.end(), [&](const auto& x) { return x.key == declared.name; });
-    const std::vector<float> values = DownloadTrained(device, vectors.value(), *t);
-    writer.Write(t->key, std::as_bytes(std::span(values)));
-  }
-  writer.Commit();
+  WriteTrainedFile(device, vectors.value(), tensors, folder + "/adapter_model.safetensors");
   WriteFileAtomic(folder + "/adapter_config.json", config.ToText());
   WriteReadme(config, folder);
 }

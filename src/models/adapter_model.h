@@ -10,14 +10,14 @@
 #include "models/decoder_plan.h"
 #include "models/model_files.h"
 #include "models/trainable.h"
+#include "models/trained_files.h"
 
 namespace attune {
 
 // The modules of a decoder as PEFT sees them, in the order of the forward pass.
 std::vector<ModuleInfo> DecoderModules(const ModelSpec& spec);
 
-// Errors: Error{kBadInput} as MatchTargets, and for what the decoder cannot adapt (embeddings by LoRA, norms in
-// modules_to_save), by name.
+// Errors: Error{kBadInput} as MatchTargets.
 AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, const std::string& where,
                              UnknownTargets unknown = UnknownTargets::kRefuse);
 
@@ -31,21 +31,11 @@ struct AdapterFolder {
   LoraConfig config;
   std::string path;
   static AdapterFolder Open(const std::string& path);  // reads the configuration only
+  static std::string WeightsPath(const std::string& path);  // Errors: Error{kBadInput} where there is no such file
 };
-
-// Reads the trained tensors of an adapter folder, in the layout of the files. Errors: Error{kBadInput} naming the first
-// key that is missing, left over or of another shape.
-std::vector<std::vector<float>> ReadTrainedValues(const std::vector<TrainableTensor>& tensors, const std::string& folder);
-
-// Puts such values into the trained vector.
-void LoadTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
-                 const std::vector<std::vector<float>>& values);
 
 // Writes adapter_model.safetensors, adapter_config.json and README.md, each whole or not at all.
 void SaveAdapter(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
                  const LoraConfig& config, const std::string& folder);
-
-// One tensor's values in the layout of the files.
-std::vector<float> DownloadTrained(Device& device, const Matrix& vector, const TrainableTensor& tensor);
 
 }  // namespace attune

@@ -1,4 +1,4 @@
-// Construction and the forward pass. decoder_backward.cc has the other direction.
+// The forward pass. decoder_backward.cc has the other direction, decoder_weights.cc what both of them read and write.
 #include "models/decoder.h"
 
 #include <algorithm>
@@ -9,10 +9,6 @@
 
 namespace attune {
 namespace {
-
-std::string LayerPath(int64_t layer, const std::string& name) {
-  return "model.layers." + std::to_string(layer) + "." + name;
-}
 
 // cos and sin of position * frequency for every position, in f32 as transformers computes them.
 void UploadRopeTables(Device& device, const ModelSpec& spec, int64_t positions, DeviceAddress cos, DeviceAddress sin) {
@@ -57,133 +53,26 @@ int32_t DropoutKey(uint64_t seed, int64_t step, int64_t example, int64_t positio
   return static_cast<int32_t>(state >> 32);
 }
 
-std::vector<TrainableTensor> AdapterTrainables(const AdapterSpec& adapter) {
-  std::vector<TrainableTensor> tensors;
-  const std::string prefix = "base_model.model.";
-  for (const AdapterModule& m : adapter.modules) {
-    tensors.push_back({prefix + m.path + ".lora_A.weight", m.path, TrainableTensor::Kind::kLoraA, m.rank, m.in});
-    tensors.push_back({prefix + m.path + ".lora_B.weight", m.path, TrainableTensor::Kind::kLoraB, m.rank, m.out});
-  }
-  for (const FullModule& m : adapter.full_modules) {
-    tensors.push_back({prefix + m.path + ".weight", m.path, TrainableTensor::Kind::kFullWeight,
-                       m.is_embedding ? m.in : m.out, m.is_embedding ? m.out : m.in});
-  }
-  for (const TrainedBias& bias : adapter.trained_biases) {
-    tensors.push_back({prefix + bias.path + (bias.is_adapted ? ".base_layer.bias" : ".bias"), bias.path,
-                       TrainableTensor::Kind::kBias, 1, bias.size});
-  }
-  AssignTrainableOffsets(tensors);
-  return tensors;
-}
-
-int64_t ComputeCopyBytes(const std::vector<TrainableTensor>& trainables, DType compute) {
-  if (compute == DType::kF32) return 0;
-  int64_t bytes = 0;
-  for (const TrainableTensor& t : trainables) {
-    const bool lora = t.kind == TrainableTensor::Kind::kLoraA || t.kind == TrainableTensor::Kind::kLoraB;
-    bytes += ((lora ? PaddedRank(t.rows, compute) : t.rows) * t.cols * 2 + 63) / 64 * 64;
-  }
-  return bytes;
-}
-
 Decoder::Decoder(Device& device, const ModelSpec& spec, const ModelWeights& weights, const AdapterSpec& adapter,
                  const std::vector<TrainableTensor>& trainables, const TrainableVectors* vectors,
                  const DecoderSettings& settings)
-    : device_(device), spec_(spec), settings_(settings), adapter_(adapter), plan_(PlanDecoder(spec, adapter, settings)) {
+    : device_(device),
+      spec_(spec),
+      settings_(settings),
+      adapter_(adapter),
+      plan_(PlanDecoder(spec, adapter, settings)),
+      vectors_(vectors),
+      trainables_(trainables) {
   RefuseWhatTheDecoderLacks(spec_);
   arena_ = device.Allocate(plan_.plan.arena_bytes(), "activations");
   UploadRopeTables(device, spec, settings.max_length, At(plan_.cos, 1).data, At(plan_.sin, 1).data);
-
-  DeviceAddress copies{};
-  const int64_t copy_bytes = ComputeCopyBytes(trainables, settings.compute);
-  if (copy_bytes > 0) copies = device.Allocate(copy_bytes, "the adapter's compute copies");
-  for (const TrainableTensor& tensor : trainables) {
-    trained_[tensor.module].emplace_back(tensor, vectors);
-    if (copy_bytes == 0) continue;
-    const Matrix from = TrainableVectors::Of(vectors->value(), tensor);
-    copies_.push_back({from, DenseMatrix(copies, settings.compute, tensor.rows, tensor.cols)});
-    copies = copies.Plus((PaddedRank(tensor.rows, settings.compute) * tensor.cols * 2 + 63) / 64 * 64);
-  }
-
-  embedding_ = weights.Find("model.embed_tokens.weight");
-  final_norm_ = weights.Find("model.norm.weight");
-  for (int64_t l = 0; l < spec.num_hidden_layers; ++l) {
-    Layer layer;
-    for (int slot = 0; slot < 7; ++slot) {
-      layer.projections[slot] = MakeLinear(LayerPath(l, kProjections[slot]), static_cast<int>(l) * 7 + slot, weights);
-    }
-    layer.norm1 = weights.Find(LayerPath(l, "input_layernorm.weight"));
-    layer.norm2 = weights.Find(LayerPath(l, "post_attention_layernorm.weight"));
-    layers_.push_back(layer);
-  }
-  head_ = MakeLinear("lm_head", static_cast<int>(spec.num_hidden_layers) * 7, weights);
-  if (!head_.weight) head_.weight = embedding_;
-  // A trained embedding is a copy of its own: a tied head keeps the frozen one, as in PEFT.
-  Linear table;
-  BindTrained("model.embed_tokens", &table);
-  if (table.dweight) {
-    embedding_ = table.weight;
-    dembedding_ = table.dweight;
-  }
+  MakeComputeCopies();
+  BindWeights(weights);
+  lowest_trained_layer_ = LowestTrainedLayer();
   RefreshTrained();
 }
 
 Decoder::~Decoder() = default;
-
-Linear Decoder::MakeLinear(const std::string& path, int slot, const ModelWeights& weights) {
-  Linear linear;
-  const size_t dot = path.rfind('.');
-  linear.tag = dot == std::string::npos ? path : path.substr(dot + 1);
-  linear.weight = weights.Find(path + ".weight");
-  linear.bias = weights.Find(path + ".bias");
-  linear.adapter.module = static_cast<uint32_t>(slot);
-  for (const AdapterModule& module : adapter_.modules) {
-    if (module.path != path) continue;
-    linear.adapter.rank = module.rank;
-    linear.adapter.scale = module.scale;
-    linear.adapter.dropout = adapter_.dropout;
-  }
-  BindTrained(path, &linear);
-  return linear;
-}
-
-// Points a layer at its trained tensors: products read the compute copy, gradients go to the flat vector.
-void Decoder::BindTrained(const std::string& path, Linear* linear) {
-  const auto found = trained_.find(path);
-  if (found == trained_.end()) return;
-  for (const auto& [tensor, vectors] : found->second) {
-    const Matrix value = TrainableVectors::Of(vectors->value(), tensor);
-    const Matrix gradient = TrainableVectors::Of(vectors->gradient(), tensor);
-    Matrix used = value;
-    for (const ComputeCopy& copy : copies_) {
-      if (copy.from.data.value != value.data.value) continue;
-      used = copy.to;
-      if (tensor.kind != TrainableTensor::Kind::kFullWeight) used.rows = PaddedRank(used.rows, settings_.compute);
-    }
-    switch (tensor.kind) {
-      case TrainableTensor::Kind::kLoraA:
-        linear->adapter.a = used;
-        linear->adapter.da = gradient;
-        break;
-      case TrainableTensor::Kind::kLoraB:
-        linear->adapter.b_transposed = used;
-        linear->adapter.db_transposed = gradient;
-        break;
-      case TrainableTensor::Kind::kFullWeight:
-        linear->weight = used;
-        linear->dweight = gradient;
-        break;
-      case TrainableTensor::Kind::kBias:
-        linear->bias = value;
-        linear->dbias = gradient;
-        break;
-    }
-  }
-}
-
-void Decoder::RefreshTrained() {
-  for (const ComputeCopy& copy : copies_) device_.Run(Copy{copy.to, copy.from, {}});
-}
 
 LinearContext Decoder::Context() const {
   return {device_, dropout_ ? At(plan_.keys, 1).Columns(0, tokens_) : Matrix{},
@@ -198,7 +87,8 @@ void Decoder::Upload(const PackedBatch& batch) {
   tokens_ = batch.tokens();
   sequences_ = static_cast<int64_t>(batch.starts.size()) - 1;
   labelled_ = static_cast<int64_t>(batch.rows.size());
-  dropout_ = !batch.keys.empty() && adapter_.dropout > 0 && !adapter_.modules.empty();
+  has_keys_ = !batch.keys.empty();
+  dropout_ = has_keys_ && adapter_.dropout > 0 && !adapter_.modules.empty();
   if (tokens_ > settings_.max_tokens || sequences_ > settings_.max_sequences || labelled_ > settings_.max_labelled) {
     Failed("a batch of {} tokens in {} sequences with {} labels exceeds the plan ({}, {}, {})", tokens_, sequences_,
            labelled_, settings_.max_tokens, settings_.max_sequences, settings_.max_labelled);
@@ -208,8 +98,8 @@ void Decoder::Upload(const PackedBatch& batch) {
   UploadInts(plan_.starts, batch.starts);
   UploadInts(plan_.rows, batch.rows);
   UploadInts(plan_.targets, batch.targets);
+  if (has_keys_) UploadInts(plan_.keys, batch.keys);
   if (dropout_) {
-    UploadInts(plan_.keys, batch.keys);
     std::vector<int32_t> row_keys;
     for (const int32_t row : batch.rows) row_keys.push_back(batch.keys[static_cast<size_t>(row)]);
     UploadInts(plan_.row_keys, row_keys);
@@ -221,8 +111,24 @@ Matrix Decoder::LayerInput(int64_t layer) const {
   return At(last ? plan_.x_last : plan_.layers[static_cast<size_t>(layer)].x, tokens_);
 }
 
-void Decoder::NormInto(const Matrix& out, const Matrix& x, const Matrix& weight, const Matrix& rstd) {
-  device_.Run(RmsNorm{out, x, weight, rstd, {}, static_cast<float>(spec_.rms_norm_eps)});
+void Decoder::NormInto(const Matrix& out, const Matrix& x, const Norm& norm, const Matrix& rstd) {
+  device_.Run(RmsNorm{out, x, norm.weight, rstd, {}, static_cast<float>(spec_.rms_norm_eps)});
+}
+
+Matrix Decoder::Low(StepPlan::Id id, const Linear& linear) const {
+  return linear.adapter.rank > 0 ? At(id, tokens_).Columns(0, linear.adapter.a.rows) : Matrix{};
+}
+
+AttentionShape Decoder::ShapeOf(int64_t layer) const {
+  return {spec_.num_attention_heads, spec_.num_key_value_heads, spec_.head_dim,
+          spec_.sliding_window[static_cast<size_t>(layer)], 1.0f / std::sqrt(static_cast<float>(spec_.head_dim))};
+}
+
+void Decoder::RunRope(int64_t layer, const Matrix& q, const Matrix& k, bool inverse) {
+  if (!spec_.uses_rope[static_cast<size_t>(layer)]) return;
+  const Matrix positions = At(plan_.positions, 1).Columns(0, tokens_);
+  const Matrix cos = At(plan_.cos, settings_.max_length), sin = At(plan_.sin, settings_.max_length);
+  for (const Matrix& x : {q, k}) device_.Run(Rope{x, positions, cos, sin, spec_.head_dim, inverse});
 }
 
 void Decoder::ForwardAttention(int64_t layer, const Matrix& x, const Matrix& x2) {
@@ -231,18 +137,6 @@ void Decoder::ForwardAttention(int64_t layer, const Matrix& x, const Matrix& x2)
   const LinearContext context = Context();
   const Matrix h = At(b.h1, tokens_);
   NormInto(h, x, w.norm1, At(b.rstd1, 1).Columns(0, tokens_));
-  const StepPlan::Id outputs[3] = {b.q, b.k, b.v};
-  for (int i = 0; i < 3; ++i) {
-    const Matrix low = b.low[i] >= 0 ? At(b.low[i], tokens_).Columns(0, w.projections[i].adapter.a.rows) : Matrix{};
-    LinearForward(context, w.projections[i], h, At(outputs[i], tokens_), {}, low);
-  }
-  const Matrix positions = At(plan_.positions, 1).Columns(0, tokens_);
-  const Matrix cos = At(plan_.cos, settings_.max_length), sin = At(plan_.sin, settings_.max_length);
-  if (spec_.uses_rope[static_cast<size_t>(layer)]) {
-    for (const StepPlan::Id id : {b.q, b.k}) {
-      device_.Run(Rope{At(id, tokens_), positions, cos, sin, spec_.head_dim, false});
-    }
-  }
   Attention attention;
   attention.out = At(b.attention, tokens_);
   attention.lse = At(b.lse, tokens_);
@@ -250,21 +144,21 @@ void Decoder::ForwardAttention(int64_t layer, const Matrix& x, const Matrix& x2)
   attention.k = At(b.k, tokens_);
   attention.v = At(b.v, tokens_);
   attention.starts = At(plan_.starts, 1).Columns(0, sequences_ + 1);
-  attention.shape = {spec_.num_attention_heads, spec_.num_key_value_heads, spec_.head_dim,
-                     spec_.sliding_window[static_cast<size_t>(layer)],
-                     1.0f / std::sqrt(static_cast<float>(spec_.head_dim))};
+  attention.shape = ShapeOf(layer);
+  const Matrix outputs[3] = {attention.q, attention.k, attention.v};
+  for (int i = 0; i < 3; ++i) {
+    LinearForward(context, w.projections[i], h, outputs[i], {}, Low(b.low[i], w.projections[i]));
+  }
+  RunRope(layer, attention.q, attention.k, false);
   device_.Run(attention);
-  const Linear& o = w.projections[3];
-  LinearForward(context, o, attention.out, x2, x, b.low[3] >= 0 ? At(b.low[3], tokens_).Columns(0, o.adapter.a.rows) : Matrix{});
+  LinearForward(context, w.projections[3], attention.out, x2, x, Low(b.low[3], w.projections[3]));
 }
 
 void Decoder::ForwardMlp(int64_t layer, const Matrix& x2, const Matrix& x_next, bool recompute) {
   const LayerBuffers& b = plan_.layers[static_cast<size_t>(layer)];
   const Layer& w = layers_[static_cast<size_t>(layer)];
   const LinearContext context = Context();
-  const auto low = [&](int i) {
-    return b.low[i] >= 0 ? At(b.low[i], tokens_).Columns(0, w.projections[i].adapter.a.rows) : Matrix{};
-  };
+  const auto low = [&](int i) { return Low(b.low[i], w.projections[i]); };
   const Matrix h = At(b.h2, tokens_), gate = At(b.gate, tokens_), up = At(b.up, tokens_), act = At(b.act, tokens_);
   NormInto(h, x2, w.norm2, At(b.rstd2, 1).Columns(0, tokens_));
   LinearForward(context, w.projections[4], h, gate, {}, low(4));
@@ -283,8 +177,29 @@ void Decoder::ForwardBlock(int64_t layer, bool recompute) {
   ForwardMlp(layer, x2, LayerInput(layer + 1), recompute);
 }
 
+void Decoder::ForwardEmbedding() {
+  const Matrix x = LayerInput(0), ids = At(plan_.ids, 1).Columns(0, tokens_);
+  device_.Run(Embedding{x, table_.weight, ids});
+  if (table_.a) AddEmbeddingAdapter(x, ids);
+  if (has_keys_ && settings_.neftune_noise_alpha > 0) {
+    device_.Run(EmbeddingNoise{x, At(plan_.keys, 1).Columns(0, tokens_), At(plan_.starts, 1).Columns(0, sequences_ + 1),
+                               settings_.neftune_noise_alpha});
+  }
+}
+
+void Decoder::AddEmbeddingAdapter(const Matrix& x, const Matrix& ids) {
+  const Matrix low = At(plan_.embedding_low, tokens_);
+  device_.Run(Embedding{low, table_.a, ids});
+  Gemm product;
+  product.c = product.start = x;
+  product.a = low;
+  product.b = table_.b;
+  product.alpha = table_.scale;
+  device_.Run(product, "embedding lora");
+}
+
 void Decoder::ForwardAll() {
-  device_.Run(Embedding{LayerInput(0), embedding_, At(plan_.ids, 1).Columns(0, tokens_)});
+  ForwardEmbedding();
   for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) ForwardBlock(l, false);
 }
 
@@ -295,7 +210,7 @@ BatchLoss Decoder::RunHead(bool train, float scale) {
   if (n == 0) return loss;
   const Matrix rows = At(plan_.rows, 1).Columns(0, n);
   const Matrix hidden = At(plan_.hidden, n), rstd = At(plan_.head_rstd, 1).Columns(0, n);
-  device_.Run(RmsNorm{hidden, LayerInput(spec_.num_hidden_layers), final_norm_, rstd, rows,
+  device_.Run(RmsNorm{hidden, LayerInput(spec_.num_hidden_layers), final_norm_.weight, rstd, rows,
                       static_cast<float>(spec_.rms_norm_eps)});
   LinearContext context = Context();
   for (int64_t first = 0; first < n; first += settings_.logit_rows) {
@@ -312,6 +227,7 @@ BatchLoss Decoder::RunHead(bool train, float scale) {
     ce.correct = At(plan_.correct, 1).Columns(first, count);
     ce.scale = scale;
     if (train) {
+      ce.label_smoothing = settings_.label_smoothing;
       // The gradient overwrites the logits; bf16 values take the first half of each row's bytes.
       ce.gradient = logits;
       ce.gradient.dtype = settings_.compute;
@@ -332,18 +248,18 @@ BatchLoss Decoder::RunHead(bool train, float scale) {
 
 BatchLoss Decoder::EvaluateBatch(const PackedBatch& batch) {
   Upload(batch);
-  dropout_ = false;
+  has_keys_ = dropout_ = false;
   ForwardAll();
   return RunHead(false, 1.0f);
 }
 
 void Decoder::Logits(const PackedBatch& batch, const std::function<void(int64_t, std::span<const float>)>& sink) {
   Upload(batch);
-  dropout_ = false;
+  has_keys_ = dropout_ = false;
   ForwardAll();
   const int64_t n = labelled_;
   const Matrix hidden = At(plan_.hidden, n);
-  device_.Run(RmsNorm{hidden, LayerInput(spec_.num_hidden_layers), final_norm_, At(plan_.head_rstd, 1).Columns(0, n),
+  device_.Run(RmsNorm{hidden, LayerInput(spec_.num_hidden_layers), final_norm_.weight, At(plan_.head_rstd, 1).Columns(0, n),
                       At(plan_.rows, 1).Columns(0, n), static_cast<float>(spec_.rms_norm_eps)});
   std::vector<float> host;
   for (int64_t first = 0; first < n; first += settings_.logit_rows) {

@@ -26,7 +26,7 @@ struct PackedBatch {
   std::vector<int32_t> input_ids;  // T
   std::vector<int32_t> positions;  // T, from 0 in every sequence
   std::vector<int32_t> starts;     // sequences + 1
-  std::vector<int32_t> keys;       // T dropout keys (DropoutKey); empty: no dropout
+  std::vector<int32_t> keys;       // T keys of dropout and noise (DropoutKey); empty: neither
   std::vector<int32_t> rows;       // rows whose next token is trained or scored
   std::vector<int32_t> targets;    // that next token
 
@@ -65,32 +65,68 @@ class Decoder {
   // Logits of batch.rows, piece by piece: sink(first, logits) with (rows, vocab) f32 on the host.
   void Logits(const PackedBatch& batch, const std::function<void(int64_t, std::span<const float>)>& sink);
 
+  // Runs the batch forward as training would and names the first module whose output holds a value that is not finite
+  // ("model.layers.3.mlp"), or gives "" where all are finite.
+  std::string FirstNonFinite(const PackedBatch& batch);
+
+  // The tensor whose gradient holds a value that is not finite, by its key: of several the one nearest to the loss. "": none.
+  std::string FirstNonFiniteGradient();
+
+  // Whether training needs keys in its batches.
+  bool draws_random_numbers() const {
+    return (adapter_.dropout > 0 && !adapter_.modules.empty()) || settings_.neftune_noise_alpha > 0;
+  }
+
   const DecoderPlan& plan() const { return plan_; }
+  size_t vocab_size() const { return static_cast<size_t>(spec_.vocab_size); }
 
  private:
+  struct Norm {
+    Matrix weight, dweight;  // (1, H) f32; dweight empty: frozen
+  };
   struct Layer {
     Linear projections[7];
-    Matrix norm1, norm2, q_norm, k_norm;
+    Norm norm1, norm2;
+  };
+  // The embedding and its low-rank adapter, which PEFT gives no dropout: x = E[id] + scale A[id] B, all in f32.
+  struct Table {
+    Matrix weight, dweight;         // (V, H)
+    Matrix a, b, da, db;            // (V, rank), (rank, H); empty: no adapter
+    float scale = 1.0f;
+    bool trained() const { return dweight || da; }
   };
 
   Matrix At(StepPlan::Id id, int64_t rows) const { return plan_.plan.View(arena_, id, rows); }
+  void BindWeights(const ModelWeights& weights);
   Linear MakeLinear(const std::string& path, int slot, const ModelWeights& weights);
+  Norm MakeNorm(const std::string& path, const ModelWeights& weights);
+  void BindTable(const ModelWeights& weights);
   void BindTrained(const std::string& path, Linear* linear);
+  void MakeComputeCopies();
+  Matrix Copied(const TrainableTensor& tensor) const;
+  int64_t LowestTrainedLayer() const;
   void Upload(const PackedBatch& batch);
   void UploadInts(StepPlan::Id id, const std::vector<int32_t>& values);
   LinearContext Context() const;
-  int64_t tokens() const { return tokens_; }
+  Matrix Low(StepPlan::Id id, const Linear& linear) const;
+  AttentionShape ShapeOf(int64_t layer) const;
+  void RunRope(int64_t layer, const Matrix& q, const Matrix& k, bool inverse);
 
   void ForwardAll();
+  void ForwardEmbedding();
+  void AddEmbeddingAdapter(const Matrix& x, const Matrix& ids);
   void ForwardBlock(int64_t layer, bool recompute);
   void ForwardAttention(int64_t layer, const Matrix& x, const Matrix& x2);
   void ForwardMlp(int64_t layer, const Matrix& x2, const Matrix& x_next, bool recompute);
   BatchLoss RunHead(bool train, float scale);
   void BackwardAll();
+  void BackwardEmbedding();
+  void BackwardNorm(const Norm& norm, const RmsNormBackward& op);
   void BackwardMlp(int64_t layer);
   void BackwardAttention(int64_t layer);
-  void NormInto(const Matrix& out, const Matrix& x, const Matrix& weight, const Matrix& rstd);
+  void NormInto(const Matrix& out, const Matrix& x, const Norm& norm, const Matrix& rstd);
   Matrix LayerInput(int64_t layer) const;
+  bool HasNonFinite(const Matrix& x);
 
   Device& device_;
   ModelSpec spec_;
@@ -100,24 +136,27 @@ class Decoder {
   DeviceAddress arena_;
   std::vector<Layer> layers_;
   Linear head_;
-  Matrix embedding_, final_norm_;
-  Matrix dembedding_;  // (V, H) f32; empty: the embedding is frozen
+  Norm final_norm_;
+  Table table_;
+  int64_t lowest_trained_layer_ = 0;  // -1: the embedding; nothing below needs a gradient
 
-  // Trained tensors and their compute copies.
+  // Trained tensors by module, and what products in bf16 read of them.
   struct ComputeCopy {
     Matrix from, to;
   };
+  const TrainableVectors* vectors_;
+  std::vector<TrainableTensor> trainables_;
+  std::unordered_map<std::string, std::vector<TrainableTensor>> trained_;
   std::vector<ComputeCopy> copies_;
-  std::unordered_map<std::string, std::vector<std::pair<TrainableTensor, const TrainableVectors*>>> trained_;
 
   int64_t tokens_ = 0, sequences_ = 0, labelled_ = 0;
-  bool dropout_ = false;
+  bool has_keys_ = false, dropout_ = false;  // of the batch: training, with dropout
 };
 
-// The tensors an adapter trains, in PEFT's names, offsets assigned.
+// The tensors that are trained, by the names of the files they are saved in, offsets assigned.
 std::vector<TrainableTensor> AdapterTrainables(const AdapterSpec& adapter);
 
-// Bytes a decoder allocates beside its arena and the trained vectors: compute copies of the adapter.
-int64_t ComputeCopyBytes(const std::vector<TrainableTensor>& trainables, DType compute);
+// Bytes a decoder allocates beside its arena and the trained vectors: what bf16 products read of trained matrices.
+int64_t ComputeCopyBytes(const ModelSpec& spec, const AdapterSpec& adapter, DType compute);
 
 }  // namespace attune

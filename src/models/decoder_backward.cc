@@ -15,30 +15,54 @@ BatchLoss Decoder::TrainBatch(const PackedBatch& batch, float scale) {
   return loss;
 }
 
+// The gradient of a norm's weight, where it is trained, and of its input.
+void Decoder::BackwardNorm(const Norm& norm, const RmsNormBackward& op) {
+  if (norm.dweight) device_.Run(RmsNormWeightBackward{norm.dweight, op.dy, op.x, op.rstd, op.rows});
+  device_.Run(op);
+}
+
 void Decoder::BackwardAll() {
   const int64_t n = labelled_, layers = spec_.num_hidden_layers;
   const Matrix dx = At(plan_.dx, tokens_), dx_c = At(plan_.dx_c, tokens_);
   const bool copies = plan_.dx_c != plan_.dx;
   device_.Run(Fill{dx, 0.0f});
   if (copies) device_.Run(Fill{dx_c, 0.0f});
-  device_.Run(RmsNormBackward{dx, copies ? dx_c : Matrix{}, At(plan_.dhidden, n), LayerInput(layers), final_norm_,
-                              At(plan_.head_rstd, 1).Columns(0, n), At(plan_.rows, 1).Columns(0, n)});
-  for (int64_t l = layers - 1; l >= 0; --l) {
+  BackwardNorm(final_norm_, {dx, copies ? dx_c : Matrix{}, At(plan_.dhidden, n), LayerInput(layers), final_norm_.weight,
+                             At(plan_.head_rstd, 1).Columns(0, n), At(plan_.rows, 1).Columns(0, n)});
+  for (int64_t l = layers - 1; l >= std::max<int64_t>(0, lowest_trained_layer_); --l) {
     if (settings_.policy == KeepPolicy::kBlockInputs) ForwardBlock(l, true);
     BackwardMlp(l);
     BackwardAttention(l);
   }
-  if (dembedding_) device_.Run(EmbeddingBackward{dembedding_, dx, At(plan_.ids, 1).Columns(0, tokens_)});
+  if (table_.trained()) BackwardEmbedding();
+}
+
+void Decoder::BackwardEmbedding() {
+  const Matrix dx = At(plan_.dx, tokens_), ids = At(plan_.ids, 1).Columns(0, tokens_);
+  if (table_.dweight) device_.Run(EmbeddingBackward{table_.dweight, dx, ids});
+  if (!table_.da) return;
+  Gemm db;
+  db.c = db.start = table_.db;
+  db.a = At(plan_.embedding_low, tokens_);
+  db.a_transposed = true;
+  db.b = dx;
+  db.alpha = table_.scale;
+  device_.Run(db, "embedding lora dB");
+  Gemm low;
+  low.c = At(plan_.embedding_dlow, tokens_);
+  low.a = dx;
+  low.b = table_.b;
+  low.b_transposed = true;
+  low.alpha = table_.scale;
+  device_.Run(low, "embedding lora d(low)");
+  device_.Run(EmbeddingBackward{table_.da, low.c, ids});
 }
 
 void Decoder::BackwardMlp(int64_t layer) {
   const LayerBuffers& b = plan_.layers[static_cast<size_t>(layer)];
   const Layer& w = layers_[static_cast<size_t>(layer)];
   const LinearContext context = Context();
-  const auto low = [&](StepPlan::Id id, int i) {
-    const int64_t rank = w.projections[i].adapter.a.rows;
-    return rank > 0 ? At(id, tokens_).Columns(0, rank) : Matrix{};
-  };
+  const auto low = [&](StepPlan::Id id, int i) { return Low(id, w.projections[i]); };
   const Matrix dx = At(plan_.dx, tokens_), dx_c = At(plan_.dx_c, tokens_), dh = At(plan_.dh, tokens_);
   const Matrix gate = At(b.gate, tokens_), up = At(b.up, tokens_), act = At(b.act, tokens_);
   const Matrix dact = At(plan_.dact, tokens_), h = At(b.h2, tokens_);
@@ -48,18 +72,15 @@ void Decoder::BackwardMlp(int64_t layer) {
   if (settings_.policy == KeepPolicy::kExpensiveParts) NormInto(h, At(b.x2, tokens_), w.norm2, {});
   LinearBackward(context, w.projections[4], h, gate, dh, {}, low(b.low[4], 4), low(plan_.dlow, 4));
   LinearBackward(context, w.projections[5], h, up, dh, dh, low(b.low[5], 5), low(plan_.dlow, 5));
-  device_.Run(RmsNormBackward{dx, plan_.dx_c != plan_.dx ? dx_c : Matrix{}, dh, At(b.x2, tokens_), w.norm2,
-                              At(b.rstd2, 1).Columns(0, tokens_), {}});
+  BackwardNorm(w.norm2, {dx, plan_.dx_c != plan_.dx ? dx_c : Matrix{}, dh, At(b.x2, tokens_), w.norm2.weight,
+                         At(b.rstd2, 1).Columns(0, tokens_), {}});
 }
 
 void Decoder::BackwardAttention(int64_t layer) {
   const LayerBuffers& b = plan_.layers[static_cast<size_t>(layer)];
   const Layer& w = layers_[static_cast<size_t>(layer)];
   const LinearContext context = Context();
-  const auto low = [&](StepPlan::Id id, int i) {
-    const int64_t rank = w.projections[i].adapter.a.rows;
-    return rank > 0 ? At(id, tokens_).Columns(0, rank) : Matrix{};
-  };
+  const auto low = [&](StepPlan::Id id, int i) { return Low(id, w.projections[i]); };
   const Matrix dx = At(plan_.dx, tokens_), dx_c = At(plan_.dx_c, tokens_), dh = At(plan_.dh, tokens_);
   AttentionBackward a;
   a.dout = At(plan_.dattention, tokens_);
@@ -75,28 +96,21 @@ void Decoder::BackwardAttention(int64_t layer) {
   a.k = At(b.k, tokens_);
   a.v = At(b.v, tokens_);
   a.starts = At(plan_.starts, 1).Columns(0, sequences_ + 1);
-  a.shape = {spec_.num_attention_heads, spec_.num_key_value_heads, spec_.head_dim,
-             spec_.sliding_window[static_cast<size_t>(layer)], 1.0f / std::sqrt(static_cast<float>(spec_.head_dim))};
+  a.shape = ShapeOf(layer);
   device_.Run(a);
-  if (spec_.uses_rope[static_cast<size_t>(layer)]) {
-    const Matrix positions = At(plan_.positions, 1).Columns(0, tokens_);
-    const Matrix cos = At(plan_.cos, settings_.max_length), sin = At(plan_.sin, settings_.max_length);
-    for (const Matrix& gradient : {a.dq, a.dk}) {
-      device_.Run(Rope{gradient, positions, cos, sin, spec_.head_dim, true});
-    }
-  }
+  RunRope(layer, a.dq, a.dk, true);
   const Matrix h = At(b.h1, tokens_), x = LayerInput(layer);
   if (settings_.policy == KeepPolicy::kExpensiveParts) NormInto(h, x, w.norm1, {});
-  // Below the first block there is nothing left to train.
-  const bool needs_dx = layer > 0 || dembedding_;
+  // Below the lowest trained layer no gradient is needed.
+  const bool needs_dx = layer > lowest_trained_layer_ || w.norm1.dweight;
   const Matrix gradients[3] = {a.dq, a.dk, a.dv};
   for (int i = 0; i < 3; ++i) {
     LinearBackward(context, w.projections[i], h, gradients[i], needs_dx ? dh : Matrix{},
                    needs_dx && i > 0 ? dh : Matrix{}, low(b.low[i], i), low(plan_.dlow, i));
   }
   if (!needs_dx) return;
-  device_.Run(RmsNormBackward{dx, plan_.dx_c != plan_.dx ? dx_c : Matrix{}, dh, x, w.norm1,
-                              At(b.rstd1, 1).Columns(0, tokens_), {}});
+  BackwardNorm(w.norm1, {dx, plan_.dx_c != plan_.dx ? dx_c : Matrix{}, dh, x, w.norm1.weight,
+                         At(b.rstd1, 1).Columns(0, tokens_), {}});
 }
 
 }  // namespace attune

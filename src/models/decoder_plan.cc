@@ -19,6 +19,7 @@ class Planner {
     q_cols_ = spec.num_attention_heads * spec.head_dim;
     kv_cols_ = spec.num_key_value_heads * spec.head_dim;
     low_cols_ = PaddedRank(adapter.MaxRank(), s_.compute);
+    embedding_rank_ = adapter.EmbeddingRank();
   }
 
   void AddAll() {
@@ -52,6 +53,7 @@ class Planner {
     out_.rows = Input("labelled rows", DType::kI32, 1, s_.max_labelled);
     out_.targets = Input("labels", DType::kI32, 1, s_.max_labelled);
     out_.row_keys = Input("dropout keys of labelled rows", DType::kI32, 1, s_.max_labelled);
+    out_.check = Input("answer of a check", DType::kI64, 1, 1);
     out_.cos = Input("rope cos", DType::kF32, s_.max_length, spec_.head_dim / 2);
     out_.sin = Input("rope sin", DType::kF32, s_.max_length, spec_.head_dim / 2);
   }
@@ -101,6 +103,13 @@ class Planner {
       b.x = Tokens(prefix + "residual", Part::kActivations, DType::kF32, spec_.hidden_size, std::max(0, l - 1), until);
       out_.layers.push_back(b);
     }
+    if (embedding_rank_ > 0) {
+      const auto low = [&](const char* name, int first) {
+        return Tokens(name, Part::kActivations, DType::kF32, embedding_rank_, first, last_);
+      };
+      out_.embedding_low = low("embedding lora low", 0);
+      if (trains_) out_.embedding_dlow = low("d embedding lora low", last_);
+    }
     out_.x_last = Tokens("last residual", Part::kActivations, DType::kF32, spec_.hidden_size, layers_ - 1, layers_);
   }
 
@@ -142,15 +151,32 @@ class Planner {
   DecoderPlan& out_;
   int layers_, last_ = 0;
   bool trains_ = false;
-  int64_t q_cols_ = 0, kv_cols_ = 0, low_cols_ = 0;
+  int64_t q_cols_ = 0, kv_cols_ = 0, low_cols_ = 0, embedding_rank_ = 0;
 };
 
 }  // namespace
 
 int64_t AdapterSpec::MaxRank() const {
   int64_t rank = 0;
-  for (const AdapterModule& module : modules) rank = std::max(rank, module.rank);
+  for (const AdapterModule& module : modules) {
+    if (!module.is_embedding) rank = std::max(rank, module.rank);
+  }
   return rank;
+}
+
+int64_t AdapterSpec::EmbeddingRank() const {
+  for (const AdapterModule& module : modules) {
+    if (module.is_embedding) return module.rank;
+  }
+  return 0;
+}
+
+bool AdapterSpec::Trains(const std::string& weight) const {
+  const size_t dot = weight.rfind('.');
+  const std::string path = weight.substr(0, dot);
+  const auto at_path = [&](const auto& module) { return module.path == path; };
+  if (weight.ends_with(".bias")) return std::any_of(trained_biases.begin(), trained_biases.end(), at_path);
+  return std::any_of(full_modules.begin(), full_modules.end(), at_path);
 }
 
 DecoderPlan PlanDecoder(const ModelSpec& spec, const AdapterSpec& adapter, const DecoderSettings& settings) {

@@ -20,18 +20,20 @@ enum class KeepPolicy {
   kEverything,
 };
 
-// An adapted linear module.
+// A module with a low-rank adapter: a linear layer, or the embedding.
 struct AdapterModule {
   std::string path;  // "model.layers.0.self_attn.q_proj"
-  int64_t in = 0, out = 0, rank = 0;
+  int64_t in = 0, out = 0, rank = 0;  // of an embedding: the vocabulary and the width
   float scale = 1.0f;
+  bool is_embedding = false;
 };
 
-// A module whose weight is trained whole (modules_to_save).
+// A module whose weight is trained whole: by full fine-tuning, or one of PEFT's modules_to_save.
 struct FullModule {
+  enum class Kind { kLinear, kEmbedding, kNorm };
   std::string path;
-  int64_t in = 0, out = 0;  // of an embedding: the vocabulary and the width
-  bool is_embedding = false;
+  int64_t in = 0, out = 0;  // of an embedding: the vocabulary and the width; of a norm: 1 and the width
+  Kind kind = Kind::kLinear;
 };
 
 // A base bias that is trained; PEFT names it by its place, below "base_layer" where the module is adapted.
@@ -47,8 +49,13 @@ struct AdapterSpec {
   float dropout = 0.0f;
   std::vector<FullModule> full_modules;
   std::vector<TrainedBias> trained_biases;
+  // Full fine-tuning: tensors go by the model's own names, and a tied head is trained through its embedding. An adapter's
+  // tensors go by PEFT's names, and a trained copy of an embedding leaves a tied head as it was.
+  bool whole_model = false;
 
-  int64_t MaxRank() const;
+  int64_t MaxRank() const;        // over linear modules
+  int64_t EmbeddingRank() const;  // 0: the embedding has no adapter
+  bool Trains(const std::string& weight) const;  // whether a weight of the model is trained whole, by its name
 };
 
 struct DecoderSettings {
@@ -59,6 +66,8 @@ struct DecoderSettings {
   int64_t max_length = 0;     // the longest sequence
   int64_t max_labelled = 0;   // rows with a label in one batch
   int64_t logit_rows = 512;   // rows whose logits exist at once
+  float label_smoothing = 0;  // in training only
+  float neftune_noise_alpha = 0;
 };
 
 // Buffers of one block; layers share them as the policy allows.
@@ -80,6 +89,8 @@ struct DecoderPlan {
   // Inputs, uploaded for each batch.
   StepPlan::Id ids = -1, positions = -1, starts = -1, keys = -1, rows = -1, targets = -1, row_keys = -1;
   StepPlan::Id cos = -1, sin = -1;  // (max_length, head_dim / 2) f32
+  StepPlan::Id check = -1;          // (1, 1) I64: room for an answer
+  StepPlan::Id embedding_low = -1, embedding_dlow = -1;  // (T, rank) f32: the embedding's adapter
   // The head.
   StepPlan::Id hidden = -1, head_rstd = -1, head_low = -1, dhidden = -1, logits = -1, losses = -1, correct = -1;
   // Backward.

@@ -6,9 +6,11 @@
 
 #include <cmath>
 #include <cstring>
-#include <nlohmann/json.hpp>
+#include <optional>
 
-#include "base/file.h"
+#include "formats/safetensors.h"
+#include "models/adapter_model.h"
+#include "models/full_finetuning.h"
 
 namespace attune {
 namespace {
@@ -56,72 +58,36 @@ struct Case {
   KeepPolicy policy = KeepPolicy::kExpensiveParts;
   bool guarded = false;
   int64_t logit_rows = 256;
+  bool full = false;  // full fine-tuning instead of an adapter
 };
-
-// Modules and ranks of an adapter, read from the shapes in its file.
-AdapterSpec ReadAdapter(const std::string& folder, const SafetensorsFile& file) {
-  const auto config = nlohmann::json::parse(ReadFile(folder + "/adapter_config.json"));
-  AdapterSpec adapter;
-  for (const TensorView& t : file.tensors()) {
-    const std::string prefix = "base_model.model.", a = ".lora_A.weight";
-    if (!t.name.ends_with(a)) continue;
-    AdapterModule m;
-    m.path = t.name.substr(prefix.size(), t.name.size() - prefix.size() - a.size());
-    m.rank = t.shape[0];
-    m.in = t.shape[1];
-    m.out = file.Find(prefix + m.path + ".lora_B.weight")->shape[0];
-    const double alpha = config["lora_alpha"].get<double>();
-    m.scale = static_cast<float>(config["use_rslora"].get<bool>() ? alpha / std::sqrt(static_cast<double>(m.rank))
-                                                                  : alpha / static_cast<double>(m.rank));
-    adapter.modules.push_back(m);
-  }
-  return adapter;
-}
 
 class Engine {
  public:
   Engine(const std::string& model, const Case& c, const FixtureInputs& inputs)
       : files_(ModelFiles::Open(model)),
-        device_(MakeCpuDevice({.threads = 2, .guarded = c.guarded, .emulate_bf16 = c.compute == DType::kBF16})),
-        weights_(*device_, files_, c.compute) {
+        device_(MakeCpuDevice({.threads = 2, .guarded = c.guarded, .emulate_bf16 = c.compute == DType::kBF16})) {
     if (*c.adapter != 0) {
       const std::string folder = kData + "/lora/" + c.adapter;
-      file_ = std::make_unique<SafetensorsFile>(folder + "/adapter_model.safetensors");
-      adapter_ = ReadAdapter(folder, *file_);
+      adapter_ = BuildAdapterSpec(files_.spec(), AdapterFolder::Open(folder).config, folder, UnknownTargets::kIgnore);
+      adapter_.dropout = 0;
     }
+    if (c.full) adapter_ = BuildFullSpec(files_.spec(), {}, "full");
+    weights_.emplace(*device_, files_, adapter_, c.compute);
     trainables_ = AdapterTrainables(adapter_);
     vectors_ = std::make_unique<TrainableVectors>(*device_, trainables_);
-    for (const TrainableTensor& t : trainables_) SetTrained(t);
+    if (c.full) InitializeFromFiles(*device_, *vectors_, trainables_, files_);
+    if (*c.adapter != 0) {
+      const std::string path = kData + "/lora/" + c.adapter + "/adapter_model.safetensors";
+      LoadTrainedFile(*device_, vectors_->value(), trainables_, OpenTrainedFile(trainables_, path));
+    }
     const int64_t tokens = inputs.batch.tokens();
     decoder_ = std::make_unique<Decoder>(
-        *device_, files_.spec(), weights_, adapter_, trainables_, vectors_.get(),
+        *device_, files_.spec(), *weights_, adapter_, trainables_, vectors_.get(),
         DecoderSettings{c.compute, c.policy, tokens, static_cast<int64_t>(inputs.batch.starts.size()) - 1,
                         inputs.length, tokens, c.logit_rows});
   }
 
-  // Files hold B as (out, rank), memory as (rank, out).
-  std::vector<float> Transposed(const std::vector<float>& values, int64_t rows, int64_t cols) const {
-    std::vector<float> out(values.size());
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t j = 0; j < cols; ++j) out[j * rows + i] = values[i * cols + j];
-    }
-    return out;
-  }
-
-  void SetTrained(const TrainableTensor& t) {
-    std::vector<float> values = Floats(*file_->Find(t.key));
-    if (t.kind == TrainableTensor::Kind::kLoraB) values = Transposed(values, t.cols, t.rows);
-    device_->Upload(TrainableVectors::Of(vectors_->value(), t).data, values.data(),
-                    static_cast<int64_t>(values.size()) * 4);
-  }
-
-  std::vector<float> Gradient(const TrainableTensor& t) {
-    std::vector<float> values(static_cast<size_t>(t.rows * t.cols));
-    device_->Download(values.data(), TrainableVectors::Of(vectors_->gradient(), t).data,
-                      static_cast<int64_t>(values.size()) * 4);
-    if (t.kind == TrainableTensor::Kind::kLoraB) values = Transposed(values, t.rows, t.cols);
-    return values;
-  }
+  std::vector<float> Gradient(const TrainableTensor& t) { return DownloadTrained(*device_, vectors_->gradient(), t); }
 
   std::vector<float> WholeGradient() {
     std::vector<float> values(static_cast<size_t>(vectors_->elements()));
@@ -135,8 +101,7 @@ class Engine {
  private:
   ModelFiles files_;
   std::unique_ptr<Device> device_;
-  ModelWeights weights_;
-  std::unique_ptr<SafetensorsFile> file_;
+  std::optional<ModelWeights> weights_;
   AdapterSpec adapter_;
   std::vector<TrainableTensor> trainables_;
   std::unique_ptr<TrainableVectors> vectors_;
@@ -206,11 +171,10 @@ TEST(GgufModel, LogitsAgreeWithTransformers) {
   ExpectLogits(AllLogits(engine, inputs, io.Find("logits")->shape[2]), inputs, *io.Find("logits"));
 }
 
-void ExpectGradients(const Case& c) {
-  const std::string base = std::string(c.adapter).starts_with("qwen2") ? "qwen2" : "llama";
-  const SafetensorsFile io(kData + "/lora/" + c.adapter + "/io.safetensors");
+void ExpectGradientsOf(const std::string& model, const std::string& io_path, const Case& c) {
+  const SafetensorsFile io(io_path);
   const FixtureInputs inputs = ReadInputs(io);
-  Engine engine(kData + "/models/" + base, c, inputs);
+  Engine engine(model, c, inputs);
   const float scale = 1.0f / static_cast<float>(inputs.batch.rows.size());
   const BatchLoss loss = engine.decoder().TrainBatch(inputs.batch, scale);
   const bool bf16 = c.compute == DType::kBF16;
@@ -224,10 +188,22 @@ void ExpectGradients(const Case& c) {
   }
 }
 
+void ExpectGradients(const Case& c) {
+  const std::string name = c.adapter;
+  const std::string base = name.starts_with("qwen2") ? "qwen2" : name.find("bias") != std::string::npos ? "llama_tied_bias" : "llama";
+  ExpectGradientsOf(kData + "/models/" + base, kData + "/lora/" + name + "/io.safetensors", c);
+}
+
 TEST(LoraGradients, AllSevenProjections) { ExpectGradients({"llama_all7_r16"}); }
 TEST(LoraGradients, RankStabilised) { ExpectGradients({"llama_rslora"}); }
 TEST(LoraGradients, SomeLayers) { ExpectGradients({"llama_layers"}); }
 TEST(LoraGradients, Qwen2) { ExpectGradients({"qwen2_all_linear"}); }
+TEST(LoraGradients, AHeadTrainedWhole) { ExpectGradients({"llama_modules_to_save"}); }
+TEST(LoraGradients, Biases) { ExpectGradients({"llama_bias_lora_only"}); }
+TEST(LoraGradients, Embedding) { ExpectGradients({"llama_embed"}); }
+TEST(LoraGradients, EmbeddingOnAGuardedDeviceInBf16) {
+  ExpectGradients({"llama_embed", DType::kBF16, KeepPolicy::kBlockInputs, true});
+}
 TEST(LoraGradients, Bf16) { ExpectGradients({"llama_all7_r16", DType::kBF16}); }
 TEST(LoraGradients, SmallLogitChunks) {
   ExpectGradients({"llama_all7_r16", DType::kF32, KeepPolicy::kExpensiveParts, false, 5});
@@ -237,6 +213,32 @@ TEST(LoraGradients, OnAGuardedDevice) {
 }
 TEST(LoraGradients, OnAGuardedDeviceInBf16WithCheckpointing) {
   ExpectGradients({"llama_all7_r16", DType::kBF16, KeepPolicy::kBlockInputs, true});
+}
+
+class FullGradients : public testing::TestWithParam<const char*> {};
+
+TEST_P(FullGradients, AgreeWithTransformers) {
+  const std::string folder = kData + "/models/" + GetParam();
+  Case c;
+  c.full = true;
+  ExpectGradientsOf(folder, folder + "/io.safetensors", c);
+  c.policy = KeepPolicy::kBlockInputs;
+  c.logit_rows = 7;
+  c.guarded = true;
+  ExpectGradientsOf(folder, folder + "/io.safetensors", c);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, FullGradients,
+                         testing::Values("llama", "llama3", "llama_tied_bias", "mistral", "qwen2", "smollm3"));
+
+TEST(FullGradients, Bf16) {
+  for (const char* model : {"llama", "llama_tied_bias"}) {
+    Case c;
+    c.full = true;
+    c.compute = DType::kBF16;
+    const std::string folder = kData + "/models/" + model;
+    ExpectGradientsOf(folder, folder + "/io.safetensors", c);
+  }
 }
 
 // What a block keeps is a matter of memory alone: not one bit of a gradient may change, dropout included.

@@ -27,22 +27,18 @@ InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const Ad
       widest = std::max(widest, block.projections[p].weight.rows * block.projections[p].weight.cols);
       rank = std::max(rank, block.projections[p].low_a.rows);
     }
-    block.norm1 = UploadStored(path + "input_layernorm.weight");
-    block.norm2 = UploadStored(path + "post_attention_layernorm.weight");
+    block.norm1 = LoadNorm(path + "input_layernorm", adapter);
+    block.norm2 = LoadNorm(path + "post_attention_layernorm", adapter);
     block.k_cache = DenseMatrix(device.Allocate(capacity * kv_cols * 4, "the key cache"), DType::kF32, capacity, kv_cols);
     block.v_cache = DenseMatrix(device.Allocate(capacity * kv_cols * 4, "the value cache"), DType::kF32, capacity, kv_cols);
     blocks_.push_back(block);
   }
-  embedding_ = UploadStored("model.embed_tokens.weight");
-  final_norm_ = UploadStored("model.norm.weight");
+  embedding_ = LoadEmbedding(adapter);
+  final_norm_ = LoadNorm("model.norm", adapter);
   head_ = Load("lm_head", adapter);
-  if (!head_.weight) head_.weight = embedding_;
-  if (adapter != nullptr) {
-    for (size_t i = 0; i < adapter->tensors.size(); ++i) {
-      const TrainableTensor& t = adapter->tensors[i];
-      if (t.module == "model.embed_tokens") embedding_ = UploadFloats(adapter->values[i], t.rows, t.cols);
-    }
-  }
+  // A tied head stays with the base's embedding, whatever an adapter makes of that one.
+  if (!head_.weight && (adapter == nullptr || !adapter->ChangesEmbedding())) head_.weight = embedding_;
+  if (!head_.weight) head_.weight = UploadStored("model.embed_tokens.weight");
   rank = std::max(rank, head_.low_a.rows);
 
   const int64_t rows = std::min(kPieceRows, capacity);
@@ -117,31 +113,36 @@ InferenceModel::StoredLayer InferenceModel::Load(const std::string& path, const 
   layer.weight = UploadStored(path + ".weight");
   layer.bias = UploadStored(path + ".bias");
   if (adapter == nullptr) return layer;
-  float scale = 1;
-  for (const AdapterModule& module : adapter->spec.modules) {
-    if (module.path == path) scale = module.scale;
+  if (const auto* weight = adapter->Replacement(path, false)) {
+    const auto rows = static_cast<int64_t>(spec_.vocab_size), cols = spec_.hidden_size;  // of a tied head, which has no file
+    layer.weight = layer.weight ? UploadFloats(*weight, layer.weight.rows, layer.weight.cols) : UploadFloats(*weight, rows, cols);
   }
-  for (size_t i = 0; i < adapter->tensors.size(); ++i) {
-    const TrainableTensor& t = adapter->tensors[i];
-    if (t.module != path) continue;
-    std::vector<float> values = adapter->values[i];
-    switch (t.kind) {
-      case TrainableTensor::Kind::kLoraA:
-        layer.low_a = UploadFloats(values, t.rows, t.cols);
-        break;
-      case TrainableTensor::Kind::kLoraB:  // (out, rank) as in files
-        for (float& value : values) value *= scale;
-        layer.low_b = UploadFloats(values, t.cols, t.rows);
-        break;
-      case TrainableTensor::Kind::kFullWeight:
-        layer.weight = UploadFloats(values, t.rows, t.cols);
-        break;
-      case TrainableTensor::Kind::kBias:
-        layer.bias = UploadFloats(values, 1, t.cols);
-        break;
-    }
+  if (const auto* bias = adapter->Replacement(path, true)) layer.bias = UploadFloats(*bias, 1, layer.bias.cols);
+  if (const AdapterModule* m = adapter->FindModule(path)) {
+    std::vector<float> b = *adapter->Find(path, TrainableTensor::Kind::kLoraB);
+    for (float& value : b) value *= m->scale;
+    layer.low_a = UploadFloats(*adapter->Find(path, TrainableTensor::Kind::kLoraA), m->rank, m->in);
+    layer.low_b = UploadFloats(b, m->out, m->rank);
   }
   return layer;
+}
+
+Matrix InferenceModel::LoadNorm(const std::string& path, const AdapterValues* adapter) {
+  const auto* values = adapter != nullptr ? adapter->Replacement(path, false) : nullptr;
+  return values != nullptr ? UploadFloats(*values, 1, spec_.hidden_size) : UploadStored(path + ".weight");
+}
+
+// The table that tokens are looked up in, with what an adapter does to it.
+Matrix InferenceModel::LoadEmbedding(const AdapterValues* adapter) {
+  const std::string path = "model.embed_tokens";
+  if (adapter == nullptr || !adapter->ChangesEmbedding()) return UploadStored(path + ".weight");
+  if (const auto* values = adapter->Replacement(path, false)) return UploadFloats(*values, spec_.vocab_size, spec_.hidden_size);
+  const StoredTensor& stored = *files_.Find(path + ".weight");
+  std::vector<float> values(static_cast<size_t>(stored.rows() * stored.columns()));
+  files_.ReadRows(stored, 0, stored.rows(), values.data());
+  files_.DropPages(stored);
+  adapter->AddLowRank(*adapter->FindModule(path), values);
+  return UploadFloats(values, spec_.vocab_size, spec_.hidden_size);
 }
 
 void InferenceModel::RunLinear(const StoredLayer& layer, const Matrix& x, const Matrix& y, const Matrix& start) {

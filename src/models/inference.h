@@ -10,19 +10,11 @@
 #include <unordered_map>
 #include <vector>
 
-#include "models/decoder_plan.h"
+#include "models/adapter_values.h"
 #include "models/model_files.h"
-#include "models/trainable.h"
 #include "ops/device.h"
 
 namespace attune {
-
-// Values of an adapter on the host, by tensor, in the layout of its files.
-struct AdapterValues {
-  AdapterSpec spec;
-  std::vector<TrainableTensor> tensors;
-  std::vector<std::vector<float>> values;  // one for each tensor
-};
 
 class InferenceModel {
  public:
@@ -53,6 +45,8 @@ class InferenceModel {
   void RunBlock(int64_t layer, int64_t m);
   void RunLinear(const StoredLayer& layer, const Matrix& x, const Matrix& y, const Matrix& start);
   StoredLayer Load(const std::string& path, const AdapterValues* adapter);
+  Matrix LoadNorm(const std::string& path, const AdapterValues* adapter);
+  Matrix LoadEmbedding(const AdapterValues* adapter);
   Matrix UploadStored(const std::string& name);
   Matrix UploadFloats(const std::vector<float>& values, int64_t rows, int64_t cols);
 

@@ -15,7 +15,7 @@ const std::string kData = ATTUNE_TEST_DATA;
 
 std::vector<float> LastLogits(const ModelFiles& files, const AdapterValues& adapter, const std::vector<int32_t>& ids) {
   const auto device = MakeCpuDevice({.threads = 2});
-  const ModelWeights weights(*device, files, DType::kF32);
+  const ModelWeights weights(*device, files, adapter.spec, DType::kF32);
   const TrainableVectors vectors(*device, adapter.tensors, TrainableVectors::Purpose::kUse);
   LoadTrained(*device, vectors, adapter.tensors, adapter.values);
   const auto length = static_cast<int64_t>(ids.size());
@@ -39,7 +39,7 @@ void ExpectSame(const std::string& model, const std::string& adapter_folder) {
   if (!adapter_folder.empty()) {
     adapter.spec = BuildAdapterSpec(files.spec(), AdapterFolder::Open(adapter_folder).config, "test", UnknownTargets::kIgnore);
     adapter.tensors = AdapterTrainables(adapter.spec);
-    adapter.values = ReadTrainedValues(adapter.tensors, adapter_folder);
+    adapter.values = ReadTrainedValues(adapter.tensors, OpenTrainedFile(adapter.tensors, AdapterFolder::WeightsPath(adapter_folder)));
   }
   std::vector<int32_t> ids;
   for (int t = 0; t < 150; ++t) ids.push_back(static_cast<int32_t>((t * 37 + 11) % (files.spec().vocab_size - 5)));

@@ -32,8 +32,6 @@ TrainableVectors::TrainableVectors(Device& device, const std::vector<TrainableTe
   value_ = vector("the trained weights");
   if (purpose == Purpose::kUse) return;
   gradient_ = vector("their gradients");
-  first_moment_ = vector("the optimiser's first moment");
-  second_moment_ = vector("the optimiser's second moment");
 }
 
 Matrix TrainableVectors::Of(const Matrix& vector, const TrainableTensor& tensor) {

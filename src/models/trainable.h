@@ -1,5 +1,5 @@
-// What is trained, as one flat f32 vector with its gradient and optimiser state: an optimiser, a norm and a checkpoint
-// see four vectors, whatever they are made of.
+// What is trained, as one flat f32 vector and another one for its gradient: an optimiser, a norm and a checkpoint see
+// vectors, whatever they are made of. In bf16 these are the master weights; products read a rounded copy.
 #pragma once
 
 #include <cstdint>
@@ -12,20 +12,30 @@ namespace attune {
 
 struct TrainableTensor {
   enum class Kind {
-    kLoraA,       // (rank, in)
-    kLoraB,       // kept transposed in memory: (rank, out); files have (out, rank)
-    kFullWeight,  // (out, in), a copy that is trained whole
-    kBias,        // (1, out)
+    kLoraA,           // (rank, in)
+    kLoraB,           // kept transposed in memory: (rank, out); files have (out, rank)
+    kLoraEmbeddingA,  // kept transposed in memory: (vocabulary, rank); files have (rank, vocabulary)
+    kLoraEmbeddingB,  // as kLoraB
+    kFullWeight,      // (out, in) of a linear layer that is trained whole
+    kEmbedding,       // (vocabulary, hidden), trained whole
+    kNorm,            // (1, hidden)
+    kBias,            // (1, out)
   };
 
-  std::string key;     // as PEFT's adapter_model.safetensors names it
+  // Kept transposed, so that products find the short side as rows.
+  bool is_transposed() const {
+    return kind == Kind::kLoraB || kind == Kind::kLoraEmbeddingA || kind == Kind::kLoraEmbeddingB;
+  }
+  bool is_vector() const { return kind == Kind::kNorm || kind == Kind::kBias; }
+
+  std::string key;     // as the file it is saved in names it: PEFT's adapter_model.safetensors or the model's own
   std::string module;  // "model.layers.0.self_attn.q_proj"
   Kind kind;
   int64_t rows, cols;  // as in memory
   int64_t offset = 0;  // elements from the start of the vector
 };
 
-// The vectors in device memory; for use alone (evaluation, logits) there is only the first of the four.
+// The vectors in device memory; for use alone (evaluation, logits) there is only the first of the two.
 class TrainableVectors {
  public:
   enum class Purpose { kTraining, kUse };
@@ -34,8 +44,6 @@ class TrainableVectors {
   int64_t elements() const { return elements_; }
   Matrix value() const { return value_; }
   Matrix gradient() const { return gradient_; }
-  Matrix first_moment() const { return first_moment_; }
-  Matrix second_moment() const { return second_moment_; }
 
   // Views of one tensor.
   static Matrix Of(const Matrix& vector, const TrainableTensor& tensor);
@@ -44,7 +52,7 @@ class TrainableVectors {
 
  private:
   int64_t elements_;
-  Matrix value_, gradient_, first_moment_, second_moment_;
+  Matrix value_, gradient_;
 };
 
 // Gives each tensor its offset, each aligned to a cache line. Returns the elements of the vector.

@@ -22,6 +22,16 @@ int64_t AlignedBytes(const Matrix& m) {
   return (BytesOf(m.dtype, m.rows * m.cols) + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+std::vector<ExpectedTensor> FrozenTensors(const ModelSpec& spec, const AdapterSpec& adapter) {
+  std::vector<ExpectedTensor> frozen = ExpectedTensors(spec);
+  std::erase_if(frozen, [&](const ExpectedTensor& tensor) {
+    // An adapter's copy of a tied embedding leaves the head with the frozen one.
+    const bool is_head = tensor.name == "model.embed_tokens.weight" && spec.tie_word_embeddings && !adapter.whole_model;
+    return !is_head && adapter.Trains(tensor.name);
+  });
+  return frozen;
+}
+
 // Some rows of one tensor.
 struct Piece {
   const StoredTensor* tensor;
@@ -44,17 +54,19 @@ void ReadPiece(Device& device, const ModelFiles& files, const Piece& piece, std:
 
 }  // namespace
 
-int64_t ModelWeights::PlannedBytes(const ModelSpec& spec, DType compute) {
+int64_t ModelWeights::PlannedBytes(const ModelSpec& spec, const AdapterSpec& adapter, DType compute) {
   int64_t bytes = 0;
-  for (const ExpectedTensor& tensor : ExpectedTensors(spec)) bytes += AlignedBytes(Layout(tensor, compute));
+  for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) bytes += AlignedBytes(Layout(tensor, compute));
   return bytes;
 }
 
-ModelWeights::ModelWeights(Device& device, const ModelFiles& files, DType compute) : compute_(compute) {
-  bytes_ = PlannedBytes(files.spec(), compute);
+ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const AdapterSpec& adapter, DType compute)
+    : compute_(compute) {
+  const std::vector<ExpectedTensor> frozen = FrozenTensors(files.spec(), adapter);
+  bytes_ = PlannedBytes(files.spec(), adapter, compute);
   DeviceAddress next = device.Allocate(bytes_, "the base weights");
   std::vector<Piece> pieces;
-  for (const ExpectedTensor& expected : ExpectedTensors(files.spec())) {
+  for (const ExpectedTensor& expected : frozen) {
     Matrix matrix = Layout(expected, compute);
     matrix.data = next;
     next = next.Plus(AlignedBytes(matrix));
@@ -85,7 +97,7 @@ ModelWeights::ModelWeights(Device& device, const ModelFiles& files, DType comput
   work();
   for (std::thread& thread : threads) thread.join();
   if (failure) std::rethrow_exception(failure);
-  for (const ExpectedTensor& expected : ExpectedTensors(files.spec())) files.DropPages(*files.Find(expected.name));
+  for (const ExpectedTensor& expected : frozen) files.DropPages(*files.Find(expected.name));
 }
 
 Matrix ModelWeights::Find(const std::string& name) const {

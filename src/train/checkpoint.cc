@@ -1,35 +1,42 @@
 #include "train/checkpoint.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "formats/json.h"
 #include "formats/safetensors.h"
+#include "models/trained_files.h"
 
 namespace attune {
 namespace {
 
-namespace fs = std::filesystem;
+constexpr const char* kOptimizerFile = "/optimizer.safetensors";
+constexpr const char* kStateFile = "/attune_state.json";
+
+std::string CheckpointOf(const CheckpointContent& c, int64_t step) {
+  return c.arguments.output_dir + "/checkpoint-" + std::to_string(step);
+}
 
 // transformers' trainer_state.json, so that its tools can read the history.
-std::string TrainerState(const CheckpointContent& c) {
-  nlohmann::json state = {{"best_global_step", nullptr},
-                          {"best_metric", nullptr},
-                          {"best_model_checkpoint", nullptr},
-                          {"epoch", c.epoch},
+std::string TransformersState(const CheckpointContent& c) {
+  const TrainerState& s = c.state;
+  const bool best = s.best_metric.has_value();
+  nlohmann::json state = {{"best_global_step", best ? nlohmann::json(s.best_step) : nlohmann::json(nullptr)},
+                          {"best_metric", best ? nlohmann::json(*s.best_metric) : nlohmann::json(nullptr)},
+                          {"best_model_checkpoint", best ? nlohmann::json(CheckpointOf(c, s.best_step)) : nlohmann::json(nullptr)},
+                          {"epoch", s.epoch},
                           {"eval_steps", c.plan.eval_steps > 0 ? c.plan.eval_steps : 500},
-                          {"global_step", c.step},
+                          {"global_step", s.step},
                           {"is_hyper_param_search", false},
                           {"is_local_process_zero", true},
                           {"is_world_process_zero", true},
-                          {"log_history", c.history},
+                          {"log_history", s.history},
                           {"logging_steps", c.plan.logging_steps},
                           {"max_steps", c.plan.steps.total_updates},
-                          {"num_input_tokens_seen", 0},
+                          {"num_input_tokens_seen", s.tokens_seen},
                           {"num_train_epochs", c.plan.steps.epochs_run},
-                          {"save_steps", c.plan.save_steps},
+                          {"save_steps", c.plan.save_steps > 0 ? c.plan.save_steps : 500},
                           {"stateful_callbacks", nlohmann::json::object()},
                           {"total_flos", 0.0},
                           {"train_batch_size", c.plan.per_device_train_batch_size},
@@ -38,30 +45,14 @@ std::string TrainerState(const CheckpointContent& c) {
   return state.dump(2) + "\n";
 }
 
-// The moments by torch's names, in the layout of the adapter file.
 void WriteOptimizer(const std::string& path, const CheckpointContent& c) {
-  struct Moment {
-    std::string name;
-    const TrainableTensor* tensor;
-    Matrix vector;
-  };
-  std::vector<Moment> moments;
+  const std::vector<OptimizerState>& states = c.optimizer.states();
   std::vector<TensorDeclaration> declarations;
-  for (const TrainableTensor& t : c.trainables) {
-    for (const auto& [prefix, vector] :
-         {std::pair{"exp_avg.", c.vectors.first_moment()}, std::pair{"exp_avg_sq.", c.vectors.second_moment()}}) {
-      moments.push_back({prefix + t.key, &t, vector});
-      const bool transposed = t.kind == TrainableTensor::Kind::kLoraB;
-      declarations.push_back({prefix + t.key, DType::kF32,
-                              {transposed ? t.cols : t.rows, transposed ? t.rows : t.cols}});
-    }
-  }
+  for (const OptimizerState& s : states) declarations.push_back({s.name, DType::kF32, {s.values.rows, s.values.cols}});
   SafetensorsWriter writer(path, declarations);
   for (const TensorDeclaration& declared : writer.order()) {
-    const auto moment =
-        std::find_if(moments.begin(), moments.end(), [&](const Moment& m) { return m.name == declared.name; });
-    const std::vector<float> values = DownloadTrained(c.device, moment->vector, *moment->tensor);
-    writer.Write(moment->name, std::as_bytes(std::span(values)));
+    const auto state = std::find_if(states.begin(), states.end(), [&](const auto& s) { return s.name == declared.name; });
+    WriteMatrix(c.device, state->values, state->name, writer);
   }
   writer.Commit();
 }
@@ -69,30 +60,38 @@ void WriteOptimizer(const std::string& path, const CheckpointContent& c) {
 }  // namespace
 
 void WriteCheckpoint(const std::string& folder, const CheckpointContent& content) {
-  const std::string temporary = folder + ".partial";
-  std::error_code error;
-  fs::remove_all(temporary, error);
-  SaveAdapter(content.device, content.vectors, content.trainables, content.lora, temporary);
-  WriteOptimizer(temporary + "/optimizer.safetensors", content);
-  WriteFileAtomic(temporary + "/trainer_state.json", TrainerState(content));
-  fs::remove_all(folder, error);
-  fs::rename(temporary, folder, error);
-  if (error) Failed("{}: cannot be put in place: {}", folder, error.message());
+  content.save_model(folder);
+  WriteOptimizer(folder + kOptimizerFile, content);
+  WriteFileAtomic(folder + "/trainer_state.json", TransformersState(content));
+  const nlohmann::ordered_json state = {{"fingerprint", content.fingerprint}, {"state", content.state.ToJson()}};
+  WriteFileAtomic(folder + kStateFile, state.dump(2) + "\n");
 }
 
-void RotateCheckpoints(const std::string& output_dir, std::optional<int64_t> save_total_limit) {
-  if (!save_total_limit) return;
-  std::vector<std::pair<int64_t, fs::path>> checkpoints;
-  for (const auto& entry : fs::directory_iterator(output_dir)) {
-    const std::string name = entry.path().filename().string();
-    const std::string prefix = "checkpoint-";
-    if (!name.starts_with(prefix) || name.find_first_not_of("0123456789", prefix.size()) != std::string::npos) continue;
-    checkpoints.emplace_back(std::atoll(name.c_str() + prefix.size()), entry.path());
+ResumePoint ReadCheckpoint(const std::string& folder) {
+  const std::string path = folder + kStateFile;
+  const nlohmann::ordered_json json = ParseOrderedJsonFile(path);
+  if (!json.is_object() || !json.contains("state") || !json.contains("fingerprint")) {
+    BadInput("{}: not the state of a run: it lacks \"state\" or \"fingerprint\"", path);
   }
-  std::sort(checkpoints.begin(), checkpoints.end());
-  std::error_code error;
-  for (size_t i = 0; i + static_cast<size_t>(*save_total_limit) < checkpoints.size(); ++i) {
-    fs::remove_all(checkpoints[i].second, error);
+  return {folder, TrainerState::FromJson(json["state"], path), json["fingerprint"]};
+}
+
+void LoadOptimizer(Device& device, const Optimizer& optimizer, const std::string& folder) {
+  const SafetensorsFile file(folder + kOptimizerFile);
+  for (const OptimizerState& state : optimizer.states()) {
+    const TensorView* view = file.Find(state.name);
+    const std::vector<int64_t> shape = {state.values.rows, state.values.cols};
+    if (view == nullptr || view->dtype != DType::kF32 || view->shape != shape) {
+      BadInput("{}: tensor \"{}\" is missing or not F32 {}: this checkpoint is of a run with other settings", file.path(),
+               state.name, ShapeText(shape));
+    }
+  }
+  if (file.tensors().size() != optimizer.states().size()) {
+    BadInput("{}: holds {} tensors, this optimiser has {}: this checkpoint is of a run with other settings", file.path(),
+             file.tensors().size(), optimizer.states().size());
+  }
+  for (const OptimizerState& state : optimizer.states()) {
+    device.Upload(state.values.data, file.Find(state.name)->bytes.data(), state.values.rows * state.values.cols * 4);
   }
 }
 

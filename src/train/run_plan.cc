@@ -1,26 +1,14 @@
 #include "train/run_plan.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/error.h"
 #include "models/decoder.h"
 #include "models/weights.h"
+#include "train/optimizer.h"
 #include "train/schedule.h"
 
 namespace attune {
-
-int64_t LabelledRows(const Example& example) {
-  return std::count_if(example.labels.begin() + (example.labels.empty() ? 0 : 1), example.labels.end(),
-                       [](int32_t label) { return label != kIgnoredLabel; });
-}
-
-std::vector<Update> RunPlan::EpochUpdatesOf(int64_t epoch) const {
-  const auto rows = static_cast<int64_t>(lengths.size());
-  return EpochUpdates(EpochOrder(rows, data_seed, epoch, shuffle), per_device_train_batch_size,
-                      gradient_accumulation_steps, drop_last);
-}
-
 namespace {
 
 std::vector<int64_t> RowsOf(const Update& update) {
@@ -29,91 +17,138 @@ std::vector<int64_t> RowsOf(const Update& update) {
   return rows;
 }
 
-void IncludeEvaluation(const Dataset& eval, int64_t tokens_in_flight, ChunkLimits* limits) {
-  std::vector<int64_t> rows(eval.examples.size()), lengths, labelled;
-  std::iota(rows.begin(), rows.end(), int64_t{0});
-  for (const Example& example : eval.examples) {
-    lengths.push_back(static_cast<int64_t>(example.input_ids.size()));
-    labelled.push_back(LabelledRows(example));
-  }
-  for (const Chunk& chunk : CutIntoChunks(rows, lengths, tokens_in_flight)) limits->Include(chunk, lengths, labelled);
-}
-
-}  // namespace
-
-std::vector<MemoryRow> MemoryTable(const ModelSpec& spec, const AdapterSpec& adapter,
-                                   const std::vector<TrainableTensor>& trainables, const DecoderSettings& settings,
-                                   int64_t scratch_bytes, int64_t resident_bytes) {
-  const DecoderPlan plan = PlanDecoder(spec, adapter, settings);
-  const int64_t trained = TrainableVectors::Elements(trainables) * 4;
+std::vector<MemoryRow> MemoryTable(const PlanInputs& in, const DecoderSettings& settings) {
+  const DecoderPlan plan = PlanDecoder(in.spec, in.adapter, settings);
+  const int64_t trained = TrainableVectors::Elements(in.trainables) * 4;
   std::vector<MemoryRow> rows;
-  rows.push_back({"base weights", ModelWeights::PlannedBytes(spec, settings.compute)});
-  rows.push_back({"trained weights", trained + ComputeCopyBytes(trainables, settings.compute)});
+  rows.push_back({"base weights", ModelWeights::PlannedBytes(in.spec, in.adapter, settings.compute)});
+  rows.push_back({"trained weights", trained + ComputeCopyBytes(in.spec, in.adapter, settings.compute)});
   rows.push_back({"their gradients", trained});
-  rows.push_back({"optimizer states", 2 * trained});
+  rows.push_back({"optimizer states", Optimizer::PlannedBytes(in.trainables, in.arguments)});
   // Buffers share the arena's bytes; what each part would take alone is told in proportion to its peak.
   const int64_t logits = plan.plan.PeakBytes(StepPlan::Part::kLogits);
   rows.push_back({"activations", plan.plan.arena_bytes() - logits});
   rows.push_back({"logits", logits});
-  rows.push_back({"kernel scratch", scratch_bytes});
-  rows.push_back({"program, tokenizer, data", resident_bytes});
+  rows.push_back({"kernel scratch", in.scratch_bytes});
+  rows.push_back({"program, tokenizer, data", in.resident_bytes});
   return rows;
 }
 
-RunPlan PlanRun(const ModelSpec& spec, const AdapterSpec& adapter, const std::vector<TrainableTensor>& trainables,
-                const TrainingArguments& arguments, bool shuffle, const Dataset& train, const Dataset* eval, DType compute,
-                int64_t scratch_bytes, int64_t resident_bytes) {
-  RunPlan plan;
-  for (const Example& example : train.examples) {
-    plan.lengths.push_back(static_cast<int64_t>(example.input_ids.size()));
-    plan.labelled.push_back(LabelledRows(example));
+void PlanIntervals(const TrainingArguments& a, RunPlan* plan) {
+  const int64_t total = plan->steps.total_updates;
+  plan->logging_steps = IntervalSteps(a.logging_steps, total, "logging_steps");
+  if (a.save_strategy == IntervalStrategy::kSteps) {
+    plan->save_steps = IntervalSteps(a.save_steps, total, "save_steps");
+  } else if (a.save_strategy == IntervalStrategy::kEpoch) {
+    plan->save_steps = plan->steps.updates_per_epoch;
   }
-  plan.steps = CountSteps({static_cast<int64_t>(train.examples.size()), arguments.per_device_train_batch_size,
-                           arguments.gradient_accumulation_steps, arguments.num_train_epochs, arguments.max_steps,
-                           arguments.dataloader_drop_last});
-  const int64_t total = plan.steps.total_updates;
-  plan.warmup_steps = WarmupSteps(arguments.warmup_steps, arguments.warmup_ratio, total);
-  const Schedule checked(arguments.lr_scheduler_type, arguments.lr_scheduler_kwargs, arguments.learning_rate,
-                         plan.warmup_steps, total);  // says now what the trainer would say after the files are made
-  plan.logging_steps = IntervalSteps(arguments.logging_steps, total, "logging_steps");
-  if (arguments.save_strategy == IntervalStrategy::kSteps) {
-    plan.save_steps = IntervalSteps(arguments.save_steps, total, "save_steps");
-  } else if (arguments.save_strategy == IntervalStrategy::kEpoch) {
-    plan.save_steps = plan.steps.updates_per_epoch;
+  if (a.eval_strategy == IntervalStrategy::kSteps) {
+    plan->eval_steps = IntervalSteps(a.eval_steps > 0 ? a.eval_steps : a.logging_steps, total, "eval_steps");
+  } else if (a.eval_strategy == IntervalStrategy::kEpoch) {
+    plan->eval_steps = plan->steps.updates_per_epoch;
   }
-  if (arguments.eval_strategy == IntervalStrategy::kSteps) {
-    plan.eval_steps =
-        IntervalSteps(arguments.eval_steps > 0 ? arguments.eval_steps : arguments.logging_steps, total, "eval_steps");
-  } else if (arguments.eval_strategy == IntervalStrategy::kEpoch) {
-    plan.eval_steps = plan.steps.updates_per_epoch;
-  }
-  plan.data_seed = arguments.data_seed.value_or(arguments.seed);
-  plan.shuffle = shuffle;
-  plan.per_device_train_batch_size = arguments.per_device_train_batch_size;
-  plan.gradient_accumulation_steps = arguments.gradient_accumulation_steps;
-  plan.drop_last = arguments.dataloader_drop_last;
+}
 
+// Keeping the best model only means something when every saved model has been evaluated (as transformers checks).
+void CheckBestModel(const PlanInputs& in, const RunPlan& plan) {
+  const TrainingArguments& a = in.arguments;
+  const bool needs_eval = a.load_best_model_at_end || a.early_stopping_patience > 0 || a.save_strategy == IntervalStrategy::kBest;
+  if (!needs_eval) return;
+  const char* key = a.load_best_model_at_end ? "load_best_model_at_end"
+                    : a.early_stopping_patience > 0 ? "early_stopping_patience" : "save_strategy: best";
+  if (in.eval == nullptr) BadInput("{} needs held-out rows: set data.eval", key);
+  if (a.eval_strategy == IntervalStrategy::kNo) BadInput("{} needs evaluations: set eval_strategy to steps or epoch", key);
+  if (!a.load_best_model_at_end || a.save_strategy == IntervalStrategy::kBest) return;
+  if (a.save_strategy != a.eval_strategy) {
+    BadInput("load_best_model_at_end: save_strategy and eval_strategy must be the same, so that what is kept has been evaluated");
+  }
+  if (plan.save_steps % plan.eval_steps != 0) {
+    BadInput("load_best_model_at_end: save_steps ({}) must be a multiple of eval_steps ({})", plan.save_steps, plan.eval_steps);
+  }
+}
+
+ChunkLimits LimitsOf(const PlanInputs& in, const RunPlan& plan) {
   ChunkLimits limits;
   int64_t update = 0;
+  const int64_t total = plan.steps.total_updates, in_flight = in.arguments.tokens_in_flight;
   for (int64_t epoch = 0; epoch < plan.steps.epochs_run && update < total; ++epoch) {
     for (const Update& rows : plan.EpochUpdatesOf(epoch)) {
       if (update++ >= total) break;
-      for (const Chunk& chunk : CutIntoChunks(RowsOf(rows), plan.lengths, arguments.tokens_in_flight)) {
-        limits.Include(chunk, plan.lengths, plan.labelled);
-      }
+      for (const Chunk& chunk : CutIntoChunks(RowsOf(rows), plan.shapes, in_flight)) limits.Include(chunk, plan.shapes);
     }
   }
-  if (eval != nullptr) IncludeEvaluation(*eval, arguments.tokens_in_flight, &limits);
-  plan.settings.compute = compute;
-  plan.settings.policy =
-      arguments.gradient_checkpointing ? KeepPolicy::kBlockInputs : KeepPolicy::kExpensiveParts;
+  if (in.eval != nullptr) {
+    const std::vector<RowShape> shapes = ShapesOf(in.eval->examples);
+    for (const Chunk& chunk : CutAllIntoChunks(shapes, in_flight)) limits.Include(chunk, shapes);
+    limits.Include(SampleLimits(plan.samples, in.arguments.eval_max_new_tokens));
+  }
+  return limits;
+}
+
+}  // namespace
+
+std::vector<Update> RunPlan::EpochUpdatesOf(int64_t epoch) const {
+  std::vector<int64_t> order;
+  if (group_by_length) {
+    std::vector<int64_t> lengths;
+    for (const RowShape& shape : shapes) lengths.push_back(shape.tokens);
+    order = EpochOrderByLength(lengths, per_device_train_batch_size * gradient_accumulation_steps, data_seed, epoch);
+  } else {
+    order = EpochOrder(static_cast<int64_t>(shapes.size()), data_seed, epoch, shuffle);
+  }
+  return EpochUpdates(order, per_device_train_batch_size, gradient_accumulation_steps, drop_last);
+}
+
+RunPlan PlanRun(const PlanInputs& in) {
+  const TrainingArguments& a = in.arguments;
+  RunPlan plan;
+  plan.shapes = ShapesOf(in.train);
+  plan.steps = CountSteps({static_cast<int64_t>(in.train.size()), a.per_device_train_batch_size,
+                           a.gradient_accumulation_steps, a.num_train_epochs, a.max_steps, a.dataloader_drop_last});
+  plan.warmup_steps = WarmupSteps(a.warmup_steps, a.warmup_ratio, plan.steps.total_updates);
+  const Schedule checked(a.lr_scheduler_type, a.lr_scheduler_kwargs, a.learning_rate, plan.warmup_steps,
+                         plan.steps.total_updates);  // says now what the trainer would say after the files are made
+  PlanIntervals(a, &plan);
+  CheckBestModel(in, plan);
+  plan.data_seed = a.data_seed.value_or(a.seed);
+  plan.shuffle = in.shuffle;
+  plan.group_by_length = a.group_by_length;
+  plan.per_device_train_batch_size = a.per_device_train_batch_size;
+  plan.gradient_accumulation_steps = a.gradient_accumulation_steps;
+  plan.drop_last = a.dataloader_drop_last;
+  if (in.eval != nullptr) plan.samples = ChoosePrompts(in.eval->examples, a.eval_samples);
+
+  const ChunkLimits limits = LimitsOf(in, plan);
+  plan.settings.compute = in.compute;
+  plan.settings.policy = a.gradient_checkpointing ? KeepPolicy::kBlockInputs : KeepPolicy::kExpensiveParts;
   plan.settings.max_tokens = limits.tokens;
   plan.settings.max_sequences = limits.sequences;
   plan.settings.max_length = limits.length;
   plan.settings.max_labelled = limits.labelled;
-  plan.memory = MemoryTable(spec, adapter, trainables, plan.settings, scratch_bytes, resident_bytes);
+  plan.settings.label_smoothing = static_cast<float>(a.label_smoothing_factor);
+  plan.settings.neftune_noise_alpha = static_cast<float>(a.neftune_noise_alpha);
+  plan.memory = MemoryTable(in, plan.settings);
   for (const MemoryRow& row : plan.memory) plan.planned_bytes += row.bytes;
   return plan;
+}
+
+std::string SettingThatFits(const PlanInputs& in, int64_t available) {
+  TrainingArguments a = in.arguments;
+  const PlanInputs changed{in.spec, in.adapter, in.trainables, a, in.shuffle, in.train, in.eval, in.compute,
+                           in.scratch_bytes, in.resident_bytes};
+  const auto fits = [&] { return PlanRun(changed).planned_bytes <= available; };
+  // The cheapest first: fewer tokens at a time cost a little speed, checkpointing a third, a shorter context loses text.
+  for (const bool checkpointing : {in.arguments.gradient_checkpointing, true}) {
+    a.gradient_checkpointing = checkpointing;
+    const std::string also = checkpointing && !in.arguments.gradient_checkpointing ? ", gradient_checkpointing: true" : "";
+    int64_t longest = 1;
+    for (const Example& example : in.train) longest = std::max(longest, static_cast<int64_t>(example.input_ids.size()));
+    for (a.tokens_in_flight = in.arguments.tokens_in_flight; a.tokens_in_flight > 0; a.tokens_in_flight /= 2) {
+      if (fits()) return "tokens_in_flight: " + std::to_string(a.tokens_in_flight) + also;
+      if (a.tokens_in_flight <= longest) break;  // the longest row alone is what does not fit
+    }
+  }
+  return "";
 }
 
 }  // namespace attune

@@ -1,5 +1,5 @@
 // What a run will do and need, before it starts: steps, order, the largest batch, and every byte. A pure function of the
-// model's traits, the adapter, the settings and the lengths of the rows; the trainer allocates what it says.
+// model's traits, what is trained, the settings and the lengths of the rows; the trainer allocates what it says.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include "ops/device.h"
 #include "train/arguments.h"
 #include "train/chunks.h"
+#include "train/evaluation.h"
 #include "train/step_count.h"
 
 namespace attune {
@@ -26,7 +27,8 @@ struct RunPlan {
   StepCounts steps;
   int64_t warmup_steps = 0;
   int64_t logging_steps = 1, save_steps = 0, eval_steps = 0;  // 0: never
-  std::vector<int64_t> lengths, labelled;                     // by training row
+  std::vector<RowShape> shapes;                               // by training row
+  std::vector<SamplePrompt> samples;                          // asked at every evaluation
   DecoderSettings settings;
   std::vector<MemoryRow> memory;
   int64_t planned_bytes = 0;  // the sum of the rows
@@ -35,23 +37,30 @@ struct RunPlan {
   std::vector<Update> EpochUpdatesOf(int64_t epoch) const;
 
   uint64_t data_seed = 42;
-  bool shuffle = true;
+  bool shuffle = true, group_by_length = false;
   int64_t per_device_train_batch_size = 1, gradient_accumulation_steps = 1;
   bool drop_last = false;
 };
 
-// `compute`: F32 or BF16. `resident_bytes`: what the process already holds (program, tokenizer, data).
+// What a plan is made from.
+struct PlanInputs {
+  const ModelSpec& spec;
+  const AdapterSpec& adapter;
+  const std::vector<TrainableTensor>& trainables;
+  const TrainingArguments& arguments;
+  bool shuffle;
+  const std::vector<Example>& train;
+  const Dataset* eval;      // may be null
+  DType compute;            // F32 or BF16
+  int64_t scratch_bytes;    // of the device
+  int64_t resident_bytes;   // what the process already holds (program, tokenizer, data)
+};
+
 // Errors: Error{kBadInput} naming the key.
-RunPlan PlanRun(const ModelSpec& spec, const AdapterSpec& adapter, const std::vector<TrainableTensor>& trainables,
-                const TrainingArguments& arguments, bool shuffle, const Dataset& train, const Dataset* eval, DType compute,
-                int64_t scratch_bytes, int64_t resident_bytes);
+RunPlan PlanRun(const PlanInputs& inputs);
 
-// Rows that have a label to predict: labels beyond the first.
-int64_t LabelledRows(const Example& example);
-
-// The memory table of a decoder with its weights and trained vectors.
-std::vector<MemoryRow> MemoryTable(const ModelSpec& spec, const AdapterSpec& adapter,
-                                   const std::vector<TrainableTensor>& trainables, const DecoderSettings& settings,
-                                   int64_t scratch_bytes, int64_t resident_bytes);
+// A setting that would make the run fit into `available` bytes, as one may write it ("tokens_in_flight: 512"), or "" where
+// none does. `available` counts what the process already holds.
+std::string SettingThatFits(const PlanInputs& inputs, int64_t available);
 
 }  // namespace attune

@@ -1,22 +1,15 @@
 #include "train/trainer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <filesystem>
-#include <numeric>
+#include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "base/system.h"
-#include "train/checkpoint.h"
 
 namespace attune {
 namespace {
-
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 double Rounded(double value, int digits) {
   const double scale = std::pow(10.0, digits);
@@ -47,189 +40,254 @@ nlohmann::ordered_json ToJson(const EvalMetrics& m) {
           {"step", m.step}};
 }
 
-EvalMetrics Evaluate(Decoder& decoder, const std::vector<Example>& examples, int64_t tokens_in_flight) {
-  const double begin = Now();
-  std::vector<int64_t> rows(examples.size()), lengths;
-  std::iota(rows.begin(), rows.end(), int64_t{0});
-  for (const Example& example : examples) lengths.push_back(static_cast<int64_t>(example.input_ids.size()));
-  EvalMetrics metrics;
-  double sum = 0;
-  int64_t correct = 0;
-  for (const Chunk& chunk : CutIntoChunks(rows, lengths, tokens_in_flight)) {
-    PackedBatch batch;
-    for (const int64_t row : chunk) {
-      const Example& example = examples[static_cast<size_t>(row)];
-      batch.Append(example.input_ids, example.labels);
-    }
-    const BatchLoss loss = decoder.EvaluateBatch(batch);
-    sum += loss.sum;
-    correct += loss.correct;
-    metrics.tokens += loss.rows;
-  }
-  metrics.loss = sum / static_cast<double>(std::max<int64_t>(1, metrics.tokens));
-  metrics.token_accuracy = static_cast<double>(correct) / static_cast<double>(std::max<int64_t>(1, metrics.tokens));
-  metrics.seconds = Now() - begin;
-  return metrics;
+Trainer::Trainer(Inputs inputs, TrainObserver& observer)
+    : in_(std::move(inputs)),
+      observer_(observer),
+      schedule_(in_.arguments.lr_scheduler_type, in_.arguments.lr_scheduler_kwargs, in_.arguments.learning_rate,
+                in_.plan.warmup_steps, in_.plan.steps.total_updates),
+      optimizer_(in_.device, in_.vectors, in_.trainables, in_.arguments),
+      saver_(in_.arguments.output_dir, in_.arguments.save_total_limit),
+      norm_(DenseMatrix(in_.device.Allocate(sizeof(double), "the gradient norm"), DType::kF64, 1, 1)) {}
+
+double Trainer::mean_loss() const { return state_.loss_sum / static_cast<double>(std::max<int64_t>(1, state_.step)); }
+
+std::string Trainer::best_checkpoint() const {
+  return state_.best_metric ? saver_.FolderOf(state_.best_step) : std::string();
 }
 
-Trainer::Trainer(const Inputs& inputs, TrainObserver& observer)
-    : in_(inputs),
-      observer_(observer),
-      schedule_(inputs.arguments.lr_scheduler_type, inputs.arguments.lr_scheduler_kwargs, inputs.arguments.learning_rate,
-                inputs.plan.warmup_steps, inputs.plan.steps.total_updates),
-      norm_(DenseMatrix(inputs.device.Allocate(sizeof(double), "the gradient norm"), DType::kF64, 1, 1)) {}
-
-double Trainer::mean_loss() const { return loss_sum_ / static_cast<double>(std::max<int64_t>(1, step_)); }
+void Trainer::Resume(const ResumePoint& point) {
+  in_.load_model(point.path);
+  in_.decoder.RefreshTrained();
+  LoadOptimizer(in_.device, optimizer_, point.path);
+  state_ = point.state;
+  saved_step_ = state_.step;
+}
 
 PackedBatch Trainer::Pack(const Chunk& chunk, int64_t epoch) const {
   PackedBatch batch;
-  const bool dropout = in_.lora.lora_dropout > 0;
+  const bool needs_keys = in_.decoder.draws_random_numbers();
   for (const int64_t row : chunk) {
     const Example& example = in_.train.examples[static_cast<size_t>(row)];
-    batch.Append(example.input_ids, example.labels);
-    if (!dropout) continue;
+    AppendExample(example, &batch);
+    if (!needs_keys) continue;
     // The epoch tells two visits of the same row apart; the step alone would too, but not within one update.
     const int64_t id = epoch * static_cast<int64_t>(in_.train.examples.size()) + row;
     for (size_t t = 0; t < example.input_ids.size(); ++t) {
-      batch.keys.push_back(DropoutKey(in_.arguments.seed, step_, id, static_cast<int64_t>(t)));
+      batch.keys.push_back(DropoutKey(in_.arguments.seed, state_.step, id, static_cast<int64_t>(t)));
     }
   }
   return batch;
 }
 
-Trainer::UpdateResult Trainer::RunUpdate(const std::vector<int64_t>& rows, int64_t epoch) {
-  UpdateResult result;
-  for (const int64_t row : rows) result.items += in_.plan.labelled[static_cast<size_t>(row)];
-  const float scale = 1.0f / static_cast<float>(std::max<int64_t>(1, result.items));
+void Trainer::Accumulate(const std::vector<int64_t>& rows, int64_t epoch, UpdateResult* result) {
+  for (const int64_t row : rows) result->items += in_.plan.shapes[static_cast<size_t>(row)].labelled;
+  const auto items = static_cast<double>(std::max<int64_t>(1, result->items));
   in_.device.Run(Fill{in_.vectors.gradient(), 0.0f});
   double sum = 0;
-  for (const Chunk& chunk : CutIntoChunks(rows, in_.plan.lengths, in_.arguments.tokens_in_flight)) {
+  for (const Chunk& chunk : CutIntoChunks(rows, in_.plan.shapes, in_.arguments.tokens_in_flight)) {
     const PackedBatch batch = Pack(chunk, epoch);
-    sum += in_.decoder.TrainBatch(batch, scale).sum;
-    result.tokens += batch.tokens();
+    sum += in_.decoder.TrainBatch(batch, static_cast<float>(1.0 / items)).sum;
+    result->tokens += batch.tokens();
   }
-  result.loss = sum / static_cast<double>(std::max<int64_t>(1, result.items));
-  return result;
+  result->loss = sum / items;
 }
 
-double Trainer::ClipAndStep(double learning_rate) {
-  const TrainingArguments& a = in_.arguments;
+double Trainer::GradientNorm() {
   in_.device.Run(SumSquares{in_.vectors.gradient(), norm_});
   double squares = 0;
   in_.device.Download(&squares, norm_.data, sizeof(squares));
-  const double norm = std::sqrt(squares);
-  if (!std::isfinite(norm) || !std::isfinite(last_.loss)) {
-    Failed("step {}: the {} is not finite; nothing was updated. Lower learning_rate (now {:g}), or look at the rows of "
-           "this step",
-           step_ + 1, std::isfinite(norm) ? "loss" : "gradient", a.learning_rate);
-  }
-  AdamW update;
-  update.weight = in_.vectors.value();
-  update.gradient = in_.vectors.gradient();
-  update.m = in_.vectors.first_moment();
-  update.v = in_.vectors.second_moment();
-  if (a.max_grad_norm > 0) update.gradient_scale = static_cast<float>(std::min(1.0, a.max_grad_norm / (norm + 1e-6)));
-  update.learning_rate = learning_rate;
-  update.beta1 = a.adam_beta1;
-  update.beta2 = a.adam_beta2;
-  update.eps = a.adam_epsilon;
-  update.step = step_ + 1;
-  // Biases do not decay; everything else of an adapter does, as in transformers' get_decay_parameter_names.
-  const auto slice = [](const Matrix& m, int64_t first, int64_t count) { return m.Columns(first, count); };
-  int64_t decayed = in_.vectors.elements();
-  for (const TrainableTensor& t : in_.trainables) {
-    if (t.kind == TrainableTensor::Kind::kBias) decayed = std::min(decayed, t.offset);
-  }
-  for (const auto& [first, count, decay] :
-       {std::tuple{int64_t{0}, decayed, a.weight_decay}, std::tuple{decayed, in_.vectors.elements() - decayed, 0.0}}) {
-    if (count == 0) continue;
-    AdamW part = update;
-    part.weight = slice(update.weight, first, count);
-    part.gradient = slice(update.gradient, first, count);
-    part.m = slice(update.m, first, count);
-    part.v = slice(update.v, first, count);
-    part.weight_decay = decay;
-    in_.device.Run(part);
-  }
-  in_.decoder.RefreshTrained();
-  return norm;
+  return std::sqrt(squares);
 }
 
-StepMetrics Trainer::Metrics() const {
+Trainer::UpdateResult Trainer::RunUpdate(const std::vector<int64_t>& rows, int64_t epoch) {
+  UpdateResult result;
+  Accumulate(rows, epoch, &result);
+  result.grad_norm = GradientNorm();
+  result.learning_rate = schedule_.LearningRate(state_.step);
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
+    TolerateOrStop(rows, epoch, result);
+    result.skipped = true;
+    return result;
+  }
+  const double limit = in_.arguments.max_grad_norm;
+  const double scale = limit > 0 ? std::min(1.0, limit / (result.grad_norm + 1e-6)) : 1.0;
+  // An update that was skipped never reached the optimiser, whose bias corrections count real ones.
+  optimizer_.Step(result.learning_rate, static_cast<float>(scale), state_.step + 1 - state_.skipped_nonfinite);
+  in_.decoder.RefreshTrained();
+  return result;
+}
+
+std::string Trainer::DescribeNonFinite(const std::vector<int64_t>& rows, int64_t epoch) {
+  for (const Chunk& chunk : CutIntoChunks(rows, in_.plan.shapes, in_.arguments.tokens_in_flight)) {
+    const std::string module = in_.decoder.FirstNonFinite(Pack(chunk, epoch));
+    if (!module.empty()) return "first seen in the output of " + module;
+  }
+  const std::string key = in_.decoder.FirstNonFiniteGradient();
+  return key.empty() ? "first seen in the loss" : "first seen in the gradient of " + key;
+}
+
+// Nothing has reached the optimiser yet.
+void Trainer::TolerateOrStop(const std::vector<int64_t>& rows, int64_t epoch, const UpdateResult& result) {
+  std::string names;
+  for (size_t i = 0; i < rows.size() && i < 8; ++i) {
+    names += (i == 0 ? "" : ", ") + in_.train.RowName(in_.train.examples[static_cast<size_t>(rows[i])]);
+  }
+  if (rows.size() > 8) names += fmt::format(" and {} more", rows.size() - 8);
+  const std::string what = fmt::format("step {}: the {} is not finite, {} (rows {})", state_.step + 1,
+                                       std::isfinite(result.loss) ? "gradient" : "loss", DescribeNonFinite(rows, epoch), names);
+  if (state_.skipped_nonfinite < in_.arguments.skip_nonfinite) {
+    state_.skipped_nonfinite += 1;
+    observer_.OnNote(fmt::format("{}; the update is left out ({} of {} allowed)", what, state_.skipped_nonfinite,
+                                 in_.arguments.skip_nonfinite));
+    return;
+  }
+  saver_.Wait();
+  const std::string last = saved_step_ > 0 ? fmt::format("; {} is intact", saver_.FolderOf(saved_step_)) : "";
+  Failed("{}; nothing was updated{}. Lower learning_rate (now {:g}), look at these rows, or set skip_nonfinite", what, last,
+         in_.arguments.learning_rate);
+}
+
+StepMetrics Trainer::Metrics(const UpdateResult& result) const {
   StepMetrics m;
-  m.step = step_;
+  m.step = state_.step;
   m.total_steps = in_.plan.steps.total_updates;
-  m.loss = last_.loss;
-  m.grad_norm = last_.grad_norm;
-  m.learning_rate = last_learning_rate_;
-  m.epoch = epoch_;
-  m.num_tokens = tokens_seen_;
-  m.trained_tokens = trained_seen_;
+  m.loss = result.loss;
+  m.grad_norm = result.grad_norm;
+  m.learning_rate = result.learning_rate;
+  m.epoch = state_.epoch;
+  m.num_tokens = state_.tokens_seen;
+  m.trained_tokens = state_.trained_seen;
   m.peak_rss_bytes = PeakResidentBytes();
-  m.seconds_left = train_seconds_ / static_cast<double>(step_) * static_cast<double>(m.total_steps - step_);
+  m.seconds_left = state_.train_seconds / static_cast<double>(state_.step) * static_cast<double>(m.total_steps - m.step);
   return m;
 }
 
-void Trainer::RunEval() {
-  if (in_.eval == nullptr) return;
+void Trainer::FinishUpdate(const UpdateResult& result, double epoch, double seconds) {
+  state_.step += 1;
+  state_.epoch = epoch;
+  state_.tokens_seen += result.tokens;
+  state_.trained_seen += result.items;
+  state_.train_seconds += seconds;
+  state_.logged_seconds += seconds;
+  state_.logged_tokens += result.tokens;
+  if (!result.skipped) {  // as transformers' logging_nan_inf_filter
+    state_.loss_sum += result.loss;
+    state_.logged_loss += result.loss;
+    state_.logged_updates += 1;
+  }
+  StepMetrics metrics = Metrics(result);
+  metrics.tokens_per_second = static_cast<double>(result.tokens) / seconds;
+  observer_.OnStep(metrics);
+  const bool first = state_.step == 1 && in_.arguments.logging_first_step;
+  if (first || AtInterval(in_.plan.logging_steps)) Log(metrics);
+}
+
+void Trainer::Log(StepMetrics metrics) {
+  metrics.loss = state_.logged_loss / static_cast<double>(std::max<int64_t>(1, state_.logged_updates));
+  metrics.tokens_per_second = static_cast<double>(state_.logged_tokens) / state_.logged_seconds;
+  state_.history.push_back(ToJson(metrics));
+  observer_.OnLog(metrics);
+  state_.logged_loss = state_.logged_seconds = 0;
+  state_.logged_tokens = state_.logged_updates = 0;
+}
+
+// At multiples of the interval and after the last update; 0: never.
+bool Trainer::AtInterval(int64_t steps) const {
+  return steps > 0 && (state_.step % steps == 0 || state_.step == in_.plan.steps.total_updates);
+}
+
+bool Trainer::Done() const { return state_.step >= in_.plan.steps.total_updates || state_.stopped_early; }
+
+// Gives whether the metric is the best so far.
+bool Trainer::RunEval() {
+  if (in_.eval == nullptr) return false;
   EvalMetrics metrics = Evaluate(in_.decoder, in_.eval->examples, in_.arguments.tokens_in_flight);
-  metrics.step = step_;
-  metrics.epoch = epoch_;
-  history_.push_back(ToJson(metrics));
+  metrics.step = state_.step;
+  metrics.epoch = state_.epoch;
+  state_.history.push_back(ToJson(metrics));
   observer_.OnEval(metrics);
+  if (in_.tokenizer != nullptr && !in_.plan.samples.empty()) {
+    observer_.OnSamples(state_.step, AnswerPrompts(in_.decoder, *in_.tokenizer, in_.eos_ids, in_.plan.samples,
+                                                   in_.arguments.eval_max_new_tokens));
+  }
+  bool improved = false;
+  if (state_.step > 0 && in_.arguments.eval_strategy != IntervalStrategy::kNo) TrackBest(metrics, &improved);
+  return improved;
+}
+
+void Trainer::TrackBest(const EvalMetrics& metrics, bool* improved) {
+  const TrainingArguments& a = in_.arguments;
+  std::string name = a.metric_for_best_model;
+  if (!name.starts_with("eval_")) name = "eval_" + name;
+  const double value = ToJson(metrics).at(name).get<double>();
+  const bool greater = a.greater_is_better.value_or(name == "eval_token_accuracy");
+  const auto beats = [&](double other) { return greater ? value > other : value < other; };
+  *improved = !state_.best_metric || beats(*state_.best_metric);
+  // As transformers' EarlyStoppingCallback: a gain below the threshold does not count.
+  const bool gained = !state_.best_metric ||
+                      (*improved && std::fabs(value - *state_.best_metric) > a.early_stopping_threshold);
+  state_.evals_without_gain = gained ? 0 : state_.evals_without_gain + 1;
+  if (*improved) {
+    state_.best_metric = value;
+    state_.best_step = state_.step;
+  }
+  if (a.early_stopping_patience > 0 && state_.evals_without_gain >= a.early_stopping_patience && !Done()) {
+    state_.stopped_early = true;
+    observer_.OnNote(fmt::format("stopped early after step {}: {} evaluations without a better {}", state_.step,
+                                 state_.evals_without_gain, name));
+  }
 }
 
 void Trainer::SaveCheckpoint() {
-  const std::string folder = in_.arguments.output_dir + "/checkpoint-" + std::to_string(step_);
-  WriteCheckpoint(folder, {in_.device, in_.vectors, in_.trainables, in_.lora, in_.plan, step_, epoch_, history_,
-                           in_.arguments});
-  RotateCheckpoints(in_.arguments.output_dir, in_.arguments.save_total_limit);
-  observer_.OnCheckpoint(folder);
+  if (saved_step_ == state_.step) return;
+  const CheckpointContent content{in_.device, optimizer_, state_, in_.arguments, in_.plan, in_.fingerprint, in_.save_model};
+  const std::string keep = in_.arguments.load_best_model_at_end ? best_checkpoint() : "";
+  saver_.Save(state_.step, keep, [&](const std::string& folder) { WriteCheckpoint(folder, content); });
+  saved_step_ = state_.step;
+  observer_.OnCheckpoint(saver_.FolderOf(state_.step));
+}
+
+void Trainer::StopIfRequested() {
+  if (!in_.stop_requested || !in_.stop_requested() || Done()) return;
+  SaveCheckpoint();
+  saver_.Wait();
+  Failed("interrupted after step {} of {}, saved in {}; go on with: attune resume {}", state_.step,
+         in_.plan.steps.total_updates, saver_.FolderOf(state_.step), in_.arguments.output_dir);
 }
 
 void Trainer::Run() {
   const RunPlan& plan = in_.plan;
-  const int64_t total = plan.steps.total_updates;
-  RunEval();
-  double logged_loss = 0, logged_seconds = 0;
-  int64_t logged_tokens = 0, logged_step = 0;
-  for (int64_t epoch = 0; step_ < total; ++epoch) {
+  const int64_t in_epoch = plan.steps.updates_per_epoch;
+  if (state_.step == 0) RunEval();
+  for (int64_t epoch = state_.step / in_epoch; !Done(); ++epoch) {
+    const std::vector<Update> updates = plan.EpochUpdatesOf(epoch);
     int64_t micro_batches = 0;
-    for (const Update& update : plan.EpochUpdatesOf(epoch)) {
-      if (step_ >= total) break;
+    for (size_t u = 0; u < updates.size() && !Done(); ++u) {
+      micro_batches += static_cast<int64_t>(updates[u].size());
+      if (epoch * in_epoch + static_cast<int64_t>(u) < state_.step) continue;  // made before the run was resumed
       const double begin = Now();
       std::vector<int64_t> rows;
-      for (const MicroBatch& batch : update) rows.insert(rows.end(), batch.begin(), batch.end());
-      last_ = RunUpdate(rows, epoch);
-      last_learning_rate_ = schedule_.LearningRate(step_);
-      last_.grad_norm = ClipAndStep(last_learning_rate_);
-      ++step_;
-      micro_batches += static_cast<int64_t>(update.size());
-      epoch_ = static_cast<double>(epoch) +
-               static_cast<double>(micro_batches) / static_cast<double>(plan.steps.micro_batches_per_epoch);
-      tokens_seen_ += last_.tokens;
-      trained_seen_ += last_.items;
-      loss_sum_ += last_.loss;
-      const double seconds = Now() - begin;
-      train_seconds_ += seconds;
-      logged_loss += last_.loss;
-      logged_seconds += seconds;
-      logged_tokens += last_.tokens;
-      StepMetrics metrics = Metrics();
-      metrics.tokens_per_second = static_cast<double>(last_.tokens) / seconds;
-      observer_.OnStep(metrics);
-      if (step_ % plan.logging_steps == 0 || step_ == total) {
-        metrics.loss = logged_loss / static_cast<double>(step_ - logged_step);
-        metrics.tokens_per_second = static_cast<double>(logged_tokens) / logged_seconds;
-        history_.push_back(ToJson(metrics));
-        observer_.OnLog(metrics);
-        logged_loss = logged_seconds = 0;
-        logged_tokens = 0;
-        logged_step = step_;
-      }
-      if (step_ == total || (plan.eval_steps > 0 && step_ % plan.eval_steps == 0)) RunEval();
-      if (plan.save_steps > 0 && (step_ % plan.save_steps == 0 || step_ == total)) SaveCheckpoint();
+      for (const MicroBatch& batch : updates[u]) rows.insert(rows.end(), batch.begin(), batch.end());
+      const UpdateResult result = RunUpdate(rows, epoch);
+      FinishUpdate(result,
+                   static_cast<double>(epoch) + static_cast<double>(micro_batches) /
+                                                    static_cast<double>(plan.steps.micro_batches_per_epoch),
+                   Now() - begin);
+      const bool last = state_.step == plan.steps.total_updates;
+      const bool improved = (last || AtInterval(plan.eval_steps)) && RunEval();
+      const bool save_best = improved && in_.arguments.save_strategy == IntervalStrategy::kBest;
+      if (AtInterval(plan.save_steps) || save_best) SaveCheckpoint();
+      StopIfRequested();
     }
+  }
+  if (state_.stopped_early && plan.save_steps > 0) SaveCheckpoint();
+  saver_.Wait();
+  const std::string best = best_checkpoint();
+  if (in_.arguments.load_best_model_at_end && !best.empty() && state_.best_step != state_.step) {
+    in_.load_model(best);
+    in_.decoder.RefreshTrained();
+    observer_.OnNote(fmt::format("the best model, of step {} ({} {:.4f}), is kept", state_.best_step,
+                                 in_.arguments.metric_for_best_model, *state_.best_metric));
   }
 }
 

@@ -1,18 +1,22 @@
-// The step loop: chunks forward and backward, one clipped AdamW update, metrics, evaluation, checkpoints. It reports to
-// an observer and prints nothing.
+// The step loop: chunks forward and backward, one clipped update, metrics, evaluation, checkpoints. It reports to an
+// observer and prints nothing.
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "models/adapter_model.h"
 #include "models/decoder.h"
+#include "text/tokenizer.h"
 #include "train/arguments.h"
+#include "train/checkpoint.h"
+#include "train/checkpoint_saver.h"
+#include "train/evaluation.h"
+#include "train/optimizer.h"
 #include "train/run_plan.h"
 #include "train/schedule.h"
+#include "train/trainer_state.h"
 
 namespace attune {
 
@@ -26,75 +30,82 @@ struct StepMetrics {
   double seconds_left = 0;
 };
 
-struct EvalMetrics {
-  int64_t step = 0;
-  double epoch = 0;
-  double loss = 0, token_accuracy = 0;
-  int64_t tokens = 0;
-  double seconds = 0;
-};
-
 class TrainObserver {
  public:
   virtual ~TrainObserver() = default;
-  virtual void OnStep(const StepMetrics&) {}   // every update
-  virtual void OnLog(const StepMetrics&) {}    // every logging_steps updates: the mean since the last
+  virtual void OnNote(const std::string& /*line*/) {}
+  virtual void OnStep(const StepMetrics&) {}  // every update
+  virtual void OnLog(const StepMetrics&) {}   // every logging_steps updates: the mean since the last
   virtual void OnEval(const EvalMetrics&) {}
+  virtual void OnSamples(int64_t /*step*/, const std::vector<SampleAnswer>&) {}
   virtual void OnCheckpoint(const std::string& /*folder*/) {}
 };
 
-// Loss of examples by token, forward only, in chunks that fit the decoder's plan.
-EvalMetrics Evaluate(Decoder& decoder, const std::vector<Example>& examples, int64_t tokens_in_flight);
-
 class Trainer {
  public:
-  // Everything must outlive the trainer. `eval` may be null.
+  // Everything must outlive the trainer.
   struct Inputs {
     Device& device;
     Decoder& decoder;
     const TrainableVectors& vectors;
     const std::vector<TrainableTensor>& trainables;
-    const LoraConfig& lora;
     const TrainingArguments& arguments;
     const RunPlan& plan;
     const Dataset& train;
-    const Dataset* eval;
+    const Dataset* eval;         // may be null
+    const Tokenizer* tokenizer;  // for answers at evaluations; may be null
+    std::vector<int32_t> eos_ids;
+    nlohmann::ordered_json fingerprint;  // kept in checkpoints
+    SaveModel save_model;
+    std::function<void(const std::string& folder)> load_model;  // what save_model wrote
+    std::function<bool()> stop_requested;                       // asked after every update; may be empty
   };
 
-  Trainer(const Inputs& inputs, TrainObserver& observer);
+  Trainer(Inputs inputs, TrainObserver& observer);
 
-  // The whole run. Errors: Error{kFailed} for a loss or gradient that is not finite (nothing is updated then), or a disk
-  // that is full.
+  // Goes on from a checkpoint: what is trained, the optimiser and the state.
+  void Resume(const ResumePoint& point);
+
+  // To the end of the run. Errors: Error{kFailed}: a loss or gradient that is not finite (nothing is updated then), a disk
+  // that is full, or that a stop was requested, after saving a checkpoint. Checkpoints made before stay whole.
   void Run();
 
-  int64_t tokens_seen() const { return tokens_seen_; }
-  double train_seconds() const { return train_seconds_; }
+  const TrainerState& state() const { return state_; }
+  const Optimizer& optimizer() const { return optimizer_; }
   double mean_loss() const;  // over all updates, as transformers' train_loss
+  std::string best_checkpoint() const;  // "" when none was saved
 
  private:
   struct UpdateResult {
-    double loss = 0, grad_norm = 0;
+    double loss = 0, grad_norm = 0, learning_rate = 0;
     int64_t tokens = 0, items = 0;
+    bool skipped = false;
   };
   UpdateResult RunUpdate(const std::vector<int64_t>& rows, int64_t epoch);
+  void Accumulate(const std::vector<int64_t>& rows, int64_t epoch, UpdateResult* result);
   PackedBatch Pack(const Chunk& chunk, int64_t epoch) const;
-  double ClipAndStep(double learning_rate);
-  void RunEval();
+  double GradientNorm();
+  void TolerateOrStop(const std::vector<int64_t>& rows, int64_t epoch, const UpdateResult& result);
+  std::string DescribeNonFinite(const std::vector<int64_t>& rows, int64_t epoch);
+
+  void FinishUpdate(const UpdateResult& result, double epoch, double seconds);
+  void Log(StepMetrics metrics);
+  bool RunEval();
+  void TrackBest(const EvalMetrics& metrics, bool* improved);
   void SaveCheckpoint();
-  StepMetrics Metrics() const;
+  void StopIfRequested();
+  bool AtInterval(int64_t steps) const;
+  bool Done() const;
+  StepMetrics Metrics(const UpdateResult& result) const;
 
   Inputs in_;
   TrainObserver& observer_;
   Schedule schedule_;
+  Optimizer optimizer_;
+  CheckpointSaver saver_;
   Matrix norm_;  // (1, 1) F64
-
-  int64_t step_ = 0;
-  double epoch_ = 0;
-  int64_t tokens_seen_ = 0, trained_seen_ = 0;
-  double loss_sum_ = 0, train_seconds_ = 0;
-  UpdateResult last_;
-  double last_learning_rate_ = 0;
-  std::vector<nlohmann::ordered_json> history_;
+  TrainerState state_;
+  int64_t saved_step_ = -1;
 };
 
 // metrics.jsonl's line and trainer_state.json's log entry.

@@ -1,0 +1,52 @@
+#include "train/trainer_state.h"
+
+#include "base/error.h"
+
+namespace attune {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// One list of the fields, read and written alike.
+template <class State, class Visit>
+void VisitFields(State& s, Visit&& visit) {
+  visit("step", s.step);
+  visit("epoch", s.epoch);
+  visit("tokens_seen", s.tokens_seen);
+  visit("trained_seen", s.trained_seen);
+  visit("loss_sum", s.loss_sum);
+  visit("train_seconds", s.train_seconds);
+  visit("skipped_nonfinite", s.skipped_nonfinite);
+  visit("logged_loss", s.logged_loss);
+  visit("logged_seconds", s.logged_seconds);
+  visit("logged_tokens", s.logged_tokens);
+  visit("logged_updates", s.logged_updates);
+  visit("best_step", s.best_step);
+  visit("evals_without_gain", s.evals_without_gain);
+  visit("stopped_early", s.stopped_early);
+}
+
+}  // namespace
+
+Json TrainerState::ToJson() const {
+  Json json;
+  VisitFields(*this, [&](const char* name, const auto& field) { json[name] = field; });
+  json["best_metric"] = best_metric ? Json(*best_metric) : Json(nullptr);
+  json["history"] = history;
+  return json;
+}
+
+TrainerState TrainerState::FromJson(const Json& json, const std::string& where) {
+  TrainerState state;
+  try {
+    VisitFields(state, [&](const char* name, auto& field) { json.at(name).get_to(field); });
+    if (!json.at("best_metric").is_null()) state.best_metric = json.at("best_metric").get<double>();
+    json.at("history").get_to(state.history);
+  } catch (const Json::exception& error) {
+    BadInput("{}: not the state of a run: {}", where, error.what());
+  }
+  if (state.step < 0) BadInput("{}: step {} is below 0", where, state.step);
+  return state;
+}
+
+}  // namespace attune
