@@ -220,7 +220,8 @@ TEST(Encode, GenerationBlocksWithinTheCompletion) {
     if (messages.size() == 2) return RenderedChat{"bot: x user: u bot: ", {{5, 6}}};
     return RenderedChat{"bot: x user: u bot: ab!", {{5, 6}, {20, 22}}};
   };
-  const DataRow row = Row(R"({"prompt": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "u"}],
+  const DataRow row =
+      Row(R"({"prompt": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "u"}],
                               "completion": [{"role": "assistant", "content": "ab"}]})");
   for (const MaskRule rule : {MaskRule::kAttune, MaskRule::kTrl}) {
     EncodeOptions options = {.assistant_only_loss = true, .mask_rule = rule};

@@ -12,7 +12,8 @@ namespace {
 
 using Ints = std::vector<int32_t>;
 
-// Examples of these lengths with tokens 1, 2, 3, ... over all of them; the first token of each carries no loss.
+// Examples of these lengths with tokens 1, 2, 3, ... over all of them; the first token of each carries no
+// loss.
 std::vector<Example> Numbered(const std::vector<int>& lengths) {
   std::vector<Example> examples;
   int32_t token = 0;
@@ -66,7 +67,8 @@ TEST(PackExamples, WrappedKnowsNoBoundaries) {
   for (const Example& row : rows) EXPECT_TRUE(row.starts.empty());
 }
 
-// Across batches of 1000 examples and with empty ones among them: every token is there once, starts are right.
+// Across batches of 1000 examples and with empty ones among them: every token is there once, starts are
+// right.
 TEST(PackExamples, LosesNothing) {
   std::vector<int> lengths;
   for (int i = 0; i < 2500; ++i) lengths.push_back(i * 7919 % 23);

@@ -29,11 +29,12 @@ struct Kernel {
 };
 
 using OpTable =
-    std::tuple<Kernel<Gemm>, Kernel<Embedding>, Kernel<EmbeddingBackward>, Kernel<RmsNorm>, Kernel<RmsNormBackward>, Kernel<RmsNormWeightBackward>, Kernel<Rope>, Kernel<SwiGlu>,
-               Kernel<SwiGluBackward>, Kernel<DropoutMask>, Kernel<EmbeddingNoise>, Kernel<Copy>, Kernel<Fill>, Kernel<AddBias>,
-               Kernel<SumRows>, Kernel<Attention>, Kernel<AttentionBackward>, Kernel<AttentionCached>,
-               Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<FindNonFinite>, Kernel<AdamW>, Kernel<Sgd>, Kernel<Lion>,
-               Kernel<Adafactor>, Kernel<StoredLinear>,
+    std::tuple<Kernel<Gemm>, Kernel<Embedding>, Kernel<EmbeddingBackward>, Kernel<RmsNorm>,
+               Kernel<RmsNormBackward>, Kernel<RmsNormWeightBackward>, Kernel<Rope>, Kernel<SwiGlu>,
+               Kernel<SwiGluBackward>, Kernel<DropoutMask>, Kernel<EmbeddingNoise>, Kernel<Copy>,
+               Kernel<Fill>, Kernel<AddBias>, Kernel<SumRows>, Kernel<Attention>, Kernel<AttentionBackward>,
+               Kernel<AttentionCached>, Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<FindNonFinite>,
+               Kernel<AdamW>, Kernel<Sgd>, Kernel<Lion>, Kernel<Adafactor>, Kernel<StoredLinear>,
                Kernel<Dequantize>>;
 
 // Where the time of a step goes, by tag: filled while a profile is set on the device.

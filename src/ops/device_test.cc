@@ -119,6 +119,18 @@ TEST(GuardedDevice, SmallOps) {
     g.Compare(here, host, {{here.bits, host.bits}});
   }
   {
+    const EmbeddingNoise host{o.Random(3, 20), o.Ints({1, 2, 3}), o.Ints({0, 1, 3}), 5.0f};
+    const EmbeddingNoise here{g.Copy(host.x), g.Copy(host.keys), g.Copy(host.starts), 5.0f};
+    g.Compare(here, host, {{here.x, host.x}});
+  }
+  {
+    const RmsNormWeightBackward host{o.Random(1, 20), o.Random(2, 20), o.Random(3, 20), o.Random(1, 2),
+                                     o.Ints({2, 0})};
+    const RmsNormWeightBackward here{g.Copy(host.dweight), g.Copy(host.dy), g.Copy(host.x), g.Copy(host.rstd),
+                                     g.Copy(host.rows)};
+    g.Compare(here, host, {{here.dweight, host.dweight}});
+  }
+  {
     const Copy host{o.Make(3, 20, kBF16), o.Random(3, 20), o.Random(3, 20)};
     const Copy here{g.Copy(host.out), g.Copy(host.x), g.Copy(host.add)};
     g.Compare(here, host, {{here.out, host.out}});
@@ -190,6 +202,39 @@ TEST(GuardedDevice, LossAndOptimiser) {
   AdamW here = host;
   for (Matrix* m : {&here.weight, &here.gradient, &here.m, &here.v}) *m = g.Copy(*m);
   g.Compare(here, host, {{here.weight, host.weight}, {here.m, host.m}, {here.v, host.v}});
+}
+
+TEST(GuardedDevice, OtherOptimisers) {
+  Operands o;
+  Guarded g;
+  {
+    const FindNonFinite host{o.Random(1, 30), o.Zeros(1, 1, kF64)};
+    const FindNonFinite here{g.Copy(host.x), g.Copy(host.out)};
+    g.Compare(here, host, {{here.out, host.out}});
+  }
+  {
+    const Sgd host{.weight = o.Random(1, 30), .gradient = o.Random(1, 30), .learning_rate = 0.1};
+    Sgd here = host;
+    for (Matrix* m : {&here.weight, &here.gradient}) *m = g.Copy(*m);
+    g.Compare(here, host, {{here.weight, host.weight}});
+  }
+  {
+    const Lion host{
+        .weight = o.Random(1, 30), .gradient = o.Random(1, 30), .m = o.Zeros(1, 30), .learning_rate = 0.1};
+    Lion here = host;
+    for (Matrix* m : {&here.weight, &here.gradient, &here.m}) *m = g.Copy(*m);
+    g.Compare(here, host, {{here.weight, host.weight}, {here.m, host.m}});
+  }
+  for (const bool vector : {false, true}) {
+    const int64_t rows = vector ? 1 : 5;
+    Adafactor host{.weight = o.Random(rows, 30), .gradient = o.Random(rows, 30), .learning_rate = 0.1};
+    (vector ? host.full : host.col) = o.Zeros(1, 30);
+    if (!vector) host.row = o.Zeros(1, rows);
+    Adafactor here = host;
+    for (Matrix* m : {&here.weight, &here.gradient, &here.row, &here.col, &here.full}) *m = g.Copy(*m);
+    g.Compare(here, host,
+              {{here.weight, host.weight}, {vector ? here.full : here.row, vector ? host.full : host.row}});
+  }
 }
 
 sigjmp_buf fault;

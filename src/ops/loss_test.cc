@@ -137,8 +137,8 @@ TEST(CrossEntropy, LabelSmoothingOfTransformers) {
   const auto rows = load("logits")->shape[0], vocabulary = load("logits")->shape[1];
   const Matrix logits = o.Bytes(load("logits")->bytes.data(), vocabulary, kF32, rows);
   const Matrix targets = o.Bytes(load("targets")->bytes.data(), rows, DType::kI32, 1);
-  const CrossEntropy op{logits,           targets, o.Make(1, rows), o.Make(1, rows), o.Make(rows, vocabulary),
-                        1.0f, 0.1f};
+  const CrossEntropy op{logits, targets, o.Make(1, rows), o.Make(1, rows), o.Make(rows, vocabulary),
+                        1.0f,   0.1f};
   Cpu().Run(op);
   double sum = 0;
   for (int64_t r = 0; r < rows; ++r) sum += Get(op.losses, 0, r);
@@ -157,15 +157,15 @@ TEST(CrossEntropy, NaNIsSeen) {
 
 TEST(CrossEntropy, GradientIsTheGradient) {
   for (const float smoothing : {0.0f, 0.2f}) {
-  Operands o;
-  CrossEntropy op{o.Random(3, 9, kF64, 2), o.Ints({0, 8, 4}),  o.Make(1, 3, kF64),
-                        o.Make(1, 3, kF64),      o.Make(3, 9, kF64), 0.5f};
-  op.label_smoothing = smoothing;
-  Reference(op);
-  ExpectGradient(op.logits, o.Clone(op.gradient), [&] {
+    Operands o;
+    CrossEntropy op{o.Random(3, 9, kF64, 2), o.Ints({0, 8, 4}),  o.Make(1, 3, kF64),
+                    o.Make(1, 3, kF64),      o.Make(3, 9, kF64), 0.5f};
+    op.label_smoothing = smoothing;
     Reference(op);
-    return 0.5 * (Get(op.losses, 0, 0) + Get(op.losses, 0, 1) + Get(op.losses, 0, 2));
-  });
+    ExpectGradient(op.logits, o.Clone(op.gradient), [&] {
+      Reference(op);
+      return 0.5 * (Get(op.losses, 0, 0) + Get(op.losses, 0, 1) + Get(op.losses, 0, 2));
+    });
   }
 }
 

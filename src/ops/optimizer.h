@@ -1,5 +1,6 @@
-// Updates of the trained weights. Trained weights, their gradients and states are flat f32 vectors (1, n), except where
-// an optimiser knows rows and columns (Adafactor). `gradient_scale` multiplies every gradient first: clipping.
+// Updates of the trained weights. Trained weights, their gradients and states are flat f32 vectors (1, n),
+// except where an optimiser knows rows and columns (Adafactor). `gradient_scale` multiplies every gradient
+// first: clipping.
 #pragma once
 
 #include "tensor/matrix.h"
@@ -37,8 +38,9 @@ struct Sgd {
   double learning_rate = 0, weight_decay = 0;
 };
 
-// Chen et al. 2023, as bitsandbytes' Lion in 32 bits: decay, then the sign of beta1 m + (1 - beta1) g, then m moves by
-// beta2. There is no step count. (transformers passes adam_beta1 and adam_beta2: 0.9 and 0.999 unless set.)
+// Chen et al. 2023, as bitsandbytes' Lion in 32 bits: decay, then the sign of beta1 m + (1 - beta1) g, then m
+// moves by beta2. There is no step count. (transformers passes adam_beta1 and adam_beta2: 0.9 and 0.999
+// unless set.)
 struct Lion {
   static constexpr const char* kName = "lion";
   Matrix weight, gradient, m;  // (1, n) f32
@@ -46,9 +48,10 @@ struct Lion {
   double learning_rate = 0, beta1 = 0.9, beta2 = 0.999, weight_decay = 0;
 };
 
-// Shazeer & Stern 2018, as transformers' Adafactor with scale_parameter and relative_step off and no first moment (what
-// `optim: adafactor` sets up). A matrix keeps one number for each row and each column; a vector, one for each element.
-// Rows and columns play the same part, so a matrix that is stored transposed keeps the same numbers, swapped.
+// Shazeer & Stern 2018, as transformers' Adafactor with scale_parameter and relative_step off and no first
+// moment (what `optim: adafactor` sets up). A matrix keeps one number for each row and each column; a vector,
+// one for each element. Rows and columns play the same part, so a matrix that is stored transposed keeps the
+// same numbers, swapped.
 struct Adafactor {
   static constexpr const char* kName = "adafactor";
   Matrix weight, gradient;  // (r, c) f32

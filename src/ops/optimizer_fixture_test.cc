@@ -19,7 +19,8 @@ const SafetensorsFile& Fixture() {
 }
 
 // Matrix number `index` of (rows, cols) of a tensor, turned if `transposed`.
-Matrix Load(Operands& o, const std::string& name, int64_t rows, int64_t cols, int64_t index, bool transposed) {
+Matrix Load(Operands& o, const std::string& name, int64_t rows, int64_t cols, int64_t index,
+            bool transposed) {
   const TensorView* tensor = Fixture().Find(name);
   if (tensor == nullptr) throw std::runtime_error(name);
   const float* data = reinterpret_cast<const float*>(tensor->bytes.data()) + index * rows * cols;
@@ -32,8 +33,8 @@ Matrix Load(Operands& o, const std::string& name, int64_t rows, int64_t cols, in
 
 // Runs the steps of one case; step(weight, gradient, number, learning rate) makes one.
 template <class Step>
-void ExpectTrajectory(const std::string& run, const std::string& shape, int64_t rows, int64_t cols, bool transposed,
-                      const Step& step) {
+void ExpectTrajectory(const std::string& run, const std::string& shape, int64_t rows, int64_t cols,
+                      bool transposed, const Step& step) {
   Operands o;
   const Matrix weight = Load(o, shape + ".initial", rows, cols, 0, transposed);
   int64_t kept = 0;
@@ -52,7 +53,8 @@ struct Shape {
   int64_t rows, cols;
   bool vector = false;
 };
-constexpr Shape kShapes[] = {{"1x37", 1, 37, true}, {"1x40", 1, 40}, {"3x50", 3, 50}, {"50x3", 50, 3}, {"17x19", 17, 19}};
+constexpr Shape kShapes[] = {
+    {"1x37", 1, 37, true}, {"1x40", 1, 40}, {"3x50", 3, 50}, {"50x3", 50, 3}, {"17x19", 17, 19}};
 
 Matrix Flat(const Matrix& m) { return DenseMatrix(m.data, m.dtype, 1, m.rows * m.cols); }
 

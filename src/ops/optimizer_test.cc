@@ -93,7 +93,8 @@ TEST(AdamW, NoGradientNoMove) {
   ExpectSameBits(op.weight, before);
 }
 
-// Runs `op` for 12 steps on devices of 1, 2 and 3 threads and as the reference; `fields` are the matrices it changes.
+// Runs `op` for 12 steps on devices of 1, 2 and 3 threads and as the reference; `fields` are the matrices it
+// changes.
 template <class Op>
 void ExpectSteps(Operands& o, const Op& op, std::initializer_list<Matrix Op::*> fields, double tolerance) {
   Op ops[4] = {op, op, op, op};
@@ -144,7 +145,8 @@ TEST(Lion, ManyStepsAgainstReference) {
   }
 }
 
-// Decay first, then a whole step, whatever the size of the gradient; no step where gradient and momentum are 0.
+// Decay first, then a whole step, whatever the size of the gradient; no step where gradient and momentum are
+// 0.
 TEST(Lion, SignsOnly) {
   Operands o;
   const Lion op{.weight = o.Floats({1.0f, 1.0f, 1.0f}),
@@ -189,7 +191,10 @@ TEST(Adafactor, ManyStepsAgainstReference) {
 TEST(Adafactor, VeryWide) {
   Operands o;
   const int64_t cols = kSharedColumns;
-  Adafactor op{.weight = o.Random(2, cols), .gradient = o.Random(2, cols), .row = o.Zeros(1, 2), .col = o.Zeros(1, cols)};
+  Adafactor op{.weight = o.Random(2, cols),
+               .gradient = o.Random(2, cols),
+               .row = o.Zeros(1, 2),
+               .col = o.Zeros(1, cols)};
   op.learning_rate = 0.1;
   Adafactor expected = op;
   expected.weight = o.Clone(op.weight);
@@ -202,7 +207,8 @@ TEST(Adafactor, VeryWide) {
 
 TEST(Adafactor, NaNIsSeen) {
   Operands o;
-  Adafactor op{.weight = o.Random(3, 20), .gradient = o.Random(3, 20), .row = o.Zeros(1, 3), .col = o.Zeros(1, 20)};
+  Adafactor op{
+      .weight = o.Random(3, 20), .gradient = o.Random(3, 20), .row = o.Zeros(1, 3), .col = o.Zeros(1, 20)};
   Put(op.gradient, 1, 2, std::nan(""));
   op.learning_rate = 0.1;
   Cpu().Run(op);

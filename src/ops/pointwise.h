@@ -46,8 +46,8 @@ struct RmsNormBackward {
   Matrix x, weight, rstd, rows;  // as in the forward op
 };
 
-// dweight[j] += sum over i of dy[i, j] x[r, j] rstd[i], r = rows ? rows[i] : i: the gradient of RmsNorm's weight. Rows are
-// added in an order that only n decides.
+// dweight[j] += sum over i of dy[i, j] x[r, j] rstd[i], r = rows ? rows[i] : i: the gradient of RmsNorm's
+// weight. Rows are added in an order that only n decides.
 struct RmsNormWeightBackward {
   static constexpr const char* kName = "rms_norm_weight_backward";
   Matrix dweight;  // (1, H) f32, added to
@@ -93,11 +93,11 @@ struct DropoutMask {
   float probability = 0.0f;
 };
 
-// NEFTune (Jain et al. 2023): adds to each element of the embeddings a draw from U(-a, a), a = alpha / sqrt(L H), L the
-// length of the token's sequence. Draws are a counter-based hash of (keys[t], column), in a stream apart from that of
-// DropoutMask, so the same keys serve both; they lie strictly inside (-a, a), symmetric around 0.
-// transformers takes for L the padded length of the micro-batch; here nothing is padded, and the noise of a row does not
-// depend on its neighbours.
+// NEFTune (Jain et al. 2023): adds to each element of the embeddings a draw from U(-a, a), a = alpha / sqrt(L
+// H), L the length of the token's sequence. Draws are a counter-based hash of (keys[t], column), in a stream
+// apart from that of DropoutMask, so the same keys serve both; they lie strictly inside (-a, a), symmetric
+// around 0. transformers takes for L the padded length of the micro-batch; here nothing is padded, and the
+// noise of a row does not depend on its neighbours.
 struct EmbeddingNoise {
   static constexpr const char* kName = "embedding_noise";
   Matrix x;       // (T, H) f32, added to

@@ -22,7 +22,8 @@ void Reference(const CrossEntropy& op) {
     const double classes = static_cast<double>(op.logits.cols), smoothing = op.label_smoothing;
     double mean = 0;
     for (int64_t c = 0; smoothing > 0 && c < op.logits.cols; ++c) mean += Get(op.logits, r, c) / classes;
-    Put(op.losses, 0, r, std::log(sum) + max - (1 - smoothing) * at_target - (smoothing > 0 ? smoothing * mean : 0));
+    Put(op.losses, 0, r,
+        std::log(sum) + max - (1 - smoothing) * at_target - (smoothing > 0 ? smoothing * mean : 0));
     Put(op.correct, 0, r, at_target >= max ? 1 : 0);
     if (!op.gradient) continue;
     for (int64_t c = 0; c < op.logits.cols; ++c) {
@@ -81,8 +82,8 @@ void Reference(const Lion& op) {
   }
 }
 
-// With V the estimate of the squares: row r and column c give V = row[r] col[c] / mean(row); a vector keeps V itself.
-// u = g / sqrt(V), made smaller where its root mean square exceeds the threshold.
+// With V the estimate of the squares: row r and column c give V = row[r] col[c] / mean(row); a vector keeps V
+// itself. u = g / sqrt(V), made smaller where its root mean square exceeds the threshold.
 void Reference(const Adafactor& op) {
   const int64_t rows = op.weight.rows, cols = op.weight.cols;
   const double beta2 = 1 - std::pow(static_cast<double>(op.step), op.decay_rate);

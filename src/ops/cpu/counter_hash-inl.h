@@ -1,6 +1,6 @@
-// Random bits from a counter: the hash that dropout masks and embedding noise draw from. What is drawn depends on the
-// key and the counter alone, never on the vector width or the thread.
-// Included once for each Highway target, so there is no ordinary include guard.
+// Random bits from a counter: the hash that dropout masks and embedding noise draw from. What is drawn
+// depends on the key and the counter alone, never on the vector width or the thread. Included once for each
+// Highway target, so there is no ordinary include guard.
 #if defined(ATTUNE_COUNTER_HASH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ATTUNE_COUNTER_HASH_INL_H_
 #undef ATTUNE_COUNTER_HASH_INL_H_
@@ -35,7 +35,8 @@ HWY_INLINE uint32_t MixScalar(uint32_t x) {
   return x ^ (x >> 16);
 }
 
-// The key of one token in one stream: streams (an adapter's module, the embedding noise) draw independent bits.
+// The key of one token in one stream: streams (an adapter's module, the embedding noise) draw independent
+// bits.
 HWY_INLINE uint32_t StreamKey(uint32_t token_key, uint32_t stream) {
   return MixScalar(token_key ^ MixScalar(stream * 0x9e3779b9u + 0x7f4a7c15u));
 }

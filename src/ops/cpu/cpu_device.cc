@@ -35,14 +35,12 @@ class CpuDevice : public Device {
     cpu_.scratch.threads = threads_;
     cpu_.scratch.base = Raw<std::byte>(Allocate(scratch_bytes_, "scratch"));
     state_ = &cpu_;
-    table_ = {{CpuGemm},          {CpuEmbedding},       {CpuEmbeddingBackward}, {CpuRmsNorm},
-              {CpuRmsNormBackward}, {CpuRmsNormWeightBackward}, {CpuRope},          {CpuSwiGlu},
-              {CpuSwiGluBackward}, {CpuDropoutMask},    {CpuEmbeddingNoise},    {CpuCopy},
-              {CpuFill},           {CpuAddBias},        {CpuSumRows},
-              {CpuAttention},      {CpuAttentionBackward}, {CpuAttentionCached},
-              {CpuCrossEntropy},   {CpuSumSquares},     {CpuFindNonFinite}, {CpuAdamW},
-              {CpuSgd},            {CpuLion},           {CpuAdafactor},
-              {CpuStoredLinear},   {CpuDequantize}};
+    table_ = {{CpuGemm}, {CpuEmbedding}, {CpuEmbeddingBackward}, {CpuRmsNorm}, {CpuRmsNormBackward},
+              {CpuRmsNormWeightBackward}, {CpuRope}, {CpuSwiGlu}, {CpuSwiGluBackward}, {CpuDropoutMask},
+              {CpuEmbeddingNoise}, {CpuCopy}, {CpuFill}, {CpuAddBias}, {CpuSumRows}, {CpuAttention},
+              {CpuAttentionBackward}, {CpuAttentionCached}, {CpuCrossEntropy}, {CpuSumSquares},
+              {CpuFindNonFinite}, {CpuAdamW}, {CpuSgd}, {CpuLion}, {CpuAdafactor}, {CpuStoredLinear},
+              {CpuDequantize}};
   }
 
   ~CpuDevice() override {

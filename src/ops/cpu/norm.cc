@@ -90,29 +90,27 @@ void RmsNormBackwardKernel(const CpuState& state, const RmsNormBackward& op) {
   });
 }
 
-constexpr int64_t kRowsAtOnce = 8;  // rows of dy and x that are read side by side
-
-// Columns [begin, end) of the weight's gradient: each column adds its rows eight by eight, whoever computes it.
-void WeightColumns(const RmsNormWeightBackward& op, int64_t begin, int64_t end) {
-  const int32_t* rows = op.rows ? Raw<const int32_t>(op.rows) : nullptr;
-  const float* rstd = Raw<const float>(op.rstd);
-  float* dweight = Raw<float>(op.dweight) + begin;
-  for (int64_t first = 0; first < op.dy.rows; first += kRowsAtOnce) {
-    const int64_t count = std::min(kRowsAtOnce, op.dy.rows - first);
-    const float *dy[kRowsAtOnce], *x[kRowsAtOnce];
-    for (int64_t i = 0; i < count; ++i) {
-      dy[i] = RawRow<const float>(op.dy, first + i) + begin;
-      x[i] = RawRow<const float>(op.x, rows != nullptr ? rows[first + i] : first + i) + begin;
-    }
-    ForEach(end - begin, [&](auto d, int64_t j) HWY_ATTR {
-      auto sum = hn::Zero(d);
-      for (int64_t i = 0; i < count; ++i) {
-        const auto xhat = hn::Mul(hn::LoadU(d, x[i] + j), hn::Set(d, rstd[first + i]));
-        sum = hn::MulAdd(hn::LoadU(d, dy[i] + j), xhat, sum);
-      }
-      hn::StoreU(hn::Add(hn::LoadU(d, dweight + j), sum), d, dweight + j);
-    });
+// Columns [begin, end) of the weight's gradient from kRows rows, read side by side.
+template <int kRows>
+void AddToWeightGradient(const RmsNormWeightBackward& op, int64_t first, int64_t begin, int64_t end) {
+  const float *dy[kRows], *x[kRows];
+  float rstd[kRows];
+  for (int64_t i = 0; i < kRows; ++i) {
+    const int64_t r = op.rows ? Raw<const int32_t>(op.rows)[first + i] : first + i;
+    dy[i] = RawRow<const float>(op.dy, first + i);
+    x[i] = RawRow<const float>(op.x, r);
+    rstd[i] = Raw<const float>(op.rstd)[first + i];
   }
+  float* dweight = Raw<float>(op.dweight);
+  ForEach(end - begin, [&](auto d, int64_t j) HWY_ATTR {
+    const int64_t c = begin + j;
+    auto sum = hn::Zero(d);
+    for (int i = 0; i < kRows; ++i) {
+      const auto xhat = hn::Mul(hn::LoadU(d, x[i] + c), hn::Set(d, rstd[i]));
+      sum = hn::MulAdd(hn::LoadU(d, dy[i] + c), xhat, sum);
+    }
+    hn::StoreU(hn::Add(hn::LoadU(d, dweight + c), sum), d, dweight + c);
+  });
 }
 
 void RmsNormWeightBackwardKernel(const CpuState& state, const RmsNormWeightBackward& op) {
@@ -121,7 +119,11 @@ void RmsNormWeightBackwardKernel(const CpuState& state, const RmsNormWeightBackw
   const int64_t threads = std::min<int64_t>(state.scratch.threads, pieces);
 #pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
   for (int64_t t = 0; t < threads; ++t) {
-    WeightColumns(op, pieces * t / threads * kColumns, std::min(n, pieces * (t + 1) / threads * kColumns));
+    const int64_t begin = pieces * t / threads * kColumns,
+                  end = std::min(n, pieces * (t + 1) / threads * kColumns);
+    int64_t i = 0;  // each column adds its rows four by four, whoever computes it
+    for (; i + 4 <= op.dy.rows; i += 4) AddToWeightGradient<4>(op, i, begin, end);
+    for (; i < op.dy.rows; ++i) AddToWeightGradient<1>(op, i, begin, end);
   }
 }
 

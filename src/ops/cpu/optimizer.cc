@@ -107,7 +107,8 @@ void LionKernel(const CpuState& state, const Lion& op) {
     const auto g = hn::Mul(hn::LoadU(d, gradient + i), hn::Set(d, op.gradient_scale));
     const auto before = hn::LoadU(d, m + i);
     const auto direction = hn::MulAdd(hn::Set(d, rest1), g, hn::Mul(hn::Set(d, beta1), before));
-    const auto step = hn::IfThenElseZero(hn::Ne(direction, hn::Zero(d)), hn::CopySign(hn::Set(d, rate), direction));
+    const auto step =
+        hn::IfThenElseZero(hn::Ne(direction, hn::Zero(d)), hn::CopySign(hn::Set(d, rate), direction));
     hn::StoreU(hn::Sub(hn::Mul(hn::LoadU(d, weight + i), hn::Set(d, decay)), step), d, weight + i);
     hn::StoreU(hn::MulAdd(hn::Set(d, rest2), g, hn::Mul(hn::Set(d, beta2), before)), d, m + i);
   });
@@ -158,9 +159,13 @@ void CpuAdamW(void* state, const AdamW& op) {
   HWY_DYNAMIC_DISPATCH(AdamWKernel)(*static_cast<CpuState*>(state), op);
 }
 
-void CpuSgd(void* state, const Sgd& op) { HWY_DYNAMIC_DISPATCH(SgdKernel)(*static_cast<CpuState*>(state), op); }
+void CpuSgd(void* state, const Sgd& op) {
+  HWY_DYNAMIC_DISPATCH(SgdKernel)(*static_cast<CpuState*>(state), op);
+}
 
-void CpuLion(void* state, const Lion& op) { HWY_DYNAMIC_DISPATCH(LionKernel)(*static_cast<CpuState*>(state), op); }
+void CpuLion(void* state, const Lion& op) {
+  HWY_DYNAMIC_DISPATCH(LionKernel)(*static_cast<CpuState*>(state), op);
+}
 
 void CpuFindNonFinite(void* state, const FindNonFinite& op) {
   HWY_DYNAMIC_DISPATCH(FindNonFiniteKernel)(*static_cast<CpuState*>(state), op);
