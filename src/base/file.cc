@@ -5,53 +5,96 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <utility>
 
+#include "base/env.h"
 #include "base/error.h"
 
 namespace attune {
 namespace {
 
-// Opens for reading and gives the size of a regular file; a bad path is the user's mistake.
-int OpenForReading(const std::string& path, size_t* size) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+// A call that a signal broke off is made again.
+template <class Call>
+auto Retried(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+// Linux has released the descriptor even where close reports an interruption, so it is not called again.
+bool Close(int fd) { return CurrentEnv().Close(fd) == 0 || errno == EINTR; }
+
+int Open(const std::string& path, int flags, mode_t mode = 0) {
+  return Retried([&] { return CurrentEnv().Open(path.c_str(), flags | O_CLOEXEC, mode); });
+}
+
+// A regular file open for reading; closed with the object.
+struct OpenFile {
+  explicit OpenFile(const std::string& path);
+  ~OpenFile() { Close(fd); }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  void Read(void* data, size_t wanted);  // the next bytes, all of them
+
+  const std::string& path;
+  int fd = -1;
+  size_t size = 0;
+};
+
+// A bad path is the user's mistake.
+OpenFile::OpenFile(const std::string& name) : path(name) {
+  fd = Open(path, O_RDONLY | O_NONBLOCK);  // a pipe of that name would otherwise be waited for
   if (fd < 0) BadInput("{}: cannot be opened: {}", path, std::strerror(errno));
   struct stat info {};
-  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    ::close(fd);
-    BadInput("{}: is not a regular file", path);
+  const int result = CurrentEnv().StatOpen(fd, &info);
+  if (result == 0 && S_ISREG(info.st_mode)) {
+    size = static_cast<size_t>(info.st_size);
+    return;
   }
-  *size = static_cast<size_t>(info.st_size);
-  return fd;
+  const int error = errno;
+  Close(fd);
+  if (result != 0) BadInput("{}: cannot be read: {}", path, std::strerror(error));
+  BadInput("{}: is not a regular file", path);
+}
+
+void OpenFile::Read(void* data, size_t wanted) {
+  for (size_t done = 0; done < wanted;) {
+    const ssize_t got =
+        Retried([&] { return CurrentEnv().Read(fd, static_cast<char*>(data) + done, wanted - done); });
+    if (got < 0) BadInput("{}: cannot be read: {}", path, std::strerror(errno));
+    if (got == 0) BadInput("{}: became shorter while it was read", path);
+    done += static_cast<size_t>(got);
+  }
 }
 
 void WriteAll(int fd, const std::string& path, const void* data, size_t size) {
   const char* cursor = static_cast<const char*>(data);
   while (size > 0) {
-    const ssize_t written = ::write(fd, cursor, size);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) Failed("{}: cannot be written: {}", path, std::strerror(errno));
+    const ssize_t written = Retried([&] { return CurrentEnv().Write(fd, cursor, size); });
+    if (written < 0) Failed("{}: cannot be written: {}", path, std::strerror(errno));
+    if (written == 0) Failed("{}: cannot be written: the system takes no more bytes", path);
     cursor += written;
     size -= static_cast<size_t>(written);
   }
 }
 
+int Sync(int fd) {
+  return Retried([&] { return CurrentEnv().Sync(fd); });
+}
+
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
-  const int fd = OpenForReading(path, &size_);
-  if (size_ > 0) {
-    void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
-    const int error = errno;
-    ::close(fd);
-    if (mapped == MAP_FAILED) BadInput("{}: cannot be mapped: {}", path, std::strerror(error));
-    data_ = static_cast<const std::byte*>(mapped);
-  } else {
-    ::close(fd);
-  }
+  const OpenFile file(path);
+  if (file.size == 0) return;  // the system maps no empty files
+  void* mapped = CurrentEnv().Map(file.fd, file.size);
+  if (mapped == MAP_FAILED) BadInput("{}: cannot be mapped: {}", path, std::strerror(errno));
+  data_ = static_cast<const std::byte*>(mapped);
+  size_ = file.size;
 }
 
 MappedFile::~MappedFile() {
@@ -79,59 +122,153 @@ void MappedFile::DropPages(std::span<const std::byte> range) const {
 }
 
 std::string ReadFile(const std::string& path) {
-  size_t size = 0;
-  const int fd = OpenForReading(path, &size);
-  std::string content(size, '\0');
-  size_t done = 0;
-  while (done < size) {
-    const ssize_t got = ::read(fd, content.data() + done, size - done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    done += static_cast<size_t>(got);
-  }
-  ::close(fd);
-  if (done < size) BadInput("{}: only {} of {} bytes could be read", path, done, size);
+  OpenFile file(path);
+  std::string content(file.size, '\0');
+  file.Read(content.data(), content.size());
   return content;
 }
 
+void ReadInPieces(const std::string& path, const std::function<void(std::span<const std::byte>)>& take) {
+  OpenFile file(path);
+  std::vector<std::byte> buffer(std::min(file.size, size_t{1} << 20));
+  for (size_t left = file.size; left > 0;) {
+    const auto piece = std::span(buffer).first(std::min(left, buffer.size()));
+    file.Read(piece.data(), piece.size());
+    take(piece);
+    left -= piece.size();
+  }
+}
+
+int64_t FileSize(const std::string& path) {
+  struct stat info {};
+  if (CurrentEnv().Stat(path.c_str(), &info) != 0)
+    BadInput("{}: cannot be opened: {}", path, std::strerror(errno));
+  if (!S_ISREG(info.st_mode)) BadInput("{}: is not a regular file", path);
+  return info.st_size;
+}
+
 bool FileExists(const std::string& path) {
-  std::error_code error;
-  return std::filesystem::is_regular_file(path, error);
+  struct stat info {};
+  return CurrentEnv().Stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
 }
 
 bool DirectoryExists(const std::string& path) {
-  std::error_code error;
-  return std::filesystem::is_directory(path, error);
+  struct stat info {};
+  return CurrentEnv().Stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool PathExists(const std::string& path) {
+  struct stat info {};
+  if (CurrentEnv().StatLink(path.c_str(), &info) == 0) return true;
+  if (errno != ENOENT && errno != ENOTDIR) Failed("{}: cannot be looked up: {}", path, std::strerror(errno));
+  return false;
+}
+
+std::string ParentOf(const std::string& path) {
+  const size_t last = path.find_last_not_of('/');
+  if (last == std::string::npos) return path.empty() ? "." : "/";
+  const size_t slash = path.rfind('/', last);
+  if (slash == std::string::npos) return ".";
+  const size_t end = path.find_last_not_of('/', slash);
+  return end == std::string::npos ? "/" : path.substr(0, end + 1);
 }
 
 void MakeDirectories(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) BadInput("{}: cannot create the directory: {}", path, error.message());
+  const auto fail = [&](int error) {
+    BadInput("{}: cannot create the directory: {}", path, std::strerror(error));
+  };
+  const auto is_there = [&](const std::string& directory) {
+    struct stat info {};
+    if (CurrentEnv().Stat(directory.c_str(), &info) == 0) {
+      if (!S_ISDIR(info.st_mode)) fail(ENOTDIR);
+      return true;
+    }
+    if (errno != ENOENT || ParentOf(directory) == directory) fail(errno);
+    return false;
+  };
+  std::vector<std::string> missing;
+  for (std::string at = path; !is_there(at); at = ParentOf(at)) missing.push_back(at);
+  for (auto at = missing.rbegin(); at != missing.rend(); ++at) {
+    if (CurrentEnv().MakeDirectory(at->c_str(), 0777) == 0) {
+      SyncDirectory(ParentOf(*at));
+    } else if (errno != EEXIST || !is_there(*at)) {  // another process may have made it
+      fail(errno);
+    }
+  }
+}
+
+std::vector<std::string> ListDirectory(const std::string& path) {
+  std::vector<std::string> names;
+  if (CurrentEnv().List(path.c_str(), &names) != 0)
+    Failed("{}: cannot be listed: {}", path, std::strerror(errno));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// The recursion ends: the system takes no path longer than PATH_MAX.
+void RemoveTree(const std::string& path) {
+  struct stat info {};
+  int result = CurrentEnv().StatLink(path.c_str(), &info);
+  if (result == 0 && S_ISDIR(info.st_mode)) {
+    for (const std::string& name : ListDirectory(path)) RemoveTree(path + "/" + name);
+    result = CurrentEnv().RemoveDirectory(path.c_str());
+  } else if (result == 0) {
+    result = CurrentEnv().Unlink(path.c_str());
+  }
+  if (result != 0 && errno != ENOENT) Failed("{}: cannot be removed: {}", path, std::strerror(errno));
+}
+
+void SyncFile(const std::string& path) {
+  const int fd = Open(path, O_RDONLY | O_NONBLOCK);
+  if (fd < 0) Failed("{}: cannot be opened to flush it to disk: {}", path, std::strerror(errno));
+  const int result = Sync(fd);
+  const int error = errno;
+  Close(fd);
+  if (result != 0) Failed("{}: cannot be flushed to disk: {}", path, std::strerror(error));
+}
+
+void SyncDirectory(const std::string& path) {
+  const int fd = Open(path, O_RDONLY | O_DIRECTORY);
+  if (fd < 0) {
+    if (errno == EACCES) return;  // a directory that we may write to and not read: there is no way to ask
+    Failed("{}: cannot be opened to flush it to disk: {}", path, std::strerror(errno));
+  }
+  const int result = Sync(fd);
+  const int error = errno;
+  Close(fd);
+  // EINVAL: some network file systems have no such operation.
+  if (result != 0 && error != EINVAL) Failed("{}: cannot be flushed to disk: {}", path, std::strerror(error));
+}
+
+void RenameDurably(const std::string& from, const std::string& to) {
+  if (CurrentEnv().Rename(from.c_str(), to.c_str()) != 0) {
+    Failed("{}: cannot be renamed to {}: {}", from, to, std::strerror(errno));
+  }
+  SyncDirectory(ParentOf(to));
 }
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path), temporary_(path + ".partial") {
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  fd_ = Open(temporary_, O_WRONLY | O_CREAT | O_TRUNC, 0644);
   if (fd_ < 0) Failed("{}: cannot be written: {}", path, std::strerror(errno));
 }
 
 AtomicFile::~AtomicFile() {
   if (fd_ >= 0) {
-    ::close(fd_);
-    ::unlink(temporary_.c_str());
+    Close(fd_);
+    CurrentEnv().Unlink(temporary_.c_str());
   }
 }
 
 void AtomicFile::Write(const void* data, size_t size) { WriteAll(fd_, path_, data, size); }
 
 void AtomicFile::Commit() {
-  if (::fsync(fd_) != 0) Failed("{}: cannot be flushed to disk: {}", path_, std::strerror(errno));
-  const int close_result = ::close(std::exchange(fd_, -1));
-  if (close_result != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+  if (Sync(fd_) != 0) Failed("{}: cannot be flushed to disk: {}", path_, std::strerror(errno));
+  if (!Close(std::exchange(fd_, -1)) || CurrentEnv().Rename(temporary_.c_str(), path_.c_str()) != 0) {
     const int error = errno;
-    ::unlink(temporary_.c_str());
+    CurrentEnv().Unlink(temporary_.c_str());
     Failed("{}: cannot be put in place: {}", path_, std::strerror(error));
   }
+  SyncDirectory(ParentOf(path_));
 }
 
 void WriteFileAtomic(const std::string& path, std::string_view content) {
@@ -141,11 +278,11 @@ void WriteFileAtomic(const std::string& path, std::string_view content) {
 }
 
 AppendFile::AppendFile(const std::string& path, bool truncate) : path_(path) {
-  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (truncate ? O_TRUNC : 0), 0644);
+  fd_ = Open(path, O_WRONLY | O_CREAT | O_APPEND | (truncate ? O_TRUNC : 0), 0644);
   if (fd_ < 0) Failed("{}: cannot be written: {}", path, std::strerror(errno));
 }
 
-AppendFile::~AppendFile() { ::close(fd_); }
+AppendFile::~AppendFile() { Close(fd_); }
 
 void AppendFile::Write(std::string_view bytes) { WriteAll(fd_, path_, bytes.data(), bytes.size()); }
 

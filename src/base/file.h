@@ -1,13 +1,15 @@
-// All file access of the program. Nothing else opens a file, so that checks, atomic replacement and (in tests)
-// injected faults live in one place.
+// All file access of the program. Nothing else opens a file, so that checks, atomic replacement and (in
+// tests) injected faults live in one place.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace attune {
 
@@ -24,7 +26,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
 
-  // Tells the kernel that these bytes have been read and their pages may go (resident memory is a promise we keep).
+  // Tells the kernel that these bytes have been read and their pages may go (resident memory is a promise we
+  // keep).
   void DropPages(std::span<const std::byte> range) const;
 
  private:
@@ -36,14 +39,43 @@ class MappedFile {
 // The whole file as a string. Errors: Error{kBadInput} as for MappedFile.
 std::string ReadFile(const std::string& path);
 
+// Hands over a file's bytes from front to back in pieces of at most a megabyte. Unlike a mapping it survives
+// a disk that fails to read. Errors: Error{kBadInput} as for MappedFile.
+void ReadInPieces(const std::string& path, const std::function<void(std::span<const std::byte>)>& take);
+
+// A regular file's bytes. Errors: Error{kBadInput} as for MappedFile.
+int64_t FileSize(const std::string& path);
+
 bool FileExists(const std::string& path);       // a regular file, links followed
 bool DirectoryExists(const std::string& path);  // a directory, links followed
 
-// Creates the directory and its parents. Errors: Error{kBadInput} naming the path and the reason.
+// Anything of that name, a broken link too. Errors: Error{kFailed} when the system cannot tell.
+bool PathExists(const std::string& path);
+
+// Creates the directory and its parents, durably. Errors: Error{kBadInput} naming the path and the reason.
 void MakeDirectories(const std::string& path);
 
-// Writes to a temporary sibling; Commit() makes it durable (fsync) and renames it into place. Destroyed without
-// Commit(), the temporary is removed and the old file, if any, is untouched. Errors: Error{kFailed} naming the path.
+// The names in a directory, sorted. Errors: Error{kFailed} naming the path.
+std::vector<std::string> ListDirectory(const std::string& path);
+
+// Removes a file, a link (not what it points to) or a directory with all that is in it; nothing there is no
+// error. Errors: Error{kFailed} naming what could not be removed.
+void RemoveTree(const std::string& path);
+
+// Makes a file's content durable, or a directory's names. Errors: Error{kFailed} naming the path.
+void SyncFile(const std::string& path);
+void SyncDirectory(const std::string& path);
+
+// Renames, and makes the new name durable. `to` may be a file or an empty directory, which it replaces.
+// Errors: Error{kFailed} naming both.
+void RenameDurably(const std::string& from, const std::string& to);
+
+// The directory that holds `path`: "." where it names none.
+std::string ParentOf(const std::string& path);
+
+// Writes to a temporary sibling; Commit() makes it durable (fsync), renames it into place and makes the name
+// durable. Destroyed without Commit(), the temporary is removed and the old file, if any, is untouched.
+// Errors: Error{kFailed} naming the path.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);
@@ -63,7 +95,8 @@ class AtomicFile {
 // AtomicFile, Write, Commit.
 void WriteFileAtomic(const std::string& path, std::string_view content);
 
-// Appends to a file, each piece written at once and flushed to the kernel (metrics.jsonl). Errors: Error{kFailed}.
+// Appends to a file, each piece written at once and flushed to the kernel (metrics.jsonl). Errors:
+// Error{kFailed}.
 class AppendFile {
  public:
   explicit AppendFile(const std::string& path, bool truncate = false);

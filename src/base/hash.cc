@@ -1,28 +1,39 @@
 #include "base/hash.h"
 
+#include <fmt/format.h>
 #include <sodium.h>
+#include <xxhash.h>
 
-#include <algorithm>
+#include <memory>
+#include <new>
+#include <span>
 
 #include "base/file.h"
 
 namespace attune {
 
 std::string Sha256OfFile(const std::string& path) {
-  constexpr size_t kPiece = size_t{1} << 22;  // pages go back to the kernel piece by piece
-  const MappedFile file(path);
   crypto_hash_sha256_state state;
   crypto_hash_sha256_init(&state);
-  for (size_t at = 0; at < file.bytes().size(); at += kPiece) {
-    const auto piece = file.bytes().subspan(at, std::min(kPiece, file.bytes().size() - at));
+  ReadInPieces(path, [&](std::span<const std::byte> piece) {
     crypto_hash_sha256_update(&state, reinterpret_cast<const unsigned char*>(piece.data()), piece.size());
-    file.DropPages(piece);
-  }
+  });
   unsigned char digest[crypto_hash_sha256_BYTES];
   crypto_hash_sha256_final(&state, digest);
   char hex[2 * sizeof(digest) + 1];
   sodium_bin2hex(hex, sizeof(hex), digest, sizeof(digest));
   return hex;
+}
+
+std::string Xxh3OfFile(const std::string& path) {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), &XXH3_freeState);
+  if (state == nullptr) throw std::bad_alloc();
+  XXH3_128bits_reset(state.get());
+  ReadInPieces(path, [&](std::span<const std::byte> piece) {
+    XXH3_128bits_update(state.get(), piece.data(), piece.size());
+  });
+  const XXH128_hash_t digest = XXH3_128bits_digest(state.get());
+  return fmt::format("{:016x}{:016x}", digest.high64, digest.low64);
 }
 
 }  // namespace attune
