@@ -31,6 +31,7 @@ void AddEvalCommand(CLI::App& app, CommandContext& context);
 void AddGenerateCommands(CLI::App& app, CommandContext& context);  // generate, chat
 void AddLogitsCommand(CLI::App& app, CommandContext& context);
 void AddTokenizeCommand(CLI::App& app, CommandContext& context);
+void AddTokenizerCommands(CLI::App& app, CommandContext& context);  // tokenizer train
 void AddExportCommands(CLI::App& app, CommandContext& context);   // merge, export
 void AddInspectCommands(CLI::App& app, CommandContext& context);  // info, doctor
 void AddBenchCommand(CLI::App& app, CommandContext& context);

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "data/formats.h"
+#include "data/data_files.h"
 #include "data/jsonl.h"
 
 namespace attune {
@@ -24,7 +24,7 @@ struct Chunk {
   std::exception_ptr error;  // of its first broken row
 };
 
-// Hands chunks of rows to whichever thread is free; each writes only its own chunk.
+// One file: hands chunks of rows to whichever thread is free; each writes only its own chunk.
 class ParallelEncoder {
  public:
   ParallelEncoder(const MappedFile& file, std::span<const JsonlLine> lines, const RowEncoder& encoder)
@@ -70,9 +70,7 @@ class ParallelEncoder {
     const auto rows =
         lines_.subspan(index * kChunkRows, std::min(kChunkRows, lines_.size() - index * kChunkRows));
     for (const JsonlLine& line : rows) {
-      const std::string where = fmt::format("{}:{}", file_.path(), line.number);
-      Example example =
-          encoder_.Encode(ParseRow(ParseJsonlLine(line, file_.path()), encoder_.has_chat_template(), where));
+      Example example = encoder_.Encode(ReadDataRow(line, file_.path(), encoder_.has_chat_template()));
       example.row_line = line.number;
       chunks_[index].examples.push_back(std::move(example));
     }
@@ -108,24 +106,31 @@ void CountTokens(Dataset& dataset) {
 
 }  // namespace
 
-Dataset LoadDataset(const std::string& path, const RowEncoder& encoder, int threads) {
-  const MappedFile file(path);
-  const std::vector<JsonlLine> lines = SplitJsonl(file.text());
-  if (lines.empty()) BadInput("{}: holds no rows", path);
-  ParallelEncoder parallel(file, lines, encoder);
-  parallel.Run(threads > 0 ? static_cast<size_t>(threads) : std::thread::hardware_concurrency());
+std::string Dataset::RowName(const Example& example) const {
+  return fmt::format("{}:{}", files[static_cast<size_t>(example.file)], example.row_line);
+}
 
+Dataset LoadDataset(const std::string& path, const RowEncoder& encoder, int threads) {
   Dataset dataset;
-  dataset.examples = parallel.Take();
-  dataset.stats.rows = std::ssize(dataset.examples);
-  for (const Example& example : dataset.examples) dataset.stats.truncated += example.truncated;
-  dataset.stats.dropped = static_cast<int64_t>(
-      std::erase_if(dataset.examples, [](const Example& example) { return TrainedTokens(example) == 0; }));
+  dataset.files = DataFiles(path);
+  for (size_t i = 0; i < dataset.files.size(); ++i) {
+    const MappedFile file(dataset.files[i]);
+    const std::vector<JsonlLine> lines = SplitJsonl(file.text());
+    ParallelEncoder parallel(file, lines, encoder);
+    parallel.Run(threads > 0 ? static_cast<size_t>(threads) : std::thread::hardware_concurrency());
+    for (Example& example : parallel.Take()) {
+      example.file = static_cast<int32_t>(i);
+      dataset.stats.rows += 1;
+      dataset.stats.truncated += example.truncated;
+      if (TrainedTokens(example) > 0) dataset.examples.push_back(std::move(example));
+    }
+  }
+  if (dataset.stats.rows == 0) BadInput("{}: holds no rows", path);
+  dataset.stats.dropped = dataset.stats.rows - std::ssize(dataset.examples);
   if (dataset.examples.empty()) {
     BadInput(
         "{}: none of its {} rows has a token to train on: there are no answers, or max_length cuts them off "
-        "({} rows "
-        "were cut)",
+        "({} rows were cut)",
         path, dataset.stats.rows, dataset.stats.truncated);
   }
   CountTokens(dataset);

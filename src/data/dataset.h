@@ -1,4 +1,5 @@
-// A file of rows as examples ready for training, with the counts a person checks first.
+// Rows of a file, or of a folder's files, as examples ready for training, with the counts a person checks
+// first.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@ namespace attune {
 // Lengths are in tokens and of the examples kept. trained_tokens counts labels that are not -100 (a label on
 // an example's very first token is counted though nothing can predict it).
 struct TokenStats {
-  int64_t rows = 0;  // in the file; rows - dropped examples were kept
+  int64_t rows = 0;  // read; rows - dropped examples were kept
   int64_t tokens = 0, trained_tokens = 0;
   int64_t shortest = 0, median = 0, p95 = 0, longest = 0;
   int64_t truncated = 0;  // cut to max_length (dropped ones counted too)
@@ -20,14 +21,18 @@ struct TokenStats {
 };
 
 struct Dataset {
-  std::vector<Example> examples;  // in the order of the file
+  std::vector<Example> examples;   // in the order of the files and of the rows in each
+  std::vector<std::string> files;  // Example::file counts these
   TokenStats stats;
+
+  // "PATH:LINE" of the row that an example was made from, for messages.
+  std::string RowName(const Example& example) const;
 };
 
-// Reads and encodes every row of the JSONL file at `path` on `threads` threads (0: one a core). The result,
-// and which error is reported where several rows are broken (the first), do not depend on the number of
-// threads. Errors: Error{kBadInput} naming file and line; and the file when it holds no row or no token to
-// train on.
+// Reads and encodes every row of `path` on `threads` threads (0: one a core): a .jsonl file, a .txt file of
+// which every line is a document, or a folder of such files (data/data_files.h). The result, and which error
+// is reported where several rows are broken (the first), do not depend on the number of threads. Errors:
+// Error{kBadInput} naming file and line; and the path when it holds no row or no token to train on.
 Dataset LoadDataset(const std::string& path, const RowEncoder& encoder, int threads = 0);
 
 }  // namespace attune

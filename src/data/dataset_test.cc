@@ -97,5 +97,75 @@ TEST_F(DatasetTest, TheFirstBrokenRowIsReported) {
   }
 }
 
+class FolderTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_ + "/b");
+  }
+  void Write(const std::string& name, const std::string& content) const {
+    WriteFileAtomic(folder_ + "/" + name, content);
+  }
+  // "LINE:TEXT" behind the file's path below the folder.
+  std::vector<std::string> Rows(const std::string& path) const {
+    const Dataset data = LoadDataset(path, RowEncoder(tokenizer_, {}, "", {}), 2);
+    std::vector<std::string> rows;
+    for (const Example& example : data.examples) {
+      const std::string name = data.RowName(example);
+      rows.push_back(name.substr(std::min(name.size(), folder_.size() + 1)) + ":" +
+                     tokenizer_.Decode(std::span(example.input_ids).subspan(1), false));
+    }
+    return rows;
+  }
+  std::string ErrorOf(const std::string& path) const {
+    try {
+      Rows(path);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kBadInput);
+      return e.what();
+    }
+    return "";
+  }
+
+  const std::string folder_ =
+      testing::TempDir() + testing::UnitTest::GetInstance()->current_test_info()->name();
+  FakeTokenizer tokenizer_;
+};
+
+TEST_F(FolderTest, EveryLineOfATextFileIsADocument) {
+  Write("t.txt", "\xEF\xBB\xBF  one {\"text\": 1}\r\n\n   \ntwo\xE2\x98\x83\n\nthree");
+  EXPECT_EQ(Rows(folder_ + "/t.txt"), (std::vector<std::string>{"t.txt:1:  one {\"text\": 1}",
+                                                                "t.txt:4:two\xE2\x98\x83", "t.txt:6:three"}));
+  Write("t.txt", "fine\n\nbad \xFF\n");
+  EXPECT_TRUE(ErrorOf(folder_ + "/t.txt").starts_with(folder_ + "/t.txt:3: the line is not valid UTF-8"));
+  Write("t.txt", " \n\n");
+  EXPECT_EQ(ErrorOf(folder_ + "/t.txt"), folder_ + "/t.txt: holds no rows");
+}
+
+TEST_F(FolderTest, AFolderIsReadInTheOrderOfItsPaths) {
+  const std::vector<std::pair<std::string, std::string>> files = {
+      {"c.txt", "c1\nc2\n"},   {"a.jsonl", "\n{\"text\": \"a2\"}\n"},
+      {"b/z.txt", "z1"},       {"b/empty.txt", ""},
+      {"README.md", "no row"}, {".hidden.txt", "nor this"}};
+  const std::vector<std::string> expected = {"a.jsonl:2:a2", "b/z.txt:1:z1", "c.txt:1:c1", "c.txt:2:c2"};
+  for (const auto& [name, content] : files) Write(name, content);
+  EXPECT_EQ(Rows(folder_), expected);
+  SetUp();
+  for (auto file = files.rbegin(); file != files.rend(); ++file) Write(file->first, file->second);
+  EXPECT_EQ(Rows(folder_), expected);
+  // A link that leads back does not end in a circle.
+  std::filesystem::create_directory_symlink(folder_, folder_ + "/b/again");
+  EXPECT_EQ(Rows(folder_), expected);
+}
+
+TEST_F(FolderTest, ErrorsNameTheFileWithinTheFolder) {
+  EXPECT_EQ(ErrorOf(folder_), folder_ + ": the folder holds no .jsonl or .txt file");
+  Write("a.txt", "");
+  EXPECT_EQ(ErrorOf(folder_), folder_ + ": holds no rows");
+  Write("a.txt", "fine\n");
+  Write("b/rows.jsonl", "{\"text\": \"t\"}\n{\"txt\": 1}\n");
+  EXPECT_TRUE(ErrorOf(folder_).starts_with(folder_ + "/b/rows.jsonl:2: ")) << ErrorOf(folder_);
+}
+
 }  // namespace
 }  // namespace attune

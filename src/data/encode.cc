@@ -81,7 +81,7 @@ Example RowEncoder::EncodeMessages(const DataRow& row) const {
   if (!chat_) {
     BadInput(
         "{}: a conversation needs a chat template and this model has none: use an instruct model, set "
-        "chat_template_path, or write rows of prompt and completion",
+        "model.chat_template to a .jinja file, or write rows of prompt and completion",
         row.where);
   }
   try {

@@ -7,16 +7,28 @@ namespace attune {
 
 using Json = nlohmann::ordered_json;
 
-std::vector<JsonlLine> SplitJsonl(std::string_view text) {
-  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
-  std::vector<JsonlLine> lines;
-  for (int64_t number = 1; !text.empty(); ++number) {
-    const size_t end = text.find('\n');
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.find_first_not_of(" \t\r") != std::string_view::npos) lines.push_back({number, line});
+LineReader::LineReader(std::string_view text) : rest_(text) {
+  if (rest_.starts_with("\xEF\xBB\xBF")) rest_.remove_prefix(3);
+}
+
+bool LineReader::Next(JsonlLine* line) {
+  while (!rest_.empty()) {
+    const size_t end = rest_.find('\n');
+    std::string_view text = rest_.substr(0, end);
+    rest_.remove_prefix(end == rest_.npos ? rest_.size() : end + 1);
+    ++number_;
+    if (text.ends_with('\r')) text.remove_suffix(1);
+    if (text.find_first_not_of(" \t\r") == text.npos) continue;
+    *line = {number_, text};
+    return true;
   }
+  return false;
+}
+
+std::vector<JsonlLine> SplitJsonl(std::string_view text) {
+  std::vector<JsonlLine> lines;
+  LineReader reader(text);
+  for (JsonlLine line; reader.Next(&line);) lines.push_back(line);
   return lines;
 }
 

@@ -15,8 +15,22 @@ struct JsonlLine {
   std::string_view text;  // without the line ending, never blank
 };
 
-// The lines of `text` that are not blank. A byte-order mark at the start, CRLF endings and a missing last
-// newline are fine. The views point into `text`.
+// Walks over the lines of `text` that are not blank. A byte-order mark at the start, CRLF endings and a
+// missing last newline are fine. The views point into `text`.
+class LineReader {
+ public:
+  LineReader() = default;
+  explicit LineReader(std::string_view text);
+  // false at the end.
+  bool Next(JsonlLine* line);
+  std::string_view rest() const { return rest_; }  // what has not been read
+
+ private:
+  std::string_view rest_;
+  int64_t number_ = 0;
+};
+
+// All of them.
 std::vector<JsonlLine> SplitJsonl(std::string_view text);
 
 // Parses one line; `path` is for errors. A key that occurs twice keeps its last value.

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "text/added_tokens.h"
+#include "text/sentencepiece_scores.h"
 #include "text/tokenizer_export.h"
 #include "text/tokenizer_gguf.h"
 #include "text/unicode.h"
@@ -269,6 +270,7 @@ TrainedTokenizer TrainTokenizer(TokenizerSettings settings, const NextText& next
                                                                  &trained.model_file);
   if (sentences.error() != nullptr) std::rethrow_exception(sentences.error());
   if (!status.ok()) RefuseTraining(trained.settings, status.error_message());
+  if (trained.settings.model == SubwordModel::kUnigram) RoundScores(&trained.model_file);
   trained.texts = sentences.texts();
   return trained;
 }

@@ -43,8 +43,8 @@ struct TrainedTokenizer {
   int64_t texts = 0;       // read, those not drawn included
 };
 
-// The result depends on texts and settings alone. Holds the drawn texts in memory, many times over (unigram:
-// about 40 bytes for each of theirs). Errors: Error{kBadInput} for settings that cannot be, no text, and a
+// The result depends on texts and settings alone. Takes memory of up to 25 times the drawn texts.
+// Errors: Error{kBadInput} for settings that cannot be, no text, and a
 // vocab_size that the text cannot give (naming the limit, where SentencePiece tells it); what `next` throws.
 TrainedTokenizer TrainTokenizer(TokenizerSettings settings, const NextText& next);
 

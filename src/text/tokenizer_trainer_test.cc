@@ -130,6 +130,11 @@ TEST_P(TokenizerTrainerTest, GivesSentencePiecesIdsAndTheTextBack) {
   // It has learned something.
   EXPECT_EQ(tokenizer->Encode("the the", false).size(), 2u);
   EXPECT_EQ(tokenizer->Encode("2024", false).size(), 5u);  // a space and single digits
+  // Runs have many segmentations of one score.
+  std::vector<std::string> runs;
+  for (size_t length = 1; length < 400; ++length)
+    runs.push_back(std::string(length, ' ') + "x" + std::string(length / 3, '='));
+  ExpectSameIds(*tokenizer, runs);
 }
 
 TEST_P(TokenizerTrainerTest, WithoutADummyPrefixToo) {

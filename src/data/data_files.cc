@@ -1,0 +1,57 @@
+#include "data/data_files.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "text/unicode.h"
+
+namespace attune {
+namespace {
+
+bool IsLink(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::is_symlink(path, error);
+}
+
+std::string Joined(const std::string& folder, const std::string& name) {
+  return folder.ends_with('/') ? folder + name : folder + "/" + name;
+}
+
+}  // namespace
+
+std::vector<std::string> DataFiles(const std::string& path) {
+  if (!DirectoryExists(path)) return {path};
+  std::vector<std::string> folders = {path}, files;
+  while (!folders.empty()) {
+    const std::string folder = std::move(folders.back());
+    folders.pop_back();
+    for (const std::string& name : ListDirectory(folder)) {
+      const std::string entry = Joined(folder, name);
+      if (name.starts_with('.')) continue;
+      if (DirectoryExists(entry)) {
+        if (!IsLink(entry)) folders.push_back(entry);
+      } else if (name.ends_with(".jsonl") || IsPlainText(name)) {
+        files.push_back(entry);
+      }
+    }
+  }
+  if (files.empty()) BadInput("{}: the folder holds no .jsonl or .txt file", path);
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+bool IsPlainText(std::string_view path) { return path.ends_with(".txt"); }
+
+DataRow ReadDataRow(const JsonlLine& line, const std::string& path, bool has_chat_template) {
+  const std::string where = fmt::format("{}:{}", path, line.number);
+  if (!IsPlainText(path)) return ParseRow(ParseJsonlLine(line, path), has_chat_template, where);
+  if (!IsValidUtf8(line.text)) BadInput("{}: the line is not valid UTF-8; convert the file to UTF-8", where);
+  DataRow row;
+  row.where = where;
+  row.text = line.text;
+  return row;
+}
+
+}  // namespace attune
