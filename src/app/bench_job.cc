@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/torch_random.h"
 #include "eval/generate.h"
+#include "models/adapter_model.h"
 #include "ops/matmul_limit.h"
 
 namespace attune {

@@ -7,6 +7,7 @@
 #include "formats/json.h"
 #include "models/adapter_model.h"
 #include "models/decoder.h"
+#include "text/tokenizer_export.h"
 #include "text/tokenizer_gguf.h"
 #include "text/tokenizer_json.h"
 
@@ -29,8 +30,8 @@ void OpenGgufText(ModelBundle* bundle) {
   }
 }
 
-void OpenFolderText(ModelBundle* bundle) {
-  const std::string& folder = bundle->files.path();
+void OpenFolderText(const std::string& folder, ModelBundle* bundle) {
+  bundle->text_folder = folder;
   const std::string path = folder + "/tokenizer.json";
   if (!FileExists(path)) return;
   bundle->tokenizer = TokenizerFromJson(MappedFile(path).text(), path);
@@ -81,16 +82,44 @@ ChatFormat ModelBundle::chat_format() const {
   return chat_template == nullptr ? ChatFormat{} : MakeChatFormat(chat_template, special_tokens);
 }
 
-ModelBundle OpenModel(const std::string& name_or_path) {
-  ModelBundle bundle{ModelFiles::Open(name_or_path), nullptr, nullptr, {}, {}};
-  if (bundle.files.is_gguf()) {
-    // A GGUF file without a vocabulary is still a model: ready tokens can be trained on.
-    if (bundle.files.gguf()->Find("tokenizer.ggml.model") != nullptr) OpenGgufText(&bundle);
-  } else {
-    OpenFolderText(&bundle);
+ModelBundle OpenModel(const ModelPaths& paths) {
+  ModelBundle bundle{paths.init_from_config.empty() ? ModelFiles::Open(paths.model) : ModelFiles::FromConfig(paths.init_from_config),
+                     nullptr, nullptr, "", "", {}, {}};
+  if (!paths.tokenizer.empty()) {
+    if (!FileExists(paths.tokenizer + "/tokenizer.json")) {
+      BadInput("model.tokenizer {}: no folder with a tokenizer.json in it", paths.tokenizer);
+    }
+    OpenFolderText(paths.tokenizer, &bundle);
+  } else if (!bundle.files.is_gguf()) {
+    OpenFolderText(bundle.files.path(), &bundle);
+  } else if (bundle.files.gguf()->Find("tokenizer.ggml.model") != nullptr) {
+    OpenGgufText(&bundle);  // a GGUF file without a vocabulary is still a model: ready tokens can be trained on
+  }
+  if (!paths.chat_template.empty()) {
+    bundle.chat_template_source = ReadFile(paths.chat_template);
+    bundle.chat_template =
+        std::make_shared<const ChatTemplate>(ChatTemplate::Parse(bundle.chat_template_source, paths.chat_template));
+  }
+  if (bundle.tokenizer != nullptr && bundle.tokenizer->VocabularySize() > bundle.files.spec().vocab_size &&
+      !paths.init_from_config.empty()) {
+    BadInput("{}: vocab_size {} is less than the tokenizer's {}", paths.init_from_config, bundle.files.spec().vocab_size,
+             bundle.tokenizer->VocabularySize());
   }
   CollectEndTokens(&bundle);
   return bundle;
+}
+
+void WriteTextFiles(const ModelBundle& bundle, const std::string& folder) {
+  if (!bundle.text_folder.empty()) {
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+                             "added_tokens.json", "tokenizer.model", "vocab.json", "merges.txt", "generation_config.json"}) {
+      const std::string from = bundle.text_folder + "/" + name;
+      if (FileExists(from)) WriteFileAtomic(folder + "/" + name, ReadFile(from));
+    }
+  } else if (bundle.tokenizer != nullptr) {
+    WriteTokenizerFiles(*bundle.files.gguf(), folder);
+  }
+  if (!bundle.chat_template_source.empty()) WriteFileAtomic(folder + "/chat_template.jinja", bundle.chat_template_source);
 }
 
 AdapterValues ReadAdapter(const ModelFiles& files, const std::string& folder) {
@@ -98,7 +127,7 @@ AdapterValues ReadAdapter(const ModelFiles& files, const std::string& folder) {
   AdapterValues adapter;
   adapter.spec = BuildAdapterSpec(files.spec(), opened.config, folder, UnknownTargets::kIgnore);
   adapter.tensors = AdapterTrainables(adapter.spec);
-  adapter.values = ReadTrainedValues(adapter.tensors, folder);
+  adapter.values = ReadTrainedValues(adapter.tensors, OpenTrainedFile(adapter.tensors, AdapterFolder::WeightsPath(folder)));
   return adapter;
 }
 

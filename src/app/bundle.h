@@ -35,6 +35,8 @@ struct ModelBundle {
   ModelFiles files;
   std::unique_ptr<Tokenizer> tokenizer;  // null where a folder has no tokenizer.json
   std::shared_ptr<const ChatTemplate> chat_template;  // null: none
+  std::string text_folder;               // where the tokenizer came from; empty: a GGUF file
+  std::string chat_template_source;      // of a template that was given apart from the model; else empty
   SpecialTokens special_tokens;          // bos_token, eos_token, ...
   std::vector<int32_t> eos_ids;          // tokens that end a generation
 
@@ -45,7 +47,18 @@ struct ModelBundle {
   ChatFormat chat_format() const;  // empty without a template
 };
 
-ModelBundle OpenModel(const std::string& name_or_path);
+// Where the parts of a model come from.
+struct ModelPaths {
+  std::string model;             // folder, .gguf file or org/name
+  std::string init_from_config;  // instead of it: a config.json to train from scratch
+  std::string tokenizer;         // a folder; empty: the model's own
+  std::string chat_template;     // a .jinja file; empty: the model's own
+};
+ModelBundle OpenModel(const ModelPaths& paths);
+inline ModelBundle OpenModel(const std::string& name_or_path) { return OpenModel(ModelPaths{name_or_path, "", "", ""}); }
+
+// Writes tokenizer, chat template and generation settings into an existing folder, as the model has them.
+void WriteTextFiles(const ModelBundle& bundle, const std::string& folder);
 
 // An adapter's values on the host, checked against the model. Errors: Error{kBadInput} as LoadTrained.
 AdapterValues ReadAdapter(const ModelFiles& files, const std::string& folder);

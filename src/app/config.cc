@@ -9,10 +9,12 @@
 #include <map>
 #include <set>
 
+#include "app/foreign_keys.h"
 #include "app/yaml_json.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/nearest.h"
+#include "train/optimizer.h"
 
 namespace attune {
 namespace {
@@ -48,6 +50,17 @@ struct Value {
     }
     return static_cast<int64_t>(value);
   }
+  // A text or a list of texts.
+  std::vector<std::string> Texts() const {
+    if (json.is_string()) return {json.get<std::string>()};
+    std::vector<std::string> texts;
+    if (!json.is_array()) Wrong("a text or a list of texts");
+    for (const Json& item : json) {
+      if (!item.is_string()) Wrong("a text or a list of texts");
+      texts.push_back(item.get<std::string>());
+    }
+    return texts;
+  }
   std::string OneOf(std::vector<std::string> names) const {
     const std::string text = Text();
     if (std::find(names.begin(), names.end(), text) == names.end()) {
@@ -64,25 +77,31 @@ using Fields = std::map<std::string, Setter>;
 
 constexpr int64_t kMany = int64_t{1} << 40;
 
-IntervalStrategy Strategy(const Value& v) {
+IntervalStrategy Strategy(const Value& v, std::vector<std::string> names) {
   if (v.json.is_boolean() && !v.json.get<bool>()) return IntervalStrategy::kNo;  // YAML reads `no` as false
-  const std::string name = v.OneOf({"no", "steps", "epoch"});
-  return name == "no" ? IntervalStrategy::kNo : name == "steps" ? IntervalStrategy::kSteps : IntervalStrategy::kEpoch;
-}
-
-// Settings of transformers and TRL that are accepted when they say what happens anyway, and refused otherwise.
-Setter Only(Json allowed, std::string reason) {
-  return [allowed, reason](RunConfig&, const Value& v) {
-    if (v.json != allowed && !v.json.is_null()) BadInput("{}: {} is not supported: {}", v.where, v.json.dump(), reason);
-  };
+  const std::string name = v.OneOf(std::move(names));
+  if (name == "no") return IntervalStrategy::kNo;
+  if (name == "best") return IntervalStrategy::kBest;
+  return name == "steps" ? IntervalStrategy::kSteps : IntervalStrategy::kEpoch;
 }
 
 const Fields& ModelFields() {
   static const Fields fields = {
       {"name_or_path", [](RunConfig& c, const Value& v) { c.model = v.Text(); }},
+      {"init_from_config", [](RunConfig& c, const Value& v) { c.init_from_config = v.Text(); }},
+      {"tokenizer", [](RunConfig& c, const Value& v) { c.tokenizer = v.Text(); }},
+      {"chat_template", [](RunConfig& c, const Value& v) { c.chat_template = v.Text(); }},
       {"adapter", [](RunConfig& c, const Value& v) { c.adapter = v.Text(); }},
       {"torch_dtype",
        [](RunConfig& c, const Value& v) { c.torch_dtype = v.OneOf({"auto", "float32", "bfloat16", "float16"}); }},
+  };
+  return fields;
+}
+
+const Fields& FullFields() {
+  static const Fields fields = {
+      {"train", [](RunConfig& c, const Value& v) { c.full.train = v.Texts(); }},
+      {"freeze", [](RunConfig& c, const Value& v) { c.full.freeze = v.Texts(); }},
   };
   return fields;
 }
@@ -113,7 +132,8 @@ const Fields& TrainingFields() {
       {"num_train_epochs", number(&T::num_train_epochs, 0, 1e9)},
       {"max_steps", integer(&T::max_steps, -1)},
       {"per_device_train_batch_size", integer(&T::per_device_train_batch_size, 1)},
-      {"per_device_eval_batch_size", integer(&T::per_device_eval_batch_size, 1)},
+      // Rows of an evaluation share batches of tokens_in_flight, whatever this says, with the same loss.
+      {"per_device_eval_batch_size", [](RunConfig&, const Value& v) { v.Integer(1, kMany); }},
       {"gradient_accumulation_steps", integer(&T::gradient_accumulation_steps, 1)},
       {"dataloader_drop_last", flag(&T::dataloader_drop_last)},
       {"learning_rate", number(&T::learning_rate, 0, 1e6)},
@@ -126,15 +146,36 @@ const Fields& TrainingFields() {
       {"adam_beta2", number(&T::adam_beta2, 0, 0.9999999)},
       {"adam_epsilon", number(&T::adam_epsilon, 0, 1)},
       {"max_grad_norm", number(&T::max_grad_norm, 0, 1e30)},
-      {"optim", [](RunConfig& c, const Value& v) { c.training.optim = v.OneOf({"adamw_torch", "adamw_torch_fused", "adamw_hf"}); }},
+      {"loraplus_lr_ratio", number(&T::loraplus_lr_ratio, 0, 1e6)},
+      {"loraplus_lr_embedding", number(&T::loraplus_lr_embedding, 0, 1e6)},
+      {"label_smoothing_factor", number(&T::label_smoothing_factor, 0, 0.999999)},
+      {"neftune_noise_alpha", [](RunConfig& c, const Value& v) {
+         c.training.neftune_noise_alpha = v.json.is_null() ? 0 : v.Number(0, 1e6);
+       }},
+      {"skip_nonfinite", integer(&T::skip_nonfinite, 0)},
+      {"optim", [](RunConfig& c, const Value& v) { c.training.optim = v.OneOf(Optimizer::Names()); }},
+      {"group_by_length", flag(&T::group_by_length)},
+      {"logging_first_step", flag(&T::logging_first_step)},
       {"logging_steps", number(&T::logging_steps, 0, 1e15)},
-      {"save_strategy", [](RunConfig& c, const Value& v) { c.training.save_strategy = Strategy(v); }},
+      {"save_strategy", [](RunConfig& c, const Value& v) { c.training.save_strategy = Strategy(v, {"no", "steps", "epoch", "best"}); }},
       {"save_steps", number(&T::save_steps, 0, 1e15)},
       {"save_total_limit", [](RunConfig& c, const Value& v) {
          if (!v.json.is_null()) c.training.save_total_limit = v.Integer(1, kMany);
        }},
-      {"eval_strategy", [](RunConfig& c, const Value& v) { c.training.eval_strategy = Strategy(v); }},
+      {"eval_strategy", [](RunConfig& c, const Value& v) { c.training.eval_strategy = Strategy(v, {"no", "steps", "epoch"}); }},
       {"eval_steps", number(&T::eval_steps, 0, 1e15)},
+      {"eval_samples", integer(&T::eval_samples, 0)},
+      {"eval_max_new_tokens", integer(&T::eval_max_new_tokens, 1)},
+      {"load_best_model_at_end", flag(&T::load_best_model_at_end)},
+      {"metric_for_best_model", [](RunConfig& c, const Value& v) {
+         c.training.metric_for_best_model = v.OneOf(
+             {"loss", "eval_loss", "perplexity", "eval_perplexity", "token_accuracy", "eval_token_accuracy"});
+       }},
+      {"greater_is_better", [](RunConfig& c, const Value& v) {
+         if (!v.json.is_null()) c.training.greater_is_better = v.Bool();
+       }},
+      {"early_stopping_patience", integer(&T::early_stopping_patience, 0)},
+      {"early_stopping_threshold", number(&T::early_stopping_threshold, 0, 1e30)},
       {"seed", [](RunConfig& c, const Value& v) { c.training.seed = static_cast<uint64_t>(v.Integer(0, kMany)); }},
       {"data_seed", [](RunConfig& c, const Value& v) {
          if (!v.json.is_null()) c.training.data_seed = static_cast<uint64_t>(v.Integer(0, kMany));
@@ -153,23 +194,13 @@ const Fields& TrainingFields() {
        }},
       {"assistant_only_loss", flag(&T::assistant_only_loss)},
       {"tokens_in_flight", integer(&T::tokens_in_flight, 1)},
-      // Said for what happens anyway; anything else would silently mean something else, so it is refused.
-      {"report_to", Only("none", "metrics go to metrics.jsonl in output_dir")},
-      {"packing", Only(false, "rows of an update always share a batch without padding; TRL's packing arrives with a later version")},
-      {"group_by_length", Only(false, "rows are never padded, so there is nothing to gain; it arrives with a later version")},
-      {"label_smoothing_factor", Only(0, "it arrives with a later version")},
-      {"neftune_noise_alpha", Only(nullptr, "it arrives with a later version")},
-      {"load_best_model_at_end", Only(false, "it arrives with a later version")},
-      {"tf32", Only(false, "a CPU has no tf32")},
-      {"use_cpu", Only(true, "this build computes on the CPU")},
-      {"remove_unused_columns", Only(true, "columns that are not used are never read")},
   };
   return fields;
 }
 
 const std::map<std::string, const Fields*>& Sections() {
   static const std::map<std::string, const Fields*> sections = {
-      {"model", &ModelFields()}, {"data", &DataFields()}, {"training", &TrainingFields()}};
+      {"model", &ModelFields()}, {"data", &DataFields()}, {"full", &FullFields()}, {"training", &TrainingFields()}};
   return sections;
 }
 
@@ -191,6 +222,17 @@ const std::map<std::string, std::string>& Aliases() {
   return aliases;
 }
 
+// Whether it is a key of transformers or TRL that says what happens anyway. Errors: Error{kBadInput} when it says more.
+bool AcceptForeign(const std::string& key, const Json& json, const std::string& where) {
+  for (const ForeignKey& foreign : ForeignKeys()) {
+    if (foreign.name != key) continue;
+    const auto& accepted = foreign.accepted;
+    if (json.is_null() || std::find(accepted.begin(), accepted.end(), json) != accepted.end()) return true;
+    BadInput("{}: {} is not supported: {}", where, json.dump(), foreign.reason);
+  }
+  return false;
+}
+
 void Set(RunConfig& config, const std::string& section, const std::string& key, const Json& json, const std::string& where) {
   const std::string full = where + section + "." + key;
   if (section == "lora") {
@@ -198,6 +240,7 @@ void Set(RunConfig& config, const std::string& section, const std::string& key, 
   } else {
     const Fields& fields = *Sections().at(section);
     const auto field = fields.find(key);
+    if (field == fields.end() && section == "training" && AcceptForeign(key, json, full)) return;
     if (field == fields.end()) {
       std::vector<std::string> known;
       for (const auto& [name, setter] : fields) known.push_back(name);
@@ -210,13 +253,40 @@ void Set(RunConfig& config, const std::string& section, const std::string& key, 
   config.source[section][key] = json;
 }
 
-void CheckMethod(RunConfig& config, const Json& json, const std::string& where) {
+void SetMethod(RunConfig& config, const Json& json, const std::string& where) {
   const std::string method = json.is_string() ? json.get<std::string>() : json.dump();
-  if (method == "qlora" || method == "full") {
-    BadInput("{}method: \"{}\" arrives with a later version; this one trains LoRA adapters: method: lora", where, method);
+  if (method == "qlora") {
+    BadInput("{}method: \"qlora\" arrives with a later version; this one trains LoRA adapters (lora) or whole models (full)",
+             where);
   }
-  if (method != "lora") BadInput("{}method: \"{}\" is not known; use lora", where, method);
+  if (method != "lora" && method != "full") BadInput("{}method: \"{}\" is not known; use lora or full", where, method);
   config.method = method;
+  config.source["method"] = method;
+}
+
+// What is left to check once everything is set.
+void Complete(RunConfig& config, const std::string& where) {
+  const bool from_scratch = !config.init_from_config.empty();
+  if (config.method.empty()) {
+    config.method = from_scratch || config.source.contains("full") ? "full" : "lora";
+  }
+  const bool full = config.method == "full";
+  if (full && (config.source.contains("lora") || !config.adapter.empty())) {
+    BadInput("{}: method: full trains the model itself; remove {}", where,
+             config.adapter.empty() ? "the section lora" : "model.adapter");
+  }
+  if (!full && config.source.contains("full")) BadInput("{}: the section full needs method: full", where);
+  if (!full && from_scratch) BadInput("{}: model.init_from_config trains from scratch and needs method: full", where);
+  if (from_scratch && !config.model.empty()) {
+    BadInput("{}: model.init_from_config and model.name_or_path exclude each other: from scratch, or from a model", where);
+  }
+  if (config.model.empty() && !from_scratch) {
+    BadInput("model.name_or_path is missing: a model folder, a .gguf file or org/name");
+  }
+  if (config.train_data.empty()) BadInput("data.train is missing: a file or folder of training rows");
+  if (config.training.output_dir.empty()) BadInput("training.output_dir is missing: a folder for the result and its records");
+  if (config.training.packing && config.training.max_length == 0) BadInput("packing: true needs a max_length");
+  if (!full) config.lora.Validate(where);
 }
 
 void ReadFileInto(RunConfig& config, const std::string& path) {
@@ -226,13 +296,13 @@ void ReadFileInto(RunConfig& config, const std::string& path) {
   } catch (const YAML::Exception& error) {
     BadInput("{}:{}: not valid YAML: {}", path, error.mark.line + 1, error.msg);
   }
-  if (!root.IsMap()) BadInput("{}: must hold sections: model, data, lora, training", path);
-  std::vector<std::string> known = {"method", "model", "data", "lora", "training"};
+  if (!root.IsMap()) BadInput("{}: must hold sections: model, data, lora, full, training", path);
+  const std::vector<std::string> known = {"method", "model", "data", "lora", "full", "training"};
   for (const auto& entry : root) {
     const auto name = entry.first.as<std::string>();
     const std::string where = fmt::format("{}:{}: ", path, entry.first.Mark().line + 1);
     if (name == "method") {
-      CheckMethod(config, YamlToJson(entry.second, path), where);
+      SetMethod(config, YamlToJson(entry.second, path), where);
     } else if (name == "quantization") {
       BadInput("{}4-bit bases arrive with a later version; remove the section to train on the 16- or 32-bit base", where);
     } else if (std::find(known.begin(), known.end(), name) == known.end()) {
@@ -257,11 +327,14 @@ std::pair<std::string, std::string> Resolve(const std::string& name) {
   if (dot != std::string::npos) {
     const std::string section = full.substr(0, dot);
     if (section == "lora" || Sections().contains(section)) return {section, full.substr(dot + 1)};
-    BadInput("--set {}: unknown section \"{}\"; known: model, data, lora, training", name, section);
+    BadInput("{}: unknown section \"{}\"; known: model, data, lora, full, training", name, section);
   }
   if (std::find(LoraKeys().begin(), LoraKeys().end(), full) != LoraKeys().end()) return {"lora", full};
   for (const auto& [section, fields] : Sections()) {
     if (fields->contains(full)) return {section, full};
+  }
+  for (const ForeignKey& foreign : ForeignKeys()) {
+    if (foreign.name == full) return {"training", full};
   }
   std::vector<std::string> known = LoraKeys();
   for (const auto& [section, fields] : Sections()) {
@@ -275,7 +348,7 @@ std::pair<std::string, std::string> Resolve(const std::string& name) {
 // A flag's text as YAML: numbers, booleans, "[a, b]".
 Json ParseSetting(const std::string& key, const std::string& text) {
   static const std::set<std::string> lists = {"target_modules", "exclude_modules", "modules_to_save",
-                                              "layers_to_transform", "layers_pattern"};
+                                              "layers_to_transform", "layers_pattern", "freeze"};
   // Plain names and numbers with commas between are a list, also a list of one; anything else (an expression, all-linear)
   // is what it would be in the file.
   const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
@@ -300,23 +373,52 @@ std::vector<std::string> ConfigKeys() {
   return keys;
 }
 
-RunConfig LoadConfig(const std::string& path, const std::vector<Setting>& settings) {
-  RunConfig config;
-  config.source = Json::object();
-  if (!path.empty()) ReadFileInto(config, path);
+namespace {
+
+void Apply(RunConfig& config, const std::vector<Setting>& settings) {
   for (const auto& [name, text] : settings) {
     if (name == "method") {
-      CheckMethod(config, text, "");
+      SetMethod(config, text, "");
       continue;
     }
     const auto [section, key] = Resolve(name);
     Set(config, section, key, ParseSetting(key, text), "");
   }
-  config.method = "lora";
-  if (config.model.empty()) BadInput("model.name_or_path is missing: a model folder, a .gguf file or org/name");
-  if (config.train_data.empty()) BadInput("data.train is missing: a JSONL file of training rows");
-  if (config.training.output_dir.empty()) BadInput("training.output_dir is missing: a folder for the adapter and its records");
-  config.lora.Validate(path.empty() ? "the settings" : path);
+}
+
+}  // namespace
+
+std::string FullKey(const std::string& name) {
+  if (name == "method") return name;
+  const auto [section, key] = Resolve(name);
+  return section + "." + key;
+}
+
+RunConfig LoadConfig(const std::string& path, const std::vector<Setting>& settings) {
+  RunConfig config;
+  config.source = Json::object();
+  if (!path.empty()) ReadFileInto(config, path);
+  Apply(config, settings);
+  Complete(config, path.empty() ? "the settings" : path);
+  return config;
+}
+
+RunConfig ConfigFromSource(const Json& source, const std::string& where, const std::vector<Setting>& settings) {
+  RunConfig config;
+  config.source = Json::object();
+  if (!source.is_object()) BadInput("{}: its settings are not an object", where);
+  for (const auto& [section, fields] : source.items()) {
+    if (section == "method") {
+      SetMethod(config, fields, where + ": ");
+      continue;
+    }
+    if (!fields.is_object() || (section != "lora" && !Sections().contains(section))) {
+      BadInput("{}: unknown section \"{}\"", where, section);
+    }
+    for (const auto& [key, value] : fields.items()) Set(config, section, key, value, where + ": ");
+  }
+  Apply(config, settings);
+  Complete(config, where);
   return config;
 }
 

@@ -9,18 +9,23 @@
 #include <vector>
 
 #include "adapters/lora_config.h"
+#include "models/full_finetuning.h"
 #include "train/arguments.h"
 
 namespace attune {
 
 struct RunConfig {
-  std::string method;  // "lora"; implied by what is set
+  std::string method;  // "lora" or "full"; implied by what is set
   std::string model;   // name_or_path
+  std::string init_from_config;  // train from scratch a model of this config.json, instead of `model`
+  std::string tokenizer;         // a folder with tokenizer.json; empty: the model's own
+  std::string chat_template;     // a .jinja file; empty: the model's own
   std::string torch_dtype = "auto";
   std::string adapter;  // continue training this one
   std::string train_data, eval_data;
   bool shuffle = true;
   LoraConfig lora;
+  ParameterPatterns full;  // what full fine-tuning trains
   TrainingArguments training;
   nlohmann::ordered_json source;  // what was set, by section, for run.json
 };
@@ -31,6 +36,12 @@ using Setting = std::pair<std::string, std::string>;
 // Reads the file (if `path` is not empty), then applies the settings in order. Errors: Error{kBadInput} naming file, line
 // and key.
 RunConfig LoadConfig(const std::string& path, const std::vector<Setting>& settings);
+
+// The same from RunConfig::source as run.json keeps it; `where` names it. `settings` come on top.
+RunConfig ConfigFromSource(const nlohmann::ordered_json& source, const std::string& where, const std::vector<Setting>& settings);
+
+// "training.learning_rate" for "learning_rate". Errors: Error{kBadInput} for an unknown key, with the nearest one.
+std::string FullKey(const std::string& name);
 
 // "section.key" for every key that a configuration may have.
 std::vector<std::string> ConfigKeys();

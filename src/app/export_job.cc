@@ -12,44 +12,11 @@
 #include "models/adapter_model.h"
 #include "models/hf_config.h"
 #include "quant/float16.h"
-#include "text/tokenizer_export.h"
 
 namespace attune {
 namespace {
 
 namespace fs = std::filesystem;
-using Kind = TrainableTensor::Kind;
-
-const std::vector<float>* FindValues(const AdapterValues& adapter, const std::string& module, Kind kind) {
-  for (size_t i = 0; i < adapter.tensors.size(); ++i) {
-    if (adapter.tensors[i].module == module && adapter.tensors[i].kind == kind) return &adapter.values[i];
-  }
-  return nullptr;
-}
-
-const AdapterModule* FindModule(const AdapterValues& adapter, const std::string& path) {
-  for (const AdapterModule& m : adapter.spec.modules) {
-    if (m.path == path) return &m;
-  }
-  return nullptr;
-}
-
-// w (out, in) += scale B A, in f32 (PEFT's merge).
-void AddLowRank(const AdapterModule& m, const AdapterValues& adapter, std::vector<float>& w) {
-  const std::vector<float>& a = *FindValues(adapter, m.path, Kind::kLoraA);
-  const std::vector<float>& b = *FindValues(adapter, m.path, Kind::kLoraB);
-  std::vector<float> delta(static_cast<size_t>(m.in));
-  for (int64_t i = 0; i < m.out; ++i) {
-    std::fill(delta.begin(), delta.end(), 0.0f);
-    for (int64_t r = 0; r < m.rank; ++r) {
-      const float factor = b[static_cast<size_t>(i * m.rank + r)];
-      const float* row = a.data() + r * m.in;
-      for (int64_t j = 0; j < m.in; ++j) delta[static_cast<size_t>(j)] += factor * row[j];
-    }
-    float* out = w.data() + i * m.in;
-    for (int64_t j = 0; j < m.in; ++j) out[j] += m.scale * delta[static_cast<size_t>(j)];
-  }
-}
 
 // IEEE binary16, nearest even; beyond its range the value becomes infinite and the finite check speaks up.
 uint16_t HalfFromFloat(float value) { return std::bit_cast<uint16_t>(static_cast<_Float16>(value)); }
@@ -69,27 +36,15 @@ std::string ModuleOf(const std::string& tensor) { return tensor.substr(0, tensor
 std::vector<float> MergedValues(const ModelFiles& files, const AdapterValues& adapter, const std::string& name) {
   const std::string module = ModuleOf(name);
   const bool is_bias = name.ends_with(".bias");
-  if (const auto* whole = FindValues(adapter, module, is_bias ? Kind::kBias : Kind::kFullWeight)) return *whole;
+  if (const auto* whole = adapter.Replacement(module, is_bias)) return *whole;
   const StoredTensor* stored = files.Find(name);
   if (stored == nullptr) stored = files.Find("model.embed_tokens.weight");  // a tied head that is no longer tied
   std::vector<float> values(static_cast<size_t>(stored->rows() * stored->columns()));
   files.ReadRows(*stored, 0, stored->rows(), values.data());
   files.DropPages(*stored);
-  const AdapterModule* m = is_bias ? nullptr : FindModule(adapter, module);
-  if (m != nullptr) AddLowRank(*m, adapter, values);
+  const AdapterModule* m = is_bias ? nullptr : adapter.FindModule(module);
+  if (m != nullptr) adapter.AddLowRank(*m, values);
   return values;
-}
-
-void CopyText(const ModelBundle& bundle, const std::string& output) {
-  if (bundle.files.is_gguf()) {
-    if (bundle.tokenizer != nullptr) WriteTokenizerFiles(*bundle.files.gguf(), output);
-    return;
-  }
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
-                           "added_tokens.json", "tokenizer.model", "vocab.json", "merges.txt", "generation_config.json"}) {
-    const std::string from = bundle.files.path() + "/" + name;
-    if (FileExists(from)) WriteFileAtomic(output + "/" + name, ReadFile(from));
-  }
 }
 
 }  // namespace
@@ -141,7 +96,7 @@ ExportResult ExportFolder(const ExportJob& job) {
   const nlohmann::ordered_json source =
       files.is_gguf() ? nlohmann::ordered_json::object() : ParseOrderedJsonFile(files.path() + "/config.json");
   WriteFileAtomic(job.output + "/config.json", HfConfig(files.spec(), source, dtype, tied).dump(2) + "\n");
-  CopyText(bundle, job.output);
+  WriteTextFiles(bundle, job.output);
   return result;
 }
 

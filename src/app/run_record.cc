@@ -1,87 +1,156 @@
 #include "app/run_record.h"
 
-#include <unistd.h>
+#include <sodium.h>
 
-#include <ctime>
-#include <filesystem>
-
+#include "app/model_hash.h"
 #include "base/error.h"
-#include "base/hash.h"
+#include "base/file.h"
 #include "base/system.h"
-#include "models/model_files.h"
+#include "data/data_files.h"
+#include "formats/json.h"
+#include "store/report.h"
+#include "store/run_summary.h"
 
 namespace attune {
 namespace {
 
-std::string TimeNow() {
-  const std::time_t now = std::time(nullptr);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&now));
-  return text;
+using Json = nlohmann::ordered_json;
+
+// Eight characters: short enough to type, and two runs of one user do not meet.
+std::string NewId() {
+  unsigned char bytes[4];
+  randombytes_buf(bytes, sizeof(bytes));
+  return fmt::format("{:02x}{:02x}{:02x}{:02x}", bytes[0], bytes[1], bytes[2], bytes[3]);
 }
 
-// Makes the folder before the members that live in it.
-const std::string& Made(const std::string& folder) {
-  MakeDirectories(folder);
-  return folder;
+Json DataHashes(const RunConfig& config) {
+  Json data = {{"train", config.train_data}, {"train_sha256", HashOfDataFiles(config.train_data)}};
+  if (!config.eval_data.empty()) {
+    data["eval"] = config.eval_data;
+    data["eval_sha256"] = HashOfDataFiles(config.eval_data);
+  }
+  return data;
+}
+
+Json Environment(const std::string& compute) {
+  Json environment = {{"cpu", CpuName()},
+                      {"cpus", CpuCount()},
+                      {"memory_bytes", TotalMemoryBytes()},
+                      {"kernel", KernelName()},
+                      {"host", HostName()}};
+  if (!compute.empty()) environment["compute"] = compute;
+  return environment;
 }
 
 }  // namespace
 
-void CheckOutputDir(const std::string& output_dir, bool overwrite) {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  if (fs::exists(output_dir, error) && !fs::is_directory(output_dir, error)) {
-    BadInput("output_dir {}: is a file; name a folder", output_dir);
+RunRecord::RunRecord(const RunConfig& config, const ModelSpec& spec, int64_t planned_bytes,
+                     const RunRecordOptions& options)
+    : output_dir_(config.training.output_dir), model_(config.model.empty() ? config.init_from_config : config.model), id_(NewId()), on_note_(options.on_note) {
+  const int64_t resume_step = options.resume_step.value_or(0);
+  const bool is_resumed = resume_step > 0;
+  if (!is_resumed && config.training.overwrite_output_dir) RemoveOldRun(config);
+  MakeDirectories(output_dir_);
+  json_ = FirstRecord(config, spec, planned_bytes, options.compute);
+  if (is_resumed) KeepFromBefore(resume_step);
+  WriteFileAtomic(output_dir_ + "/run.json",
+                  json_.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  is_open_ = true;
+  log_ = std::make_unique<RunLog>(output_dir_, is_resumed ? options.resume_step : std::nullopt, HostName());
+  if (log_->dropped_lines() > 0 && on_note_) {
+    on_note_(fmt::format("{}: {} broken lines of metrics.jsonl and samples.jsonl have been dropped",
+                         output_dir_, log_->dropped_lines()));
   }
-  if (fs::is_directory(output_dir, error)) {
-    if (::access(output_dir.c_str(), W_OK) != 0) BadInput("output_dir {}: cannot be written to", output_dir);
-    for (const auto& entry : fs::directory_iterator(output_dir, error)) {
-      const std::string name = entry.path().filename().string();
-      const bool is_run = name == "run.json" || name == "metrics.jsonl" || name == "adapter_model.safetensors" ||
-                          name.starts_with("checkpoint-");
-      if (is_run && !overwrite) {
-        BadInput("output_dir {}: already holds another run ({}); name a new folder or set overwrite_output_dir: true",
-                 output_dir, name);
-      }
-    }
-    return;
-  }
-  // Only trying tells: make it, and take away again what was made, for nothing is written before all is checked.
-  fs::path made = fs::absolute(output_dir, error).lexically_normal();
-  while (made.has_relative_path() && !fs::exists(made.parent_path(), error)) made = made.parent_path();
-  MakeDirectories(output_dir);
-  fs::remove_all(made, error);
+  ToStore([&](RunStore& store) { store.Replace(AbsolutePath(output_dir_), ReadRunFolder(output_dir_)); });
 }
 
-RunRecord::RunRecord(const RunConfig& config, const ModelSpec& spec, int64_t planned_bytes)
-    : path_(Made(config.training.output_dir) + "/run.json"),
-      metrics_(config.training.output_dir + "/metrics.jsonl", true),
-      model_(config.model) {
-  json_ = {{"attune_version", "0.1.0"},
-           {"started", TimeNow()},
-           {"method", config.method},
-           {"settings", config.source},
-           {"model", {{"name_or_path", config.model}, {"model_type", spec.model_type}}},
-           {"data", {{"train", config.train_data}, {"train_sha256", Sha256OfFile(config.train_data)}}},
-           {"environment", {{"cpu", CpuName()}, {"memory_bytes", TotalMemoryBytes()}}},
-           {"planned_bytes", planned_bytes},
-           {"peak_rss_bytes", nullptr},
-           {"finished", nullptr}};
-  if (!config.eval_data.empty()) {
-    json_["data"]["eval"] = config.eval_data;
-    json_["data"]["eval_sha256"] = Sha256OfFile(config.eval_data);
+RunRecord::~RunRecord() {
+  if (!is_open_) return;
+  try {
+    Stop("failed", "");
+  } catch (const std::exception&) {  // the disk that is full, again
   }
-  WriteFileAtomic(path_, json_.dump(2) + "\n");
+}
+
+nlohmann::ordered_json RunRecord::FirstRecord(const RunConfig& config, const ModelSpec& spec,
+                                              int64_t planned_bytes, const std::string& compute) const {
+  Json model = {{"name_or_path", model_}, {"model_type", spec.model_type}};
+  model.update(QuickModelHash(model_));
+  return {{"attune_version", "0.1.0"},
+          {"id", id_},
+          {"output_dir", AbsolutePath(output_dir_)},
+          {"status", "running"},
+          {"started", TimeText(WallTime())},
+          {"finished", nullptr},
+          {"method", config.method},
+          {"settings", config.source},
+          {"model", model},
+          {"data", DataHashes(config)},
+          {"environment", Environment(compute)},
+          {"process", ThisProcess()},
+          {"planned_bytes", planned_bytes},
+          {"peak_rss_bytes", nullptr}};
+}
+
+// A resumed run is the same run: its number and its start stay, and each time it was taken up again is
+// listed.
+void RunRecord::KeepFromBefore(int64_t resume_step) {
+  const std::string path = output_dir_ + "/run.json";
+  if (!FileExists(path)) return;
+  const Json before = ParseOrderedJsonFile(path);
+  if (const std::string id = FieldText(before, "/id"); !id.empty()) json_["id"] = id_ = id;
+  if (const std::string started = FieldText(before, "/started"); !started.empty()) json_["started"] = started;
+  const auto resumed = before.find("resumed");
+  json_["resumed"] = resumed != before.end() && resumed->is_array() ? *resumed : Json::array();
+  json_["resumed"].push_back({{"time", TimeText(WallTime())}, {"step", resume_step}});
+}
+
+// The first thing that goes wrong with the store is said once; from then on the run does without it.
+void RunRecord::ToStore(const std::function<void(RunStore&)>& work) {
+  if (store_is_given_up_) return;
+  try {
+    if (store_ == nullptr) store_ = std::make_unique<RunStore>(RunStore::DefaultPath());
+    work(*store_);
+  } catch (const Error& error) {
+    store_is_given_up_ = true;
+    store_.reset();
+    if (on_note_) on_note_(fmt::format("{}; this run is recorded in {} alone", error.what(), output_dir_));
+  }
+}
+
+void RunRecord::Append(const nlohmann::ordered_json& metrics) {
+  const MetricsEntry entry = log_->Append(metrics);
+  ToStore([&](RunStore& store) { store.AddMetrics(id_, entry); });
+}
+
+void RunRecord::AppendSamples(int64_t step, std::vector<RunSample> samples) {
+  for (RunSample& sample : samples) sample.step = step;
+  log_->AppendSamples(samples);
+  ToStore([&](RunStore& store) { store.AddSamples(id_, samples); });
 }
 
 void RunRecord::Finish(const nlohmann::ordered_json& result) {
   // Hashing a large model takes a while, so it is done when the training is over.
-  if (FileExists(model_)) json_["model"]["sha256"] = Sha256OfFile(model_);
-  json_["finished"] = TimeNow();
-  json_["peak_rss_bytes"] = result["peak_rss_bytes"];
+  if (const std::string hash = FullModelHash(model_); !hash.empty()) json_["model"]["sha256"] = hash;
+  json_["peak_rss_bytes"] = result.at("peak_rss_bytes");
   json_["result"] = result;
-  WriteFileAtomic(path_, json_.dump(2) + "\n");
+  Close("finished");
+}
+
+void RunRecord::Stop(const std::string& status, const std::string& reason) {
+  json_["peak_rss_bytes"] = PeakResidentBytes();
+  if (!reason.empty()) json_["reason"] = reason;
+  Close(status);
+}
+
+void RunRecord::Close(const std::string& status) {
+  is_open_ = false;
+  json_["status"] = status;
+  json_["finished"] = TimeText(WallTime());
+  WriteFileAtomic(output_dir_ + "/run.json",
+                  json_.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  ToStore([&](RunStore& store) { store.UpdateRecord(json_); });
+  WriteFileAtomic(output_dir_ + "/report.html", ReportHtml(ReadRunFolder(output_dir_)));
 }
 
 }  // namespace attune

@@ -35,7 +35,7 @@ std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const st
   model->device = MakeCpuDevice({});
   if (!adapter.empty()) model->adapter = ReadAdapter(files, adapter);
   const DType compute = ForwardCompute(bf16, *model->device);
-  model->weights.emplace(*model->device, files, compute);
+  model->weights.emplace(*model->device, files, model->adapter.spec, compute);
   model->vectors.emplace(*model->device, model->adapter.tensors, TrainableVectors::Purpose::kUse);
   LoadTrained(*model->device, *model->vectors, model->adapter.tensors, model->adapter.values);
   DecoderSettings settings;
@@ -79,14 +79,9 @@ EvalMetrics RunEval(const EvalJob& job) {
   options.vocab_size = bundle.files.spec().vocab_size;
   const RowEncoder encoder(tokenizer, bundle.chat_format(), bundle.eos_token(), options);
   const Dataset data = LoadDataset(job.data, encoder);
-  std::vector<int64_t> rows, lengths, labelled;
-  for (const Example& example : data.examples) {
-    rows.push_back(static_cast<int64_t>(rows.size()));
-    lengths.push_back(static_cast<int64_t>(example.input_ids.size()));
-    labelled.push_back(LabelledRows(example));
-  }
+  const std::vector<RowShape> shapes = ShapesOf(data.examples);
   ChunkLimits limits;
-  for (const Chunk& chunk : CutIntoChunks(rows, lengths, job.tokens_in_flight)) limits.Include(chunk, lengths, labelled);
+  for (const Chunk& chunk : CutAllIntoChunks(shapes, job.tokens_in_flight)) limits.Include(chunk, shapes);
   const auto model = MakeForwardModel(bundle.files, job.adapter, job.bf16, limits);
   return Evaluate(*model->decoder, data.examples, job.tokens_in_flight);
 }

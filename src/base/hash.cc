@@ -11,6 +11,24 @@
 #include "base/file.h"
 
 namespace attune {
+namespace {
+
+std::string Finished(crypto_hash_sha256_state& state) {
+  unsigned char digest[crypto_hash_sha256_BYTES];
+  crypto_hash_sha256_final(&state, digest);
+  char hex[2 * sizeof(digest) + 1];
+  sodium_bin2hex(hex, sizeof(hex), digest, sizeof(digest));
+  return hex;
+}
+
+}  // namespace
+
+std::string Sha256OfText(std::string_view text) {
+  crypto_hash_sha256_state state;
+  crypto_hash_sha256_init(&state);
+  crypto_hash_sha256_update(&state, reinterpret_cast<const unsigned char*>(text.data()), text.size());
+  return Finished(state);
+}
 
 std::string Sha256OfFile(const std::string& path) {
   crypto_hash_sha256_state state;
@@ -18,11 +36,7 @@ std::string Sha256OfFile(const std::string& path) {
   ReadInPieces(path, [&](std::span<const std::byte> piece) {
     crypto_hash_sha256_update(&state, reinterpret_cast<const unsigned char*>(piece.data()), piece.size());
   });
-  unsigned char digest[crypto_hash_sha256_BYTES];
-  crypto_hash_sha256_final(&state, digest);
-  char hex[2 * sizeof(digest) + 1];
-  sodium_bin2hex(hex, sizeof(hex), digest, sizeof(digest));
-  return hex;
+  return Finished(state);
 }
 
 std::string Xxh3OfFile(const std::string& path) {

@@ -26,7 +26,7 @@ void PrintJson(const nlohmann::ordered_json& document);
 void Say(const CommandContext& context, const std::string& line);
 
 // Each adds its subcommand to `app`; parsing it sets context.run.
-void AddTrainCommand(CLI::App& app, CommandContext& context);
+void AddTrainCommand(CLI::App& app, CommandContext& context);  // train, resume
 void AddEvalCommand(CLI::App& app, CommandContext& context);
 void AddGenerateCommands(CLI::App& app, CommandContext& context);  // generate, chat
 void AddLogitsCommand(CLI::App& app, CommandContext& context);
@@ -35,5 +35,6 @@ void AddTokenizerCommands(CLI::App& app, CommandContext& context);  // tokenizer
 void AddExportCommands(CLI::App& app, CommandContext& context);   // merge, export
 void AddInspectCommands(CLI::App& app, CommandContext& context);  // info, doctor
 void AddBenchCommand(CLI::App& app, CommandContext& context);
+void AddRunsCommands(CLI::App& app, CommandContext& context);  // runs list, show, compare, export
 
 }  // namespace attune

@@ -1,4 +1,4 @@
-// attune train: what a person sees before, during and after a run.
+// attune train and attune resume: what a person sees before, during and after a run.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -30,7 +30,10 @@ class Printer : public TrainEvents {
   explicit Printer(const CommandContext& context)
       : context_(context), live_(::isatty(STDERR_FILENO) == 1), colour_(!context.json && ::isatty(STDOUT_FILENO) == 1) {}
 
-  void OnNote(const std::string& line) override { Say(context_, line); }
+  void OnNote(const std::string& line) override {
+    ClearLive();
+    Say(context_, line);
+  }
 
   void OnReady(const TrainReady& r) override {
     Say(context_, fmt::format("trainable parameters: {} of {} ({:.2f} %), computing in {}", r.trainable_parameters,
@@ -38,6 +41,9 @@ class Printer : public TrainEvents {
                               100.0 * static_cast<double>(r.trainable_parameters) / static_cast<double>(r.total_parameters),
                               r.compute));
     SayStats("train", r.train_stats);
+    if (r.packed_rows > 0) {
+      Say(context_, fmt::format("packed into {} rows, {:.1f} % full", r.packed_rows, 100 * r.packing_efficiency));
+    }
     if (r.eval_stats) SayStats("eval", *r.eval_stats);
     Say(context_, fmt::format("steps: {} ({} of them warm-up), up to {} tokens at a time", r.total_steps, r.warmup_steps,
                               r.chunk_tokens));
@@ -66,7 +72,12 @@ class Printer : public TrainEvents {
 
   void OnCheckpoint(const std::string& folder) override {
     ClearLive();
-    Say(context_, "saved " + folder);
+    Say(context_, "saving " + folder);
+  }
+
+  void OnResume(int64_t step, const std::string& checkpoint) override {
+    Say(context_, checkpoint.empty() ? "no checkpoint to go on from: starting at step 0"
+                                     : fmt::format("going on after step {} from {}", step, checkpoint));
   }
 
  private:
@@ -108,8 +119,29 @@ class Printer : public TrainEvents {
   bool live_, colour_;
 };
 
+// One text after the other, each under its name, cut to what a person will read.
+void SaySamples(const CommandContext& context, const TrainResult& result) {
+  const auto shown = [](const std::string& text) { return text.size() > 600 ? text.substr(0, 600) + " ..." : text; };
+  for (size_t i = 0; i < result.samples_after.size(); ++i) {
+    const SampleAnswer& after = result.samples_after[i];
+    Say(context, "\nprompt     " + shown(after.prompt));
+    Say(context, "reference  " + shown(after.reference));
+    if (i < result.samples_before.size()) Say(context, "before     " + shown(result.samples_before[i].answer));
+    Say(context, "after      " + shown(after.answer));
+  }
+}
+
+void SayDone(const CommandContext& context, const TrainResult& result) {
+  SaySamples(context, result);
+  Say(context, fmt::format("done: {} steps, {} tokens in {} ({:.0f} tokens/s), peak memory {} (planned {}); {} is in {}",
+                           result.steps, result.num_tokens, Duration(result.train_seconds), result.tokens_per_second,
+                           Bytes(result.peak_rss_bytes), Bytes(result.planned_bytes), result.noun, result.output_dir));
+  if (context.json) PrintJson(ToJson(result));
+}
+
 struct TrainFlags {
   std::vector<std::string> set;
+  bool force = false;
 };
 
 struct TrainArguments {
@@ -147,10 +179,32 @@ TrainArguments ParseTrainArguments(const std::vector<std::string>& set, const st
   return arguments;
 }
 
+void AddResumeCommand(CLI::App& app, CommandContext& context) {
+  auto* command = app.add_subcommand("resume", "Go on with a run that was stopped or killed");
+  command->footer(
+      "attune resume OUTPUT_DIR [--set key=value ...] [--KEY value ...] [--force]\n"
+      "Takes the newest checkpoint in OUTPUT_DIR that is whole, and the run's own settings; it ends with the same bits as if\n"
+      "it had never stopped. Settings that would make it another run need --force.\n"
+      "Example: attune resume results");
+  auto flags = std::make_shared<TrainFlags>();
+  command->add_option("--set", flags->set, "key=value, on top of the run's settings")->allow_extra_args(false);
+  command->add_flag("--force", flags->force, "Go on although data, model or settings differ from the run's");
+  command->add_flag("--json", context.json, "One JSON document on standard output");
+  command->allow_extras();
+  command->callback([command, flags, &context] {
+    context.run = [command, flags, &context] {
+      const TrainArguments arguments = ParseTrainArguments(flags->set, command->remaining());
+      if (arguments.file.empty()) BadInput("resume: name the output_dir of the run to go on with");
+      Printer printer(context);
+      SayDone(context, Resume({arguments.file, arguments.settings, flags->force}, printer));
+    };
+  });
+}
+
 }  // namespace
 
 void AddTrainCommand(CLI::App& app, CommandContext& context) {
-  auto* command = app.add_subcommand("train", "Train an adapter");
+  auto* command = app.add_subcommand("train", "Train an adapter or a model");
   command->footer(
       "attune train [CONFIG.yaml] [--set key=value ...] [--KEY value ...]\n"
       "Settings go by Hugging Face's names, in the file or as flags (--learning_rate 2e-4, --target_modules q_proj,v_proj).\n"
@@ -166,13 +220,10 @@ void AddTrainCommand(CLI::App& app, CommandContext& context) {
       const RunConfig config = LoadConfig(arguments.file, arguments.settings);
       Printer printer(context);
       const TrainResult result = Train(config, printer);
-      Say(context, fmt::format("done: {} steps, {} tokens in {} ({:.0f} tokens/s), peak memory {} (planned {}); the adapter "
-                               "is in {}",
-                               result.steps, result.num_tokens, Duration(result.train_seconds), result.tokens_per_second,
-                               Bytes(result.peak_rss_bytes), Bytes(result.planned_bytes), result.output_dir));
-      if (context.json) PrintJson(ToJson(result));
+      SayDone(context, result);
     };
   });
+  AddResumeCommand(app, context);
 }
 
 }  // namespace attune

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "text/unicode.h"
 
 namespace attune {
@@ -40,6 +41,14 @@ std::vector<std::string> DataFiles(const std::string& path) {
   if (files.empty()) BadInput("{}: the folder holds no .jsonl or .txt file", path);
   std::sort(files.begin(), files.end());
   return files;
+}
+
+std::string HashOfDataFiles(const std::string& path) {
+  const std::vector<std::string> files = DataFiles(path);
+  if (files.size() == 1) return Sha256OfFile(files[0]);
+  std::string hashes;
+  for (const std::string& file : files) hashes += Sha256OfFile(file) + "\n";
+  return Sha256OfText(hashes);
 }
 
 bool IsPlainText(std::string_view path) { return path.ends_with(".txt"); }

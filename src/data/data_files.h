@@ -15,6 +15,9 @@ namespace attune {
 // Errors: Error{kBadInput} when a folder holds no such file.
 std::vector<std::string> DataFiles(const std::string& path);
 
+// SHA-256 of the file, or of the lines of the hashes of a folder's files. Errors: as DataFiles.
+std::string HashOfDataFiles(const std::string& path);
+
 // Whether each line of the file is a document (.txt), as Hugging Face's `text` loader reads it, except that
 // blank lines are passed over. Any other file holds JSON Lines.
 bool IsPlainText(std::string_view path);

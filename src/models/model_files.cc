@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "formats/json.h"
 #include "quant/float16.h"
 #include "quant/gguf_blocks.h"
@@ -52,6 +53,14 @@ ModelFiles ModelFiles::Open(const std::string& name_or_path) {
   } else {
     files.OpenFolder();
   }
+  return files;
+}
+
+ModelFiles ModelFiles::FromConfig(const std::string& config_path) {
+  ModelFiles files;
+  files.spec_ = ModelSpec::FromConfig(ParseJsonFile(config_path), config_path);
+  files.path_ = ParentOf(config_path);
+  files.base_name_ = config_path;
   return files;
 }
 

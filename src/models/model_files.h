@@ -41,6 +41,10 @@ class ModelFiles {
   // not a model, a tensor missing or of the wrong shape or type.
   static ModelFiles Open(const std::string& name_or_path);
 
+  // A model that is to be trained from scratch: a config.json and no weights. path() is its folder. Errors:
+  // Error{kBadInput}.
+  static ModelFiles FromConfig(const std::string& config_path);
+
   const ModelSpec& spec() const { return spec_; }
   const std::string& path() const { return path_; }  // the folder or the .gguf file
   bool is_gguf() const { return gguf_ != nullptr; }
@@ -53,7 +57,8 @@ class ModelFiles {
   // Tensors in the files that the model does not use ("rotary_emb.inv_freq", a head beside a tied embedding).
   const std::vector<std::string>& ignored_tensors() const { return ignored_; }
 
-  // By Hugging Face name, nullptr when the model has none. A tied model has no "lm_head.weight".
+  // By Hugging Face name, nullptr when the model has none. A tied model has no "lm_head.weight"; a model from
+  // scratch has none at all.
   const StoredTensor* Find(std::string_view name) const;
 
   // Decodes rows [first_row, first_row + rows) in Hugging Face's order to (rows, columns) values at `out`.

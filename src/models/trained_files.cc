@@ -74,7 +74,7 @@ void WriteTrainedFile(Device& device, const Matrix& vector, const std::vector<Tr
   writer.Commit();
 }
 
-SafetensorsFile OpenTrainedFile(const std::vector<TrainableTensor>& tensors, const std::string& path) {
+SafetensorsFile OpenTrainedFile(const std::vector<TrainableTensor>& tensors, const std::string& path, OtherTensors others) {
   SafetensorsFile file(path);
   std::set<std::string> known;
   for (const TrainableTensor& t : tensors) {
@@ -93,7 +93,7 @@ SafetensorsFile OpenTrainedFile(const std::vector<TrainableTensor>& tensors, con
   }
   for (const TensorView& view : file.tensors()) {
     // PEFT also saves the frozen table of an embedding that has an adapter.
-    if (known.contains(view.name) || view.name.ends_with(".base_layer.weight")) continue;
+    if (known.contains(view.name) || others == OtherTensors::kIgnore || view.name.ends_with(".base_layer.weight")) continue;
     BadInput("{}: tensor \"{}\" has no place in this base model: it was made for another base or by a method that is not "
              "supported",
              path, view.name);

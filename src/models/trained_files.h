@@ -18,16 +18,20 @@ std::vector<int64_t> FileShape(const TrainableTensor& tensor);
 std::vector<float> DownloadTrained(Device& device, const Matrix& vector, const TrainableTensor& tensor);
 void UploadTrained(Device& device, const Matrix& vector, const TrainableTensor& tensor, std::vector<float> values);
 
-// Declares, and writes as f32, tensors of which `name_of` gives the names. `vector` holds the values (the trained vector).
+// Writes the tensors as f32. `vector` holds the values: the trained vector.
 void WriteTrainedFile(Device& device, const Matrix& vector, const std::vector<TrainableTensor>& tensors,
                       const std::string& path);
 
 // Writes a matrix of device memory as the next tensor of a writer, a piece at a time.
 void WriteMatrix(Device& device, const Matrix& matrix, const std::string& name, SafetensorsWriter& writer);
 
+// What to make of tensors that are not trained: in an adapter they are of another base; a model holds frozen weights too.
+enum class OtherTensors { kRefuse, kIgnore };
+
 // The file of trained tensors, with every one of them checked: Error{kBadInput} naming the first that is missing, left
 // over, of another shape or type.
-SafetensorsFile OpenTrainedFile(const std::vector<TrainableTensor>& tensors, const std::string& path);
+SafetensorsFile OpenTrainedFile(const std::vector<TrainableTensor>& tensors, const std::string& path,
+                                OtherTensors others = OtherTensors::kRefuse);
 
 // Reads checked tensors into the vector, one at a time, or all of them to the host.
 void LoadTrainedFile(Device& device, const Matrix& vector, const std::vector<TrainableTensor>& tensors,

@@ -1,0 +1,17 @@
+// Where a run writes: what may be there already, and what an overwriting run clears away.
+#pragma once
+
+#include <string>
+
+#include "app/config.h"
+
+namespace attune {
+
+// Errors: Error{kBadInput} when the folder cannot be written, or holds another run and overwrite is not set.
+void CheckOutputDir(const std::string& output_dir, bool overwrite);
+
+// Removes what a run leaves in its folder (checkpoint-N, records, adapter and model files), and nothing else.
+// Errors: Error{kBadInput}, before anything is removed, when `config` reads one of these files.
+void RemoveOldRun(const RunConfig& config);
+
+}  // namespace attune

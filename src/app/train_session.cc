@@ -1,0 +1,240 @@
+#include "app/train_session.h"
+
+#include <algorithm>
+
+#include "app/model_hash.h"
+#include "app/run_record.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/system.h"
+#include "data/data_files.h"
+#include "data/overlap.h"
+#include "data/packed_dataset.h"
+
+namespace attune {
+namespace {
+
+EncodeOptions EncodeOptionsOf(const TrainingArguments& training, const ModelSpec& spec) {
+  EncodeOptions options;
+  options.completion_only_loss = training.completion_only_loss;
+  options.assistant_only_loss = training.assistant_only_loss;
+  options.max_length = training.max_length;
+  options.truncation_mode =
+      training.truncation_mode == "keep_end" ? TruncationMode::kKeepEnd : TruncationMode::kKeepStart;
+  options.vocab_size = spec.vocab_size;
+  return options;
+}
+
+// The first example with something to learn, cut into stretches that are trained or not.
+std::vector<PreviewPiece> Preview(const Dataset& data, const Tokenizer& tokenizer) {
+  constexpr size_t kLongest = 400;  // tokens: a packed row would fill screens
+  std::vector<PreviewPiece> pieces;
+  const auto example = std::find_if(data.examples.begin(), data.examples.end(),
+                                    [](const Example& e) { return TrainedTokens(e) > 0; });
+  if (example == data.examples.end()) return pieces;
+  const size_t length = std::min(example->input_ids.size(), kLongest);
+  for (size_t begin = 0; begin < length;) {
+    const bool trained = example->labels[begin] != kIgnoredLabel;
+    size_t end = begin;
+    while (end < length && (example->labels[end] != kIgnoredLabel) == trained) ++end;
+    pieces.push_back({tokenizer.Decode(std::span(example->input_ids).subspan(begin, end - begin), false), trained});
+    begin = end;
+  }
+  if (length < example->input_ids.size()) pieces.push_back({" ...", false});
+  return pieces;
+}
+
+int64_t TotalParameters(const ModelSpec& spec) {
+  int64_t total = 0;
+  for (const ExpectedTensor& t : ExpectedTensors(spec)) {
+    int64_t elements = 1;
+    for (const int64_t size : t.shape) elements *= size;
+    total += elements;
+  }
+  return total;
+}
+
+int64_t TrainedParameters(const std::vector<TrainableTensor>& tensors) {
+  int64_t total = 0;
+  for (const TrainableTensor& t : tensors) total += t.rows * t.cols;
+  return total;
+}
+
+// Watches the run on its way to the caller's observer and into the records.
+class Recorder : public TrainObserver {
+ public:
+  Recorder(TrainEvents& events, RunRecord& record, TrainResult& result)
+      : events_(events), record_(record), result_(result) {}
+
+  void OnNote(const std::string& line) override { events_.OnNote(line); }
+  void OnStep(const StepMetrics& m) override { events_.OnStep(m); }
+  void OnLog(const StepMetrics& m) override {
+    record_.Append(ToJson(m));
+    events_.OnLog(m);
+  }
+  void OnEval(const EvalMetrics& m) override {
+    record_.Append(ToJson(m));
+    (m.step == 0 ? result_.eval_loss_before : result_.eval_loss_after) = m.loss;
+    events_.OnEval(m);
+  }
+  void OnSamples(int64_t step, const std::vector<SampleAnswer>& samples) override {
+    std::vector<RunSample> recorded;
+    for (const SampleAnswer& s : samples) recorded.push_back({step, s.prompt, s.reference, s.answer});
+    record_.AppendSamples(step, recorded);
+    (step == 0 ? result_.samples_before : result_.samples_after) = samples;
+    events_.OnSamples(step, samples);
+  }
+  void OnCheckpoint(const std::string& folder) override { events_.OnCheckpoint(folder); }
+
+ private:
+  TrainEvents& events_;
+  RunRecord& record_;
+  TrainResult& result_;
+};
+
+}  // namespace
+
+TrainSession::TrainSession(const RunConfig& config, TrainEvents& events)
+    : config_(config),
+      events_(events),
+      bundle_(OpenModel({config.model, config.init_from_config, config.tokenizer, config.chat_template})),
+      device_(MakeCpuDevice({})),
+      method_(MakeTrainMethod(config_, bundle_)),
+      no_tokenizer_(bundle_.files.path()) {
+  std::string note;
+  compute_ = ChooseCompute(config_.training, *device_, &note);
+  LoadData();
+  const PlanInputs inputs{bundle_.files.spec(), method_->spec(), method_->trainables(), config_.training, config_.shuffle,
+                          train_.examples, eval_ ? &*eval_ : nullptr, compute_, device_->scratch_bytes(), ResidentBytes()};
+  plan_ = PlanRun(inputs);
+  CheckFit(inputs);
+  MakeFingerprint();
+  TellNotes(note);
+}
+
+const Tokenizer& TrainSession::tokenizer() const {
+  return bundle_.tokenizer != nullptr ? *bundle_.tokenizer : static_cast<const Tokenizer&>(no_tokenizer_);
+}
+
+void TrainSession::LoadData() {
+  const TrainingArguments& training = config_.training;
+  EncodeOptions options = EncodeOptionsOf(training, bundle_.files.spec());
+  const RowEncoder plain(tokenizer(), bundle_.chat_format(), bundle_.eos_token(), options);
+  if (!config_.eval_data.empty()) eval_ = LoadDataset(config_.eval_data, plain);
+  if (!training.packing) {
+    train_ = LoadDataset(config_.train_data, plain);
+    return;
+  }
+  options.max_length = 0;  // packing cuts, and what it cuts depends on the strategy
+  const RowEncoder whole(tokenizer(), bundle_.chat_format(), bundle_.eos_token(), options);
+  train_ = LoadDataset(config_.train_data, whole);
+  train_.examples = PackExamples(std::move(train_.examples), training.max_length, ParsePackingStrategy(training.packing_strategy));
+  std::erase_if(train_.examples, [](const Example& e) { return ShapeOf(e).labelled == 0; });
+  if (train_.examples.empty()) BadInput("{}: packed rows hold no token to train on", config_.train_data);
+  packing_efficiency_ = PackingEfficiency(train_.examples, training.max_length);
+}
+
+void TrainSession::CheckFit(const PlanInputs& inputs) const {
+  const int64_t resident = inputs.resident_bytes, available = AvailableBytes() + resident;
+  if (plan_.planned_bytes <= available) return;
+  const std::string fits = SettingThatFits(inputs, available);
+  BadInput("the run needs {:.2f} GiB and {:.2f} GiB are free: {}", static_cast<double>(plan_.planned_bytes) / (1 << 30),
+           static_cast<double>(available) / (1 << 30),
+           fits.empty() ? "no setting of tokens_in_flight and gradient_checkpointing makes it fit; lower max_length, choose a "
+                          "smaller model, or method: lora"
+                        : "it fits with " + fits);
+}
+
+void TrainSession::TellNotes(const std::string& compute_note) {
+  if (!compute_note.empty()) events_.OnNote(compute_note);
+  if (bundle_.files.spec().attention_dropout > 0) {
+    events_.OnNote(fmt::format("attention_dropout {:g} of the model's config.json is not applied",
+                               bundle_.files.spec().attention_dropout));
+  }
+  if (!bundle_.files.ignored_tensors().empty()) {
+    events_.OnNote(fmt::format("{} tensors of the model's files are not used, the first of them {}",
+                               bundle_.files.ignored_tensors().size(), bundle_.files.ignored_tensors().front()));
+  }
+  if (eval_ && !config_.training.packing) {
+    const Overlap overlap = CountOverlap(train_, *eval_);
+    if (overlap.rows > 0) {
+      events_.OnNote(fmt::format("warning: {} of {} evaluation rows are training rows too (first: {} and {}); their loss says "
+                                 "nothing of what was learned",
+                                 overlap.rows, overlap.eval_rows, overlap.eval_row, overlap.train_row));
+    }
+  }
+  events_.OnReady(Ready());
+}
+
+TrainReady TrainSession::Ready() const {
+  TrainReady ready;
+  ready.trainable_parameters = TrainedParameters(method_->trainables());
+  ready.total_parameters = TotalParameters(bundle_.files.spec());
+  if (config_.method == "lora") ready.total_parameters += ready.trainable_parameters;
+  ready.train_stats = train_.stats;
+  if (eval_) ready.eval_stats = eval_->stats;
+  ready.packed_rows = packing_efficiency_ ? static_cast<int64_t>(train_.examples.size()) : 0;
+  ready.packing_efficiency = packing_efficiency_.value_or(0);
+  ready.memory = plan_.memory;
+  ready.planned_bytes = plan_.planned_bytes;
+  if (bundle_.tokenizer != nullptr) ready.preview = Preview(train_, *bundle_.tokenizer);
+  ready.total_steps = plan_.steps.total_updates;
+  ready.warmup_steps = plan_.warmup_steps;
+  ready.chunk_tokens = plan_.settings.max_tokens;
+  ready.compute = compute_ == DType::kBF16 ? "bf16" : "f32";
+  return ready;
+}
+
+void TrainSession::MakeFingerprint() {
+  fingerprint_ = {{"model", QuickModelHash(config_.model.empty() ? config_.init_from_config : config_.model)},
+                  {"train_sha256", HashOfDataFiles(config_.train_data)},
+                  {"eval_sha256", config_.eval_data.empty() ? "" : HashOfDataFiles(config_.eval_data)},
+                  {"trained", method_->Fingerprint()},
+                  {"compute", compute_ == DType::kBF16 ? "bf16" : "f32"},
+                  {"settings", config_.source}};
+}
+
+TrainResult TrainSession::Run(const ResumePoint* point, const std::function<bool()>& stop_requested, Profile* profile) {
+  const std::string& output_dir = config_.training.output_dir;
+  RunRecordOptions options;
+  if (point != nullptr) options.resume_step = point->state.step;
+  options.compute = compute_ == DType::kBF16 ? "bf16" : "f32";
+  options.on_note = [this](const std::string& line) { events_.OnNote(line); };
+  RunRecord record(config_, bundle_.files.spec(), plan_.planned_bytes, options);
+  const ModelWeights weights(*device_, bundle_.files, method_->spec(), compute_);
+  const TrainableVectors vectors(*device_, method_->trainables());
+  if (point == nullptr) method_->Initialize(*device_, vectors);
+  Decoder decoder(*device_, bundle_.files.spec(), weights, method_->spec(), method_->trainables(), &vectors, plan_.settings);
+  TrainResult result;
+  result.output_dir = output_dir;
+  result.noun = method_->noun();
+  result.seconds_to_first_step = SecondsSinceProcessStart();
+  Recorder recorder(events_, record, result);
+  Trainer trainer({*device_, decoder, vectors, method_->trainables(), config_.training, plan_, train_,
+                   eval_ ? &*eval_ : nullptr, bundle_.tokenizer.get(), bundle_.eos_ids, fingerprint_,
+                   [&](const std::string& folder) { method_->Save(*device_, vectors, folder); },
+                   [&](const std::string& folder) { method_->Load(*device_, vectors, folder); }, stop_requested},
+                  recorder);
+  try {
+    if (point != nullptr) trainer.Resume(*point);
+    device_->SetProfile(profile);
+    trainer.Run();
+  } catch (const Error& error) {
+    record.Stop(stop_requested && stop_requested() ? "interrupted" : "failed", error.what());
+    throw;
+  }
+  device_->SetProfile(nullptr);
+  method_->Save(*device_, vectors, output_dir);
+  result.steps = trainer.state().step;
+  result.num_tokens = trainer.state().tokens_seen;
+  result.train_loss = trainer.mean_loss();
+  result.train_seconds = trainer.state().train_seconds;
+  result.tokens_per_second = static_cast<double>(result.num_tokens) / result.train_seconds;
+  result.best_checkpoint = trainer.best_checkpoint();
+  result.planned_bytes = plan_.planned_bytes;
+  result.peak_rss_bytes = PeakResidentBytes();
+  record.Finish(ToJson(result));
+  return result;
+}
+
+}  // namespace attune

@@ -1,0 +1,50 @@
+// A run from its configuration to its first step: everything is opened, encoded, checked and planned before anything is
+// written, so that what is wrong is said while nothing has been spent.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "app/bundle.h"
+#include "app/config.h"
+#include "app/train_job.h"
+#include "app/train_method.h"
+
+namespace attune {
+
+class TrainSession {
+ public:
+  // Errors: Error{kBadInput}; nothing has been written then. Notes go to `events`.
+  TrainSession(const RunConfig& config, TrainEvents& events);
+
+  // What must be the same for a checkpoint to be gone on from.
+  const nlohmann::ordered_json& fingerprint() const { return fingerprint_; }
+
+  // Trains, from `point` if given, and leaves the result in output_dir. `stop_requested` as Trainer's.
+  TrainResult Run(const ResumePoint* point, const std::function<bool()>& stop_requested, Profile* profile);
+
+ private:
+  void LoadData();
+  void CheckFit(const PlanInputs& inputs) const;
+  void TellNotes(const std::string& compute_note);
+  TrainReady Ready() const;
+  void MakeFingerprint();
+  const Tokenizer& tokenizer() const;
+
+  RunConfig config_;
+  TrainEvents& events_;
+  ModelBundle bundle_;
+  std::unique_ptr<Device> device_;
+  DType compute_ = DType::kF32;
+  std::unique_ptr<TrainMethod> method_;
+  NoTokenizer no_tokenizer_;
+  Dataset train_;
+  std::optional<Dataset> eval_;
+  std::optional<double> packing_efficiency_;
+  RunPlan plan_;
+  nlohmann::ordered_json fingerprint_;
+};
+
+}  // namespace attune
