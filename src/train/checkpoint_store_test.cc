@@ -1,8 +1,12 @@
 #include "train/checkpoint_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <csignal>
+#include <random>
 #include <set>
 
 #include "base/error.h"
@@ -254,6 +258,45 @@ TEST_F(CheckpointStoreTest, EveryCallOfARotationThatFailsLosesNoCheckpointThatIs
       EXPECT_EQ(Checkpoints(), (Names{"checkpoint-10", "checkpoint-30"})) << at;
     }
   }
+}
+
+// Real processes, killed at random moments: each goes on from what the one before left.
+TEST_F(CheckpointStoreTest, RandomKillsLoseNoCheckpointThatWasReported) {
+  std::minstd_rand random(7);
+  int64_t known = -1;
+  for (int kill = 0; kill < 100; ++kill) {
+    int reports[2];
+    ASSERT_EQ(::pipe(reports), 0);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      try {
+        for (int64_t step = std::max<int64_t>(known, 0);; ++step) {  // the first one replaces
+          Save("checkpoint-" + std::to_string(step), std::string(10000, 'x'));
+          if (::write(reports[1], &step, sizeof step) != sizeof step) ::_exit(1);
+          RotateCheckpoints(output_, 2, "");
+        }
+      } catch (const std::exception&) {
+        ::_exit(1);
+      }
+    }
+    ::close(reports[1]);
+    ::usleep(static_cast<useconds_t>(random() % 5000));
+    ASSERT_EQ(::kill(child, SIGKILL), 0);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFSIGNALED(status));
+    for (int64_t step; ::read(reports[0], &step, sizeof step) == sizeof step;) known = step;
+    ::close(reports[0]);
+
+    const CheckpointSearch search = FindNewest(output_);
+    EXPECT_TRUE(search.skipped.empty()) << search.skipped[0];
+    const int64_t step = search.found ? search.found->step : -1;
+    EXPECT_TRUE(step == known || step == known + 1) << step << " where " << known << " was reported";
+    known = step;
+    EXPECT_LE(Checkpoints().size(), 3u);  // killed between a save and the removal of the oldest
+  }
+  EXPECT_GT(known, 0);
 }
 
 }  // namespace
