@@ -18,6 +18,7 @@
 #include "text/sentencepiece_scores.h"
 #include "text/tokenizer_export.h"
 #include "text/tokenizer_gguf.h"
+#include "text/tokenizer_gguf_rules.h"
 #include "text/unicode.h"
 
 namespace attune {
@@ -42,11 +43,18 @@ void CheckSettings(const TokenizerSettings& s) {
   for (int byte = 0; byte < 256; ++byte) seen.insert(ByteToken(byte));
   for (const std::string& token : SpecialTokensInOrder(s)) {
     if (token.empty()) BadInput("special_tokens: an empty token; leave it out");
+    if (token.size() <= Utf8Length(token[0])) {
+      BadInput("special_tokens: {} is one character, which text needs for itself",
+               Json(token).dump(-1, ' ', true, Json::error_handler_t::replace));
+    }
     if (!IsValidUtf8(token) || token.size() > kLongestSpecial) {
       BadInput("special_tokens: a token must be UTF-8 of at most {} bytes", kLongestSpecial);
     }
     if (std::any_of(token.begin(), token.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; })) {
       BadInput("special_tokens: {} holds a control character", Json(token).dump());
+    }
+    if (token.find(kMetaspace) != token.npos) {
+      BadInput("special_tokens: \"{}\" holds U+2581, which stands for a space: choose another", token);
     }
     if (!seen.insert(token).second) BadInput("special_tokens: \"{}\" is there already; leave it out", token);
   }
@@ -55,9 +63,15 @@ void CheckSettings(const TokenizerSettings& s) {
     BadInput("vocab_size is {}: it must be from {} (the 256 bytes, {} special tokens and one piece) to {}",
              s.vocab_size, least, seen.size() - 256, kMaxTokenId);
   }
-  if (!(s.character_coverage > 0) || s.character_coverage > 1) {
-    BadInput("character_coverage is {}: it must be above 0 and at most 1", s.character_coverage);
+  if (!(s.character_coverage >= 0.98 && s.character_coverage <= 1)) {
+    BadInput("character_coverage is {}: it must be from 0.98 to 1", s.character_coverage);
   }
+}
+
+// Characters that are tokens whatever the text holds: the space, which does not come back from bytes; and for
+// unigram what WriteTokenizerJson relies on, that a text like "<0x41>" is cheaper spelled out than as a byte.
+std::string RequiredCharacters(const TokenizerSettings& s) {
+  return std::string(kMetaspace) + (s.model == SubwordModel::kUnigram ? "<>x0123456789ABCDEF" : "");
 }
 
 // What SentencePiece learns from, cut to what it takes: lines of bounded length, without text that spells a
@@ -69,6 +83,8 @@ class Sentences : public sentencepiece::SentenceIterator {
         next_(next),
         reserved_(Reserved(settings), Vocabulary(), nullptr, "special_tokens") {
     Next();
+    // What is required must occur, too; and where nothing does, SentencePiece ends the process.
+    if (!done_) waiting_.insert(waiting_.end(), {" ", RequiredCharacters(settings)});
   }
 
   bool done() const override { return done_; }
@@ -89,7 +105,6 @@ class Sentences : public sentencepiece::SentenceIterator {
 
   std::exception_ptr error() const { return error_; }
   int64_t texts() const { return texts_; }
-  int64_t sentences() const { return sentences_; }
 
  private:
   static std::vector<AddedToken> Reserved(const TokenizerSettings& settings) {
@@ -117,7 +132,6 @@ class Sentences : public sentencepiece::SentenceIterator {
     }
     sentence_ = std::move(waiting_.front());
     waiting_.pop_front();
-    sentences_ += 1;
   }
 
   void Cut(std::string_view text) {
@@ -136,10 +150,15 @@ class Sentences : public sentencepiece::SentenceIterator {
       size_t end = line.rfind(' ', kSentenceBytes);
       const bool at_space = end != line.npos && end > 0;
       if (!at_space) end = PreviousCodePoint(line, kSentenceBytes);
-      waiting_.emplace_back(line.substr(0, end));
+      Add(line.substr(0, end));
       line.remove_prefix(end + at_space);
     }
-    if (!line.empty()) waiting_.emplace_back(line);
+    Add(line);
+  }
+
+  // SentencePiece makes no piece of a tab, and ends the process where there is nothing else.
+  void Add(std::string_view sentence) {
+    if (sentence.find_first_not_of('\t') != sentence.npos) waiting_.emplace_back(sentence);
   }
 
   const TokenizerSettings& settings_;
@@ -148,7 +167,7 @@ class Sentences : public sentencepiece::SentenceIterator {
   std::deque<std::string> waiting_;
   std::string sentence_;
   std::exception_ptr error_;
-  int64_t texts_ = 0, sentences_ = 0;
+  int64_t texts_ = 0;
   bool done_ = false;
 };
 
@@ -174,6 +193,7 @@ std::unordered_map<std::string, std::string> Arguments(const TokenizerSettings& 
       {"allow_whitespace_only_pieces", "true"},
       {"split_digits", boolean(s.split_digits)},
       {"byte_fallback", "true"},
+      {"required_chars", RequiredCharacters(s)},
       {"unk_id", "0"},
       {"bos_id", "1"},
       {"eos_id", "2"},
@@ -186,8 +206,6 @@ std::unordered_map<std::string, std::string> Arguments(const TokenizerSettings& 
       {"minloglevel", "3"},   // it must not print
   };
   if (!specials.empty()) arguments["control_symbols"] = specials;
-  // WriteTokenizerJson relies on these: a text like "<0x41>" must be cheaper spelled out than as a byte.
-  if (s.model == SubwordModel::kUnigram) arguments["required_chars"] = "<>x0123456789ABCDEF";
   return arguments;
 }
 

@@ -225,11 +225,11 @@ TEST_P(TokenizerTrainerTest, WrongSettingsAreOneClearLine) {
   contains(ErrorOf(Settings(-1), Corpus()), "vocab_size is -1");
   contains(ErrorOf(Settings(270), Corpus()), "vocab_size 270 is too small for the characters of this text");
   contains(ErrorOf(Settings(), {}), "holds no text");
-  contains(ErrorOf(Settings(), {"<s>", "\n\n"}), "holds no text");
+  contains(ErrorOf(Settings(), {"<s>", "\n\n", "\t\t"}), "holds no text");
   TokenizerSettings settings = Settings();
   settings.character_coverage = 0;
   contains(ErrorOf(settings, Corpus()), "character_coverage is 0");
-  for (const char* token : {"", "<s>", "<0x41>", "a\nb", "\xFF"}) {
+  for (const char* token : {"", "<s>", "<0x41>", "a\nb", "\xFF", "ab\xFF", "\xE2\x96\x81x", "x"}) {
     settings = Settings();
     settings.special_tokens = {token};
     contains(ErrorOf(settings, Corpus()), "special_tokens: ");
