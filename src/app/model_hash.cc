@@ -1,6 +1,7 @@
 #include "app/model_hash.h"
 
 #include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <string_view>

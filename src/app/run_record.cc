@@ -46,7 +46,10 @@ Json Environment(const std::string& compute) {
 
 RunRecord::RunRecord(const RunConfig& config, const ModelSpec& spec, int64_t planned_bytes,
                      const RunRecordOptions& options)
-    : output_dir_(config.training.output_dir), model_(config.model.empty() ? config.init_from_config : config.model), id_(NewId()), on_note_(options.on_note) {
+    : output_dir_(config.training.output_dir),
+      model_(config.model.empty() ? config.init_from_config : config.model),
+      id_(NewId()),
+      on_note_(options.on_note) {
   const int64_t resume_step = options.resume_step.value_or(0);
   const bool is_resumed = resume_step > 0;
   if (!is_resumed && config.training.overwrite_output_dir) RemoveOldRun(config);
@@ -56,6 +59,7 @@ RunRecord::RunRecord(const RunConfig& config, const ModelSpec& spec, int64_t pla
   WriteFileAtomic(output_dir_ + "/run.json",
                   json_.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   is_open_ = true;
+  store_is_given_up_ = !config.is_recorded;
   log_ = std::make_unique<RunLog>(output_dir_, is_resumed ? options.resume_step : std::nullopt, HostName());
   if (log_->dropped_lines() > 0 && on_note_) {
     on_note_(fmt::format("{}: {} broken lines of metrics.jsonl and samples.jsonl have been dropped",

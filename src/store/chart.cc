@@ -93,6 +93,8 @@ std::vector<Chart> ChartsOf(const RunData& run) {
     Chart chart{title, "", {}};
     AddSeries(chart, SeriesOf(run, metric, "train"));
     AddSeries(chart, SeriesOf(run, "eval_" + metric, "eval"));
+    if (chart.series.size() == 1 && chart.series[0].name == "eval") chart.title = "eval_" + metric;
+    chart.from_zero = metric == "peak_rss_bytes" || metric == "tokens_per_second";
     if (metric.ends_with("_bytes")) ScaleBytes(chart);
     charts.push_back(std::move(chart));
   };

@@ -21,6 +21,7 @@ struct Series {
 struct Chart {
   std::string title, unit;     // "Peak memory", "GiB"
   std::vector<Series> series;  // none of them empty
+  bool from_zero = false;      // where a part of the axis would make much of little
 };
 
 // The finite values of a metric by step, in the order of steps.

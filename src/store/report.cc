@@ -23,7 +23,7 @@ h1{font-size:26px;line-height:1.25;margin:0 0 2px;overflow-wrap:anywhere}
 h2{font-size:18px;margin:36px 0 12px}
 .sub{color:var(--soft);margin:0 0 20px;overflow-wrap:anywhere}
 .status{font-weight:600}.status.finished{color:var(--good)}.status.failed,.status.interrupted{color:var(--bad)}.status.running{color:var(--accent)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin-bottom:12px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(44%,210px),1fr));gap:12px;margin-bottom:12px}
 .tile,.card{background:var(--paper);border:1px solid var(--line);border-radius:12px}
 .tile{padding:12px 16px}
 .tile b{display:block;font-size:22px;line-height:1.3;font-weight:650;font-variant-numeric:tabular-nums}

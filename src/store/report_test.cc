@@ -84,7 +84,7 @@ TEST(Report, IsOnePageThatFetchesNothing) {
     EXPECT_EQ(Count(html, outside), 0u) << outside;
   EXPECT_EQ(Count(html, "http"), Count(html, "http://www.w3.org/2000/svg") + Count(html, "http-equiv"));
   for (const char* title : {"Loss", "Learning rate", "Gradient norm", "Tokens per second",
-                            "Peak memory (GiB)", "rewards/margins", "token_accuracy"}) {
+                            "Peak memory (GiB)", "rewards/margins", "eval_token_accuracy"}) {
     EXPECT_NE(html.find(std::string("y=\"19\">") + title + "</text>"), std::string::npos) << title;
   }
   EXPECT_EQ(Count(html, "a prompt"), 1u) << "answers to one prompt stand side by side";

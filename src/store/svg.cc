@@ -27,8 +27,8 @@ struct Frame {
 // a chart that cuts off what happened misleads.
 Frame FrameFor(const Chart& chart, int width, int height) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  Frame frame{0, 34, width - 14.0, height - 30.0, {}, kInfinity, -kInfinity};
-  double low = kInfinity, high = -kInfinity;
+  Frame frame{0, 40, width - 14.0, height - 30.0, {}, kInfinity, -kInfinity};
+  double low = chart.from_zero ? 0 : kInfinity, high = -kInfinity;
   for (const Series& series : chart.series) {
     for (const Point& point : series.points) {
       low = std::min(low, point.y);
@@ -74,7 +74,7 @@ void DrawHead(const Chart& chart, const Frame& frame, std::string& svg) {
   for (auto series = chart.series.rbegin(); series != chart.series.rend(); ++series) {
     svg += fmt::format(R"(<text class="tick" x="{:.1f}" y="19" text-anchor="end">{}</text>)", x,
                        Escaped(series->name));
-    x -= 9.0 + 7.0 * static_cast<double>(series->name.size());
+    x -= 8.0 + 6.5 * static_cast<double>(series->name.size());
     svg += fmt::format(R"(<rect class="fill-{}" x="{:.1f}" y="11" width="10" height="10" rx="3"/>)",
                        Escaped(series->name), x - 6);
     x -= 20;
