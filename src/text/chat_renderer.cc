@@ -171,11 +171,4 @@ std::optional<ChatTemplate> LoadChatTemplate(const std::string& folder) {
   return LoadFolderChat(folder).chat_template;
 }
 
-ChatTemplate ReadChatTemplate(const std::string& path) {
-  if (!DirectoryExists(path)) return ChatTemplate::Parse(ReadFile(path), path);
-  std::optional<ChatTemplate> found = LoadChatTemplate(path);
-  if (!found) BadInput("{}: the folder has no chat template (chat_template.jinja or tokenizer_config.json)", path);
-  return std::move(*found);
-}
-
 }  // namespace attune

@@ -48,8 +48,4 @@ FolderChat LoadFolderChat(const std::string& folder);
 // The template alone.
 std::optional<ChatTemplate> LoadChatTemplate(const std::string& folder);
 
-// The template that a setting names: a Jinja file, or a model or tokenizer folder that has one. Errors: Error{kBadInput}
-// naming the path.
-ChatTemplate ReadChatTemplate(const std::string& path);
-
 }  // namespace attune
