@@ -70,8 +70,10 @@ std::string RandomRows(int64_t rows, int64_t length, int64_t vocab) {
   return text;
 }
 
-// The count of DESIGN: 4 N (6 N of the adapter) and causal attention, a token; without head rows that are skipped.
-double StepFlops(const ModelSpec& spec, int64_t adapter_parameters, int64_t tokens, int64_t length) {
+// The count of DESIGN: 4 N (6 N where the weights are trained) and 6 of the adapter's parameters, and causal attention, a
+// token; without head rows that are skipped.
+double StepFlops(const ModelSpec& spec, bool full, int64_t adapter_parameters, int64_t tokens, int64_t length) {
+  const double each = full ? 6.0 : 4.0;
   double n = static_cast<double>(spec.vocab_size) * static_cast<double>(spec.hidden_size);
   for (const ExpectedTensor& t : ExpectedTensors(spec)) {
     if (t.shape.size() == 2 && t.name.starts_with("model.layers.")) {
@@ -80,9 +82,16 @@ double StepFlops(const ModelSpec& spec, int64_t adapter_parameters, int64_t toke
   }
   const double attention = 6.0 * static_cast<double>(spec.num_hidden_layers) * static_cast<double>(length) *
                            static_cast<double>(spec.num_attention_heads * spec.head_dim);
-  const double head = 4.0 * static_cast<double>(spec.vocab_size) * static_cast<double>(spec.hidden_size);
+  const double head = each * static_cast<double>(spec.vocab_size) * static_cast<double>(spec.hidden_size);
   const double skipped = head * static_cast<double>(tokens / length);  // the last token of a sequence predicts nothing
-  return (4.0 * n + 6.0 * static_cast<double>(adapter_parameters) + attention) * static_cast<double>(tokens) - skipped;
+  return (each * n + 6.0 * static_cast<double>(adapter_parameters) + attention) * static_cast<double>(tokens) - skipped;
+}
+
+int64_t AdapterParameters(const ModelSpec& spec, const LoraConfig& lora) {
+  int64_t parameters = 0;
+  const LoraConfig resolved = ResolveTargets(lora, DecoderModules(spec), spec.model_type);
+  for (const AdapterModule& m : BuildAdapterSpec(spec, resolved, "bench").modules) parameters += m.rank * (m.in + m.out);
+  return parameters;
 }
 
 // The profile, most expensive first.
@@ -110,7 +119,8 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
   WriteFileAtomic(folder.path() + "/rows.jsonl", RandomRows(rows * (job.steps + 1), job.length, spec.vocab_size));
   RunConfig config;
   config.source = nlohmann::ordered_json::object();
-  config.method = "lora";
+  config.method = job.method;
+  config.is_recorded = false;
   config.model = job.model;
   config.train_data = folder.path() + "/rows.jsonl";
   config.shuffle = false;
@@ -135,14 +145,11 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
   Profile profile;
   const TrainResult result = Train(config, clock, &profile);
 
-  int64_t adapter_parameters = 0;
-  config.lora = ResolveTargets(config.lora, DecoderModules(spec), spec.model_type);
-  for (const AdapterModule& m : BuildAdapterSpec(spec, config.lora, "bench").modules) {
-    adapter_parameters += m.rank * (m.in + m.out);
-  }
-  const double flops = StepFlops(spec, adapter_parameters, rows * job.length, job.length);
+  const bool full = job.method == "full";
+  const double flops = StepFlops(spec, full, full ? 0 : AdapterParameters(spec, config.lora), rows * job.length, job.length);
   const double rate = clock.tokens_per_second();
   nlohmann::ordered_json json = {{"model", job.model},
+                                 {"method", job.method},
                                  {"compute", compute == DType::kBF16 ? "bf16" : "f32"},
                                  {"tokens_per_step", rows * job.length},
                                  {"sequence_length", job.length},

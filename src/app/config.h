@@ -27,6 +27,7 @@ struct RunConfig {
   LoraConfig lora;
   ParameterPatterns full;  // what full fine-tuning trains
   TrainingArguments training;
+  bool is_recorded = true;        // in the user's store of runs
   nlohmann::ordered_json source;  // what was set, by section, for run.json
 };
 

@@ -124,7 +124,7 @@ void AddBenchCommand(CLI::App& app, CommandContext& context) {
   auto* bench = app.add_subcommand("bench", "Measure this machine");
   bench->require_subcommand(1);
   bench->footer("Example: attune bench train --model SmolLM2-135M-Instruct.Q4_1.gguf --f32");
-  auto* train = bench->add_subcommand("train", "A LoRA step beside the machine's own matmul rate, with a table by op");
+  auto* train = bench->add_subcommand("train", "A training step beside the machine's own matmul rate, with a table by op");
   auto job = std::make_shared<BenchTrainJob>();
   train->add_option("--model", job->model, "Model folder, .gguf file or org/name")->required();
   train->add_option("--tokens", job->tokens, "Tokens a step")->check(CLI::Range(int64_t{2}, int64_t{1} << 30));
@@ -133,6 +133,7 @@ void AddBenchCommand(CLI::App& app, CommandContext& context) {
   train->add_option("--lora_dropout", job->lora_dropout)->check(CLI::Range(0.0, 0.99));
   train->add_option("--tokens_in_flight", job->tokens_in_flight)->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
   train->add_flag("--f32", job->f32, "Compute in f32 even where the CPU has bf16");
+  train->add_option("--method", job->method, "lora or full")->check(CLI::IsMember({"lora", "full"}));
   train->add_flag("--gradient_checkpointing", job->gradient_checkpointing);
   train->add_flag("--json", context.json, "One JSON document on standard output");
   train->callback([job, &context] { context.run = [job, &context] { PrintBench(context, BenchTrain(*job)); }; });

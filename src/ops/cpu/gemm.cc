@@ -18,6 +18,7 @@ namespace {
 
 constexpr int64_t kUnitsInL1 = 320;    // reduction block: a panel of it stays in L1 (20 KiB at 16 columns)
 constexpr int64_t kRowsInL2 = 192;     // rows of A that stay in L2 while the panels of a block pass by
+constexpr int64_t kStridePadding = 16;  // units: without it rows of a power of two would share the same few cache sets
 constexpr int64_t kPackedBytes = kSharedScratchBytes / 2;  // one half of the double buffer
 
 struct Plan {
@@ -140,6 +141,9 @@ bool ReadsInPlace(const Plan& plan) {
          g.a.stride % plan.kernel.unit_elements == 0 && g.a.data.value % sizeof(uint32_t) == 0;
 }
 
+// Units from one packed row of A to the next.
+int64_t PackedStride(const Plan& plan) { return (plan.units + 3) / 4 * 4 + kStridePadding; }
+
 // Rows [m0, m0 + rows) of A as dense units: in place, or packed into `room`.
 const uint32_t* RowsOfA(const Plan& plan, int64_t m0, int64_t rows, uint32_t* room, int64_t* stride) {
   const Gemm& g = plan.g;
@@ -149,14 +153,13 @@ const uint32_t* RowsOfA(const Plan& plan, int64_t m0, int64_t rows, uint32_t* ro
     *stride = g.a.stride / e;
     return Raw<const uint32_t>(g.a) + m0 * *stride;
   }
-  *stride = plan.units;
+  *stride = PackedStride(plan);
   if (g.a_transposed) {
-    plan.kernel.pack_transposed(Raw<const std::byte>(g.a) + m0 * element_bytes, g.a.stride, rows, plan.k, room,
-                                plan.units);
+    plan.kernel.pack_transposed(Raw<const std::byte>(g.a) + m0 * element_bytes, g.a.stride, rows, plan.k, room, *stride);
   } else {
     const uint8_t* bits = g.a_mask.bits ? RawRow<const uint8_t>(g.a_mask.bits, m0) : nullptr;
     plan.kernel.pack_rows(Raw<const std::byte>(g.a) + m0 * g.a.stride * element_bytes, g.a.stride, rows, plan.k, bits,
-                          g.a_mask.bits.stride, g.a_mask.scale, room, plan.units);
+                          g.a_mask.bits.stride, g.a_mask.scale, room, *stride);
   }
   return room;
 }
@@ -172,7 +175,7 @@ struct ThreadRoom {
 // The room for panels holds one of the longest reduction and the highest rank, 32 columns wide.
 constexpr int64_t kTileBytes = int64_t{1} << 20;
 constexpr int64_t kPanelRoomBytes = (kGemmMaxUnits + kGemmMaxRank) * 32 * 4;
-static_assert(kPanelRoomBytes <= kPackedBytes && kTileBytes + kPanelRoomBytes + kGemmMaxUnits * 4 <= kThreadScratchBytes);
+static_assert(kPanelRoomBytes <= kPackedBytes && kTileBytes + kPanelRoomBytes + (kGemmMaxUnits + 4 + kStridePadding) * 4 <= kThreadScratchBytes);
 
 ThreadRoom RoomOf(const Scratch& scratch, int thread) {
   std::byte* base = scratch.thread(thread);
@@ -185,7 +188,7 @@ ThreadRoom RoomOf(const Scratch& scratch, int thread) {
 void MultiplyAll(const Plan& plan, const ThreadRoom& room, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
                  const uint32_t* packed) {
   int64_t step = m1 - m0;
-  if (!ReadsInPlace(plan)) step = std::max<int64_t>(1, std::min(kRowsInL2, room.a_units / std::max<int64_t>(1, plan.units)));
+  if (!ReadsInPlace(plan)) step = std::max<int64_t>(1, std::min(kRowsInL2, room.a_units / PackedStride(plan)));
   for (int64_t row = m0; row < m1; row += step) {
     const int64_t rows = std::min(step, m1 - row);
     int64_t stride = 0;
@@ -224,7 +227,7 @@ void SplitByColumns(const Plan& plan, const Scratch& scratch) {
     const ThreadRoom room = RoomOf(scratch, me);
     const int64_t first = plan.panels * me / threads, last = plan.panels * (me + 1) / threads;
     // The few rows are packed once, not for every panel, where they fit.
-    const bool fits = plan.m * plan.units <= room.a_units;
+    const bool fits = plan.m * PackedStride(plan) <= room.a_units;
     int64_t stride = 0;
     const uint32_t* a = fits && first < last ? RowsOfA(plan, 0, plan.m, room.a, &stride) : nullptr;
     // Panels are packed a few at a time while there is room: neighbouring columns of a row share cache lines and pages.

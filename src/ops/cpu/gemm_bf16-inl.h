@@ -88,6 +88,19 @@ inline uint16_t Kept(uint16_t value, const uint8_t* bits, int64_t j, float scale
   return static_cast<uint16_t>((y + 0x7fff + ((y >> 16) & 1)) >> 16);
 }
 
+// Four rows of four 32-bit units become four rows of four.
+typedef uint32_t Four __attribute__((vector_size(16), aligned(4), may_alias));
+inline void Transpose4x4(const Four& r0, const Four& r1, const Four& r2, const Four& r3, uint32_t* out, int64_t stride) {
+  const Four low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5), low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
+  const Four high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7), high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+  *reinterpret_cast<Four*>(out) = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
+  *reinterpret_cast<Four*>(out + stride) = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
+  *reinterpret_cast<Four*>(out + 2 * stride) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
+  *reinterpret_cast<Four*>(out + 3 * stride) = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
+}
+
+inline Four LoadFour(const uint32_t* from) { return *reinterpret_cast<const Four*>(from); }
+
 // Pairs that straddle 32-bit words: element by element.
 void PackOddNk(const uint16_t* source, int64_t stride, int cols, int64_t k, uint32_t* panel) {
   for (int64_t u = 0; u < (k + 1) / 2; ++u, panel += kNr) {
@@ -104,19 +117,19 @@ void PackNk(const void* from_rows, int64_t row_stride, int cols, int64_t k, uint
   }
   const uint32_t* source = static_cast<const uint32_t*>(from_rows);
   const int64_t stride = row_stride / 2, units = k / 2;
+  const int whole = cols / 4 * 4;
   int64_t u = 0;
   for (; u + 16 <= units; u += 16) {  // sixteen units of a row are one cache line
-    for (int j = 0; j < cols; ++j) {
+    for (int j = 0; j < whole; j += 4) {
       const uint32_t* from = source + j * stride + u;
-      for (int i = 0; i < 16; ++i) panel[(u + i) * kNr + j] = from[i];
+      for (int i = 0; i < 16; i += 4) {
+        Transpose4x4(LoadFour(from + i), LoadFour(from + stride + i), LoadFour(from + 2 * stride + i),
+                     LoadFour(from + 3 * stride + i), panel + (u + i) * kNr + j, kNr);
+      }
     }
   }
-  for (; u < units; ++u) {
-    for (int j = 0; j < cols; ++j) panel[u * kNr + j] = source[j * stride + u];
-  }
-  if (cols == kNr) return;
-  for (u = 0; u < units; ++u) {
-    for (int j = cols; j < kNr; ++j) panel[u * kNr + j] = 0;
+  for (int64_t v = 0; v < units; ++v) {
+    for (int j = v < u ? whole : 0; j < kNr; ++j) panel[v * kNr + j] = j < cols ? source[j * stride + v] : 0;
   }
 }
 
@@ -171,11 +184,31 @@ void PackRows(const void* source, int64_t stride, int64_t rows, int64_t k, const
 
 void PackTransposed(const void* source, int64_t stride, int64_t m, int64_t k, uint32_t* out, int64_t out_stride) {
   const uint16_t* from = static_cast<const uint16_t*>(source);
-  for (int64_t u = 0; u < (k + 1) / 2; ++u) {
-    for (int64_t r = 0; r < m; ++r) {
-      const uint32_t low = from[2 * u * stride + r];
-      const uint32_t high = 2 * u + 1 < k ? from[(2 * u + 1) * stride + r] : 0;
-      out[r * out_stride + u] = low | high << 16;
+  constexpr int64_t kUnits = 16, kRows = 16;  // a block: what is written of a row is a whole cache line
+  const int64_t units = (k + 1) / 2;
+  uint32_t block[kUnits][kRows];
+  for (int64_t u0 = 0; u0 < units; u0 += kUnits) {
+    const int64_t count = units - u0 < kUnits ? units - u0 : kUnits;
+    for (int64_t r0 = 0; r0 < m; r0 += kRows) {
+      const int64_t rows = m - r0 < kRows ? m - r0 : kRows;
+      for (int64_t u = 0; u < count; ++u) {
+        const uint16_t* low = from + 2 * (u0 + u) * stride + r0;
+        const bool paired = 2 * (u0 + u) + 1 < k;
+        for (int64_t r = 0; r < rows; ++r) block[u][r] = low[r] | (paired ? static_cast<uint32_t>(low[stride + r]) << 16 : 0);
+      }
+      uint32_t* to = out + r0 * out_stride + u0;
+      if (rows == kRows && count == kUnits) {
+        for (int64_t r = 0; r < kRows; r += 4) {
+          for (int64_t u = 0; u < kUnits; u += 4) {
+            Transpose4x4(LoadFour(block[u] + r), LoadFour(block[u + 1] + r), LoadFour(block[u + 2] + r),
+                         LoadFour(block[u + 3] + r), to + r * out_stride + u, out_stride);
+          }
+        }
+        continue;
+      }
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t u = 0; u < count; ++u) to[r * out_stride + u] = block[u][r];
+      }
     }
   }
 }

@@ -183,10 +183,17 @@ void PackRows(const void* source, int64_t stride, int64_t rows, int64_t k, const
 }
 
 void PackTransposed(const void* source, int64_t stride, int64_t m, int64_t k, uint32_t* out, int64_t out_stride) {
-  const float* from = static_cast<const float*>(source);
-  float* to = reinterpret_cast<float*>(out);
+  const uint32_t* from = static_cast<const uint32_t*>(source);
+  constexpr int64_t kBlock = 16;  // units: what is written of a row is a whole cache line
+  const int64_t whole_rows = m / 8 * 8, whole_units = k / 4 * 4;
+  for (int64_t u0 = 0; u0 < whole_units; u0 += kBlock) {
+    const int64_t end = std::min(whole_units, u0 + kBlock);
+    for (int64_t r = 0; r < whole_rows; r += 8) {
+      for (int64_t u = u0; u < end; u += 4) Transpose4x8(from + u * stride + r, stride, out + r * out_stride + u, out_stride);
+    }
+  }
   for (int64_t u = 0; u < k; ++u) {
-    for (int64_t r = 0; r < m; ++r) to[r * out_stride + u] = from[u * stride + r];
+    for (int64_t r = u < whole_units ? whole_rows : 0; r < m; ++r) out[r * out_stride + u] = from[u * stride + r];
   }
 }
 
