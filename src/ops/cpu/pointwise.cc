@@ -137,10 +137,13 @@ void CopyKernel(const CpuState& state, const Copy& op) {
 void FillKernel(const CpuState& state, const Fill& op) {
   WithComputeType(op.out.dtype, [&](auto type) {
     using T = decltype(type);
+    constexpr int64_t kBlock = int64_t{1} << 16;  // a vector is one long row, which the threads share out too
+    const int64_t blocks = (op.out.cols + kBlock - 1) / kBlock;
 #pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
-    for (int64_t t = 0; t < op.out.rows; ++t) {
-      T* to = RawRow<T>(op.out, t);
-      ForEach(op.out.cols, [&](auto d, int64_t i) HWY_ATTR { StoreAs(hn::Set(d, op.value), d, to + i); });
+    for (int64_t part = 0; part < op.out.rows * blocks; ++part) {
+      const int64_t begin = part % blocks * kBlock, count = std::min(kBlock, op.out.cols - begin);
+      T* to = RawRow<T>(op.out, part / blocks) + begin;
+      ForEach(count, [&](auto d, int64_t i) HWY_ATTR { StoreAs(hn::Set(d, op.value), d, to + i); });
     }
   });
 }
