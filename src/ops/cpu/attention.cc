@@ -1,20 +1,19 @@
-// Attention forward and backward from one small product, C = A B with rows of A broadcast and 64 queries in the lanes.
+// Attention in f32, forward and backward, from one small product, C = A B with rows of A broadcast and 64 queries in the lanes.
 // Scores are kept transposed, keys down and queries across: then the softmax runs down the columns without shuffles, and
 // the probabilities are already in the layout the next product wants.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/attention.cc"
 #include <hwy/foreach_target.h>
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <cstring>
 
+#include "base/error.h"
+#include "ops/cpu/attention_bf16.h"
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/raw.h"
-#include "ops/cpu/typed.h"
+#include "ops/cpu/tickets.h"
 #include "ops/cpu/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -93,20 +92,15 @@ void Product(const Operand& a, const float* b, int64_t b_stride, float* c, int64
 }
 
 // Transpose, element by element.
-template <class T>
-void TransposeRest(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float scale, T* out,
+void TransposeRest(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float scale, float* out,
                    int64_t out_stride) {
-  const hn::CappedTag<float, 1> one;
   for (int64_t c = 0; c < cols; ++c) {
-    for (int64_t r = 0; r < rows; ++r) {
-      StoreAs(hn::Set(one, in[r * in_stride + c] * scale), one, out + c * out_stride + r);
-    }
+    for (int64_t r = 0; r < rows; ++r) out[c * out_stride + r] = in[r * in_stride + c] * scale;
   }
 }
 
-// out (cols, rows) = the transpose of in (rows, cols), converted to T.
-template <class T>
-void Transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float scale, T* out,
+// out (cols, rows) = the transpose of in (rows, cols), times scale.
+void Transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float scale, float* out,
                int64_t out_stride) {
   const hn::Full128<float> d;
   const hn::Full128<double> d64;
@@ -122,40 +116,27 @@ void Transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, f
       const auto low23 = hn::BitCast(d64, hn::InterleaveLower(d, r2, r3));
       const auto high01 = hn::BitCast(d64, hn::InterleaveUpper(d, r0, r1));
       const auto high23 = hn::BitCast(d64, hn::InterleaveUpper(d, r2, r3));
-      T* y = out + c * out_stride + r;
-      StoreAs(hn::Mul(factor, hn::BitCast(d, hn::InterleaveLower(d64, low01, low23))), d, y);
-      StoreAs(hn::Mul(factor, hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23))), d, y + out_stride);
-      StoreAs(hn::Mul(factor, hn::BitCast(d, hn::InterleaveLower(d64, high01, high23))), d, y + 2 * out_stride);
-      StoreAs(hn::Mul(factor, hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23))), d, y + 3 * out_stride);
+      float* y = out + c * out_stride + r;
+      hn::StoreU(hn::Mul(factor, hn::BitCast(d, hn::InterleaveLower(d64, low01, low23))), d, y);
+      hn::StoreU(hn::Mul(factor, hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23))), d, y + out_stride);
+      hn::StoreU(hn::Mul(factor, hn::BitCast(d, hn::InterleaveLower(d64, high01, high23))), d, y + 2 * out_stride);
+      hn::StoreU(hn::Mul(factor, hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23))), d, y + 3 * out_stride);
     }
     TransposeRest(in + r * in_stride + c, in_stride, 4, cols - c, scale, out + c * out_stride + r, out_stride);
   }
   TransposeRest(in + r * in_stride, in_stride, rows - r, cols, scale, out + r, out_stride);
 }
 
-// A dense zero-padded f32 copy of `rows` rows of T, times scale.
-template <class T>
-void CopyPadded(const T* in, int64_t in_stride, int64_t rows, int64_t cols, float scale, float* out,
+// A dense zero-padded copy of `rows` rows, times scale.
+void CopyPadded(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float scale, float* out,
                 int64_t out_stride, int64_t out_rows) {
   for (int64_t r = 0; r < rows; ++r) {
     ForEach(cols, [&](auto d, int64_t i) HWY_ATTR {
-      hn::StoreU(hn::Mul(LoadAs(d, in + r * in_stride + i), hn::Set(d, scale)), d, out + r * out_stride + i);
+      hn::StoreU(hn::Mul(hn::LoadU(d, in + r * in_stride + i), hn::Set(d, scale)), d, out + r * out_stride + i);
     });
     std::fill(out + r * out_stride + cols, out + (r + 1) * out_stride, 0.0f);
   }
   std::fill(out + rows * out_stride, out + out_rows * out_stride, 0.0f);
-}
-
-// Rows of K or V as f32: in place, or converted into room.
-const float* AsFloat(const float* in, int64_t stride, int64_t, int64_t, float*, int64_t* out_stride) {
-  *out_stride = stride;
-  return in;
-}
-const float* AsFloat(const uint16_t* in, int64_t stride, int64_t rows, int64_t cols, float* room,
-                     int64_t* out_stride) {
-  CopyPadded(in, stride, rows, cols, 1.0f, room, cols, rows);
-  *out_stride = cols;
-  return room;
 }
 
 // Which keys a block of queries sees, and how the visible part of a tile is described.
@@ -189,22 +170,7 @@ struct Room {
   }
 };
 
-// Takes tasks in order, each by exactly one thread.
-class Tickets {
- public:
-  bool Mine(int64_t index, int64_t* mine) {
-    if (*mine < 0) *mine = next_.fetch_add(1, std::memory_order_relaxed);
-    if (index != *mine) return false;
-    *mine = -1;
-    return true;
-  }
-
- private:
-  std::atomic<int64_t> next_{0};
-};
-
 // One block of queries of one head, forward.
-template <class T>
 void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t head, int64_t q0, Room room) {
   const AttentionShape& s = op.shape;
   const FullF32 d;
@@ -217,11 +183,9 @@ void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t he
   float* out_t = room.Take(dim * kBlock);
   float* max = room.Take(kBlock);
   float* sum = room.Take(kBlock);
-  float* key_room = room.Take(kBlock * dim);
-  float* value_room = room.Take(kBlock * dim);
 
   const int64_t row = begin + q0 - op.past;  // of q and out
-  CopyPadded(RawRow<const T>(op.q, row) + head * dim, op.q.stride, nq, dim, s.scale, query, dim, kBlock);
+  CopyPadded(RawRow<const float>(op.q, row) + head * dim, op.q.stride, nq, dim, s.scale, query, dim, kBlock);
   Transpose(query, dim, kBlock, dim, 1.0f, query_t, kBlock);
   std::fill(out_t, out_t + dim * kBlock, 0.0f);
   std::fill(max, max + kBlock, kMasked);
@@ -230,10 +194,9 @@ void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t he
   for (int64_t k0 = visibility.FirstKey(q0) / kBlock * kBlock; k0 < q0 + nq; k0 += kBlock) {
     const int64_t nk = std::min<int64_t>(kBlock, length - k0), shift = q0 - k0;
     const bool diagonal = k0 + nk - 1 > q0, masked = visibility.NeedsMask(q0, nq, k0, nk);
-    int64_t k_stride = 0, v_stride = 0;
-    const float* k = AsFloat(RawRow<const T>(op.k, begin + k0) + kv * dim, op.k.stride, nk, dim, key_room, &k_stride);
-    const float* v = AsFloat(RawRow<const T>(op.v, begin + k0) + kv * dim, op.v.stride, nk, dim, value_room, &v_stride);
-    Product({k, k_stride, 1}, query_t, kBlock, scores, kBlock, nk, n, dim, false,
+    const float* k = RawRow<const float>(op.k, begin + k0) + kv * dim;
+    const float* v = RawRow<const float>(op.v, begin + k0) + kv * dim;
+    Product({k, op.k.stride, 1}, query_t, kBlock, scores, kBlock, nk, n, dim, false,
             diagonal ? Causal::kScores : Causal::kDense, shift);
     bool rescale = false;
     HWY_ALIGN float factors[kBlock];
@@ -270,7 +233,7 @@ void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t he
         }
       }
     }
-    Product({v, 1, v_stride}, scores, kBlock, out_t, kBlock, dim, n, nk, true,
+    Product({v, 1, op.v.stride}, scores, kBlock, out_t, kBlock, dim, n, nk, true,
             diagonal ? Causal::kReducesKeys : Causal::kDense, shift);
   }
   for (int64_t j = 0; j < n; j += kLanes) {
@@ -280,61 +243,56 @@ void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t he
       hn::Store(hn::Mul(hn::Load(d, at), inverse), d, at);
     }
   }
-  Transpose(out_t, kBlock, dim, nq, 1.0f, RawRow<T>(op.out, row) + head * dim, op.out.stride);
+  Transpose(out_t, kBlock, dim, nq, 1.0f, RawRow<float>(op.out, row) + head * dim, op.out.stride);
   if (op.lse) {
     for (int64_t j = 0; j < nq; ++j) RawRow<float>(op.lse, row + j)[head] = max[j] + std::log(sum[j]);
   }
 }
 
-void AttentionKernel(const CpuState& state, const Attention& op) {
+void AttentionKernelF32(const CpuState& state, const Attention& op) {
   const int32_t* starts = Raw<const int32_t>(op.starts);
   const int64_t sequences = op.starts.cols - 1;
   Tickets tickets;
-  WithComputeType(op.q.dtype, [&](auto type) {
-    using T = decltype(type);
 #pragma omp parallel num_threads(state.scratch.threads)
-    {
-      const Room room{reinterpret_cast<float*>(state.scratch.thread(ThreadIndex()))};
-      int64_t index = 0, mine = -1;
-      for (int64_t s = 0; s < sequences; ++s) {
-        const int64_t length = starts[s + 1] - starts[s], blocks = (length - op.past + kBlock - 1) / kBlock;
-        for (int64_t block = blocks - 1; block >= 0; --block) {  // the longest first
-          for (int64_t h = 0; h < op.shape.heads; ++h) {
-            if (tickets.Mine(index++, &mine)) ForwardBlock<T>(op, starts[s], length, h, op.past + block * kBlock, room);
-          }
+  {
+    const Room room{reinterpret_cast<float*>(state.scratch.thread(ThreadIndex()))};
+    int64_t index = 0, mine = -1;
+    for (int64_t s = 0; s < sequences; ++s) {
+      const int64_t length = starts[s + 1] - starts[s], blocks = (length - op.past + kBlock - 1) / kBlock;
+      for (int64_t block = blocks - 1; block >= 0; --block) {  // the longest first
+        for (int64_t h = 0; h < op.shape.heads; ++h) {
+          if (tickets.Mine(index++, &mine)) ForwardBlock(op, starts[s], length, h, op.past + block * kBlock, room);
         }
       }
     }
-  });
+  }
 }
 
 // The pieces a block of queries needs in the backward pass.
 struct BackwardRoom {
-  float *query, *query_t, *dout, *dout_t, *scores, *dscores, *dquery_t, *delta, *lse, *key_room, *value_room, *tile;
+  float *query, *query_t, *dout, *dout_t, *scores, *dscores, *dquery_t, *delta, *lse, *tile;
 };
 
-template <class T>
 void LoadQueries(const AttentionBackward& op, int64_t row, int64_t head, int64_t nq, int64_t padded_dim,
                  const BackwardRoom& r) {
   const int64_t dim = op.shape.head_dim;
-  CopyPadded(RawRow<const T>(op.q, row) + head * dim, op.q.stride, nq, dim, op.shape.scale, r.query, padded_dim, kBlock);
-  CopyPadded(RawRow<const T>(op.dout, row) + head * dim, op.dout.stride, nq, dim, 1.0f, r.dout, padded_dim, kBlock);
+  CopyPadded(RawRow<const float>(op.q, row) + head * dim, op.q.stride, nq, dim, op.shape.scale, r.query, padded_dim, kBlock);
+  CopyPadded(RawRow<const float>(op.dout, row) + head * dim, op.dout.stride, nq, dim, 1.0f, r.dout, padded_dim, kBlock);
   Transpose(r.query, padded_dim, kBlock, dim, 1.0f, r.query_t, kBlock);
   Transpose(r.dout, padded_dim, kBlock, dim, 1.0f, r.dout_t, kBlock);
   std::fill(r.dquery_t, r.dquery_t + dim * kBlock, 0.0f);
   for (int64_t j = 0; j < kBlock; ++j) {
     r.lse[j] = j < nq ? RawRow<const float>(op.lse, row + j)[head] : -kMasked;  // exp(x + kMasked) is 0
-    const T* out = RawRow<const T>(op.out, row + std::min(j, nq - 1)) + head * dim;
+    const float* out = RawRow<const float>(op.out, row + std::min(j, nq - 1)) + head * dim;
     float delta = 0;
     const FullF32 d;
     V sum = hn::Zero(d);
     int64_t i = 0;
     for (; i + kLanes <= dim; i += kLanes) {
-      sum = hn::MulAdd(LoadAs(d, out + i), hn::LoadU(d, r.dout + j * padded_dim + i), sum);
+      sum = hn::MulAdd(hn::LoadU(d, out + i), hn::LoadU(d, r.dout + j * padded_dim + i), sum);
     }
     delta = SumLanes(d, sum);
-    const hn::CappedTag<float, 1> one;
-    for (; i < dim; ++i) delta += hn::GetLane(LoadAs(one, out + i)) * r.dout[j * padded_dim + i];
+    for (; i < dim; ++i) delta += out[i] * r.dout[j * padded_dim + i];
     r.delta[j] = delta;
   }
 }
@@ -374,13 +332,12 @@ void AddProduct(const Operand& a, const float* b, int64_t padded_dim, float* sum
 }
 
 // All queries of one key/value head of one sequence, backward.
-template <class T>
 void BackwardHead(const AttentionBackward& op, int64_t begin, int64_t length, int64_t kv, Room room) {
   const AttentionShape& s = op.shape;
   const int64_t dim = s.head_dim, padded = (dim + kNr - 1) / kNr * kNr, group = s.heads / s.kv_heads;
   const Visibility visibility{s.window};
   BackwardRoom r;
-  for (float** piece : {&r.query, &r.dout, &r.key_room, &r.value_room, &r.tile}) *piece = room.Take(kBlock * padded);
+  for (float** piece : {&r.query, &r.dout, &r.tile}) *piece = room.Take(kBlock * padded);
   for (float** piece : {&r.query_t, &r.dout_t, &r.dquery_t}) *piece = room.Take(dim * kBlock);
   for (float** piece : {&r.scores, &r.dscores}) *piece = room.Take(kBlock * kBlock);
   for (float** piece : {&r.delta, &r.lse}) *piece = room.Take(kBlock);
@@ -391,103 +348,41 @@ void BackwardHead(const AttentionBackward& op, int64_t begin, int64_t length, in
   for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
     for (int64_t q0 = 0; q0 < length; q0 += kBlock) {
       const int64_t nq = std::min<int64_t>(kBlock, length - q0), n = (nq + kNr - 1) / kNr * kNr;
-      LoadQueries<T>(op, begin + q0, head, nq, padded, r);
+      LoadQueries(op, begin + q0, head, nq, padded, r);
       for (int64_t k0 = visibility.FirstKey(q0) / kBlock * kBlock; k0 < q0 + nq; k0 += kBlock) {
         const int64_t nk = std::min<int64_t>(kBlock, length - k0), shift = q0 - k0;
         const bool diagonal = k0 + nk - 1 > q0, masked = visibility.NeedsMask(q0, nq, k0, nk);
         const auto scores_part = diagonal ? Causal::kScores : Causal::kDense;
         const auto query_part = diagonal ? Causal::kReducesQueries : Causal::kDense;
-        int64_t k_stride = 0, v_stride = 0;
-        const float* k = AsFloat(RawRow<const T>(op.k, begin + k0) + kv * dim, op.k.stride, nk, dim, r.key_room, &k_stride);
-        const float* v = AsFloat(RawRow<const T>(op.v, begin + k0) + kv * dim, op.v.stride, nk, dim, r.value_room, &v_stride);
-        Product({k, k_stride, 1}, r.query_t, kBlock, r.scores, kBlock, nk, n, dim, false, scores_part, shift);
-        Product({v, v_stride, 1}, r.dout_t, kBlock, r.dscores, kBlock, nk, n, dim, false, scores_part, shift);
+        const float* k = RawRow<const float>(op.k, begin + k0) + kv * dim;
+        const float* v = RawRow<const float>(op.v, begin + k0) + kv * dim;
+        Product({k, op.k.stride, 1}, r.query_t, kBlock, r.scores, kBlock, nk, n, dim, false, scores_part, shift);
+        Product({v, op.v.stride, 1}, r.dout_t, kBlock, r.dscores, kBlock, nk, n, dim, false, scores_part, shift);
         ScoresToGradients(r, nk, n, masked, k0, q0, s.window);
         AddProduct({r.scores, kBlock, 1}, r.dout, padded, RawRow<float>(op.dv_sum, begin + k0) + kv * dim,
                    op.dv_sum.stride, nk, dim, nq, query_part, shift, r.tile);
         AddProduct({r.dscores, kBlock, 1}, r.query, padded, RawRow<float>(op.dk_sum, begin + k0) + kv * dim,
                    op.dk_sum.stride, nk, dim, nq, query_part, shift, r.tile);
-        Product({k, 1, k_stride}, r.dscores, kBlock, r.dquery_t, kBlock, dim, n, nk, true,
+        Product({k, 1, op.k.stride}, r.dscores, kBlock, r.dquery_t, kBlock, dim, n, nk, true,
                 diagonal ? Causal::kReducesKeys : Causal::kDense, shift);
       }
-      Transpose(r.dquery_t, kBlock, dim, nq, s.scale, RawRow<T>(op.dq, begin + q0) + head * dim, op.dq.stride);
-    }
-  }
-  if (op.dk.data.value == op.dk_sum.data.value) return;
-  for (int64_t t = begin; t < begin + length; ++t) {
-    for (const auto& [to, from] : {std::pair{op.dk, op.dk_sum}, std::pair{op.dv, op.dv_sum}}) {
-      const float* x = RawRow<const float>(from, t) + kv * dim;
-      T* y = RawRow<T>(to, t) + kv * dim;
-      ForEach(dim, [&](auto d, int64_t i) HWY_ATTR { StoreAs(hn::LoadU(d, x + i), d, y + i); });
+      Transpose(r.dquery_t, kBlock, dim, nq, s.scale, RawRow<float>(op.dq, begin + q0) + head * dim, op.dq.stride);
     }
   }
 }
 
-void AttentionBackwardKernel(const CpuState& state, const AttentionBackward& op) {
+void AttentionBackwardKernelF32(const CpuState& state, const AttentionBackward& op) {
   const int32_t* starts = Raw<const int32_t>(op.starts);
   const int64_t sequences = op.starts.cols - 1;
   Tickets tickets;
-  WithComputeType(op.q.dtype, [&](auto type) {
-    using T = decltype(type);
 #pragma omp parallel num_threads(state.scratch.threads)
-    {
-      const Room room{reinterpret_cast<float*>(state.scratch.thread(ThreadIndex()))};
-      int64_t index = 0, mine = -1;
-      for (int64_t s = 0; s < sequences; ++s) {
-        for (int64_t kv = 0; kv < op.shape.kv_heads; ++kv) {
-          if (tickets.Mine(index++, &mine)) BackwardHead<T>(op, starts[s], starts[s + 1] - starts[s], kv, room);
-        }
+  {
+    const Room room{reinterpret_cast<float*>(state.scratch.thread(ThreadIndex()))};
+    int64_t index = 0, mine = -1;
+    for (int64_t s = 0; s < sequences; ++s) {
+      for (int64_t kv = 0; kv < op.shape.kv_heads; ++kv) {
+        if (tickets.Mine(index++, &mine)) BackwardHead(op, starts[s], starts[s + 1] - starts[s], kv, room);
       }
-    }
-  });
-}
-
-// The cache comes from memory, a short row here and there, which the processor does not foresee by itself.
-HWY_INLINE void Ahead(const float* row, int64_t stride, int64_t dim) {
-  constexpr int64_t kRows = 12, kLine = 16;
-  for (int64_t i = 0; i < dim; i += kLine) hwy::Prefetch(row + kRows * stride + i);
-}
-
-// One query row against the cache: scores, softmax, weighted sum.
-void CachedRow(const AttentionCached& op, int64_t row, int64_t head, float* scores) {
-  const AttentionShape& s = op.shape;
-  const int64_t dim = s.head_dim, kv = head / (s.heads / s.kv_heads), position = op.first + row;
-  const int64_t first = Visibility{s.window}.FirstKey(position);
-  const float* q = RawRow<const float>(op.q, row) + head * dim;
-  const FullF32 d;
-  float max = kMasked, sum = 0;
-  for (int64_t t = first; t <= position; ++t) {
-    const float* k = RawRow<const float>(op.k, t) + kv * dim;
-    Ahead(k, op.k.stride, dim);
-    V acc = hn::Zero(d);
-    int64_t i = 0;
-    for (; i + kLanes <= dim; i += kLanes) acc = hn::MulAdd(hn::LoadU(d, q + i), hn::LoadU(d, k + i), acc);
-    float x = SumLanes(d, acc);
-    for (; i < dim; ++i) x += q[i] * k[i];
-    scores[t - first] = x * s.scale;
-    max = std::max(max, scores[t - first]);
-  }
-  ForEach(position + 1 - first, [&](auto tag, int64_t i) HWY_ATTR {
-    hn::StoreU(FastExp(tag, hn::Sub(hn::LoadU(tag, scores + i), hn::Set(tag, max))), tag, scores + i);
-  });
-  for (int64_t t = first; t <= position; ++t) sum += scores[t - first];
-  float* out = RawRow<float>(op.out, row) + head * dim;
-  std::fill_n(out, dim, 0.0f);
-  for (int64_t t = first; t <= position; ++t) {
-    const float p = scores[t - first] / sum;
-    const float* v = RawRow<const float>(op.v, t) + kv * dim;
-    Ahead(v, op.v.stride, dim);
-    ForEach(dim, [&](auto tag, int64_t i) HWY_ATTR {
-      hn::StoreU(hn::MulAdd(hn::Set(tag, p), hn::LoadU(tag, v + i), hn::LoadU(tag, out + i)), tag, out + i);
-    });
-  }
-}
-
-void AttentionCachedKernel(const CpuState& state, const AttentionCached& op) {
-#pragma omp parallel for num_threads(state.scratch.threads) schedule(static) collapse(2)
-  for (int64_t row = 0; row < op.q.rows; ++row) {
-    for (int64_t head = 0; head < op.shape.heads; ++head) {
-      CachedRow(op, row, head, reinterpret_cast<float*>(state.scratch.thread(ThreadIndex())));
     }
   }
 }
@@ -498,18 +393,30 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace attune {
-HWY_EXPORT(AttentionKernel);
-HWY_EXPORT(AttentionBackwardKernel);
-HWY_EXPORT(AttentionCachedKernel);
+HWY_EXPORT(AttentionKernelF32);
+HWY_EXPORT(AttentionBackwardKernelF32);
+
+namespace {
+
+// The bf16 kernel for bf16 operands, null for f32.
+const AttentionKernel* Bf16KernelFor(const CpuState& cpu, DType type) {
+  if (type == DType::kF32) return nullptr;
+  if (type != DType::kBF16) Failed("attention computes in F32 or BF16, not {}", NameOf(type));
+  if (cpu.bf16_attention == nullptr) Failed("attention: this machine has no bf16 products; compute in f32");
+  return cpu.bf16_attention;
+}
+
+}  // namespace
 
 void CpuAttention(void* state, const Attention& op) {
-  HWY_DYNAMIC_DISPATCH(AttentionKernel)(*static_cast<CpuState*>(state), op);
+  const CpuState& cpu = *static_cast<CpuState*>(state);
+  if (const auto* kernel = Bf16KernelFor(cpu, op.q.dtype)) return RunAttention(*kernel, cpu.scratch, op);
+  HWY_DYNAMIC_DISPATCH(AttentionKernelF32)(cpu, op);
 }
 void CpuAttentionBackward(void* state, const AttentionBackward& op) {
-  HWY_DYNAMIC_DISPATCH(AttentionBackwardKernel)(*static_cast<CpuState*>(state), op);
-}
-void CpuAttentionCached(void* state, const AttentionCached& op) {
-  HWY_DYNAMIC_DISPATCH(AttentionCachedKernel)(*static_cast<CpuState*>(state), op);
+  const CpuState& cpu = *static_cast<CpuState*>(state);
+  if (const auto* kernel = Bf16KernelFor(cpu, op.q.dtype)) return RunAttention(*kernel, cpu.scratch, op);
+  HWY_DYNAMIC_DISPATCH(AttentionBackwardKernelF32)(cpu, op);
 }
 }  // namespace attune
 #endif

@@ -31,6 +31,7 @@ class CpuDevice : public Device {
     scratch_bytes_ = ScratchBytes(threads_);
     cpu_.f32 = &F32GemmKernel();
     cpu_.bf16 = options.emulate_bf16 ? EmulatedBf16GemmKernel() : NativeBf16GemmKernel();
+    cpu_.bf16_attention = options.emulate_bf16 ? EmulatedBf16AttentionKernel() : NativeBf16AttentionKernel();
     has_bf16_ = cpu_.bf16 != nullptr;
     cpu_.scratch.threads = threads_;
     cpu_.scratch.base = Raw<std::byte>(Allocate(scratch_bytes_, "scratch"));

@@ -3,6 +3,7 @@
 
 #include <omp.h>
 
+#include "ops/cpu/attention_kernel.h"
 #include "ops/cpu/gemm_kernel.h"
 #include "ops/cpu/scratch.h"
 #include "ops/device.h"
@@ -13,6 +14,7 @@ struct CpuState {
   Scratch scratch;
   const GemmKernel* f32 = nullptr;
   const GemmKernel* bf16 = nullptr;  // null: this machine has no bf16 products
+  const AttentionKernel* bf16_attention = nullptr;  // likewise
 };
 
 // The worker a kernel runs on, inside a parallel region.
