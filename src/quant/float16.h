@@ -1,5 +1,4 @@
-// The two 16-bit float formats and float32, exactly: widening is exact, narrowing to bfloat16 rounds to
-// nearest even.
+// The two 16-bit float formats and float32, exactly: widening is exact, narrowing rounds to nearest even.
 #pragma once
 
 #include <bit>
@@ -30,6 +29,21 @@ inline uint16_t FloatToBf16(float value) {
   const uint32_t rounded = bits + 0x7FFF + ((bits >> 16) & 1);
   const uint32_t quiet = bits | 0x00400000;
   return static_cast<uint16_t>(((bits & 0x7FFFFFFF) > 0x7F800000 ? quiet : rounded) >> 16);
+}
+
+// Round to nearest, ties to even, beyond the largest half to infinity; a NaN stays a (quiet) NaN.
+inline uint16_t FloatToHalf(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t magnitude = bits & 0x7FFFFFFF;
+  // Halves from 2^-14: 13 bits of fraction fall away. One that rounds up past the largest becomes infinity.
+  const uint32_t rounded = (magnitude + 0xFFF + ((magnitude >> 13) & 1) - (112u << 23)) >> 13;
+  // Below: adding 0.5 to a magnitude leaves its multiple of 2^-24, rounded, in the last bits of the sum.
+  const float sum = std::bit_cast<float>(magnitude) + 0.5f;
+  const uint32_t subnormal = std::bit_cast<uint32_t>(sum) - std::bit_cast<uint32_t>(0.5f);
+  uint32_t half = magnitude < (113u << 23) ? subnormal : rounded;
+  half = magnitude >= 0x47800000 ? 0x7C00 : half;
+  half = magnitude > 0x7F800000 ? 0x7E00 : half;
+  return static_cast<uint16_t>(half | (bits >> 16 & 0x8000));
 }
 
 }  // namespace attune
