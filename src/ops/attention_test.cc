@@ -102,9 +102,10 @@ void Check(const Case& c) {
   const bool bf16 = c.type == kBF16;
   Operands o;
   const Attention op = MakeAttention(o, c);
-  const Attention expected = CloneOutputs(o, op), one = CloneOutputs(o, op);
+  const Attention expected = CloneOutputs(o, op), one = CloneOutputs(o, op), two = CloneOutputs(o, op);
   Cpu(3).Run(op);
   Cpu(1).Run(one);
+  Cpu(2).Run(two);
   Reference(expected);
   // exp of a score that is off by a rounding of its own size.
   const double tolerance = 5e-6 * std::max(1.0, c.size * c.size);
@@ -114,13 +115,17 @@ void Check(const Case& c) {
     ExpectClose(op.out, expected.out, tolerance);
   }
   ExpectClose(op.lse, expected.lse, 2 * tolerance, 1);
-  ExpectSameBits(op.out, one.out);
-  ExpectSameBits(op.lse, one.lse);
+  for (const Attention& other : {one, two}) {
+    ExpectSameBits(op.out, other.out);
+    ExpectSameBits(op.lse, other.lse);
+  }
 
   const AttentionBackward back = MakeBackward(o, c, op);
   const AttentionBackward back_expected = CloneOutputs(o, back), back_one = CloneOutputs(o, back);
+  const AttentionBackward back_two = CloneOutputs(o, back);
   Cpu(3).Run(back);
   Cpu(1).Run(back_one);
+  Cpu(2).Run(back_two);
   Reference(back_expected);
   for (const auto& [actual, wanted] : {std::pair{back.dq, back_expected.dq}, std::pair{back.dk, back_expected.dk},
                                        std::pair{back.dv, back_expected.dv}}) {
@@ -130,9 +135,11 @@ void Check(const Case& c) {
       ExpectClose(actual, wanted, 3 * tolerance, 1);
     }
   }
-  ExpectSameBits(back.dq, back_one.dq);
-  ExpectSameBits(back.dk, back_one.dk);
-  ExpectSameBits(back.dv, back_one.dv);
+  for (const AttentionBackward& other : {back_one, back_two}) {
+    ExpectSameBits(back.dq, other.dq);
+    ExpectSameBits(back.dk, other.dk);
+    ExpectSameBits(back.dv, other.dv);
+  }
 }
 
 void CheckTypes(Case c) {
@@ -142,20 +149,20 @@ void CheckTypes(Case c) {
 }
 
 TEST(Attention, HeadSizes) {
-  for (int64_t head_dim : {2, 6, 8, 16, 20, 64, 80, 128, 256}) {
+  for (int64_t head_dim : {2, 5, 6, 8, 16, 20, 64, 80, 128, 256}) {
     CheckTypes({.lengths = {1, 70, 33}, .kv_heads = 2, .group = 2, .head_dim = head_dim});
     CheckTypes({.lengths = {20}, .kv_heads = 1, .group = 1, .head_dim = head_dim, .gap = 5});
   }
 }
 
 TEST(Attention, Lengths) {
-  for (int32_t length : {1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 130, 200}) CheckTypes({.lengths = {length}});
+  for (int32_t length : {1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 130, 200, 300}) CheckTypes({.lengths = {length}});
   CheckTypes({.lengths = {1, 63, 64, 65, 130, 1, 2}, .kv_heads = 2, .group = 3});
   CheckTypes({.lengths = {513, 5}, .head_dim = 64});
 }
 
 TEST(Attention, Groups) {
-  for (int64_t group : {1, 2, 3, 8}) {
+  for (int64_t group : {1, 2, 3, 4, 8}) {
     for (int64_t kv_heads : {1, 3}) CheckTypes({.lengths = {65, 40}, .kv_heads = kv_heads, .group = group});
   }
 }
@@ -165,6 +172,14 @@ TEST(Attention, Windows) {
     CheckTypes({.lengths = {1, 64, 200}, .kv_heads = 1, .group = 2, .head_dim = 8, .window = window});
     CheckTypes({.lengths = {300}, .head_dim = 6, .window = window, .gap = 3});
   }
+}
+
+// More blocks of queries, and heads, than are computed together.
+TEST(Attention, ManyBlocks) {
+  CheckTypes({.lengths = {700}, .kv_heads = 1, .group = 3, .head_dim = 8});
+  CheckTypes({.lengths = {600}, .kv_heads = 1, .group = 2, .head_dim = 8, .window = 130});
+  CheckTypes({.lengths = {130}, .kv_heads = 1, .group = 11, .head_dim = 128});
+  CheckTypes({.lengths = {70}, .kv_heads = 1, .group = 2, .head_dim = 1024});
 }
 
 TEST(Attention, EmptySequences) { CheckTypes({.lengths = {0, 5, 0, 0, 70, 0}}); }
@@ -198,16 +213,40 @@ TEST(Attention, WithoutLse) {
   ExpectClose(op.out, expected.out, 5e-6);
 }
 
+// The last queries behind the keys of the first ones: what they get when all are computed.
+TEST(Attention, QueriesBehindACache) {
+  for (const DType type : {kF32, kBF16}) {
+    for (const int64_t past : {1, 37, 64, 149}) {
+      for (const int64_t window : {0, 20, 70}) {
+        SCOPED_TRACE(fmt::format("{} past {} window {}", NameOf(type), past, window));
+        Operands o;
+        const Attention whole = MakeAttention(
+            o, {.lengths = {150}, .kv_heads = 2, .group = 3, .head_dim = 16, .window = window, .type = type});
+        Attention rest = whole;
+        rest.past = past;
+        rest.q = whole.q.Rows(past, 150 - past);
+        rest.out = o.Make(150 - past, whole.out.cols, type);
+        rest.lse = Matrix{};
+        Cpu().Run(whole);
+        Cpu().Run(rest);
+        ExpectClose(rest.out, whole.out.Rows(past, 150 - past), type == kBF16 ? 0.01 : 5e-6);
+      }
+    }
+  }
+}
+
 // Packing must not matter: a sequence gives the same bits alone and between others.
 TEST(Attention, SameBitsHoweverPacked) {
-  Operands o;
-  const Attention all = MakeAttention(o, {.lengths = {30, 100, 7}, .kv_heads = 2, .group = 2});
-  Attention alone = all;
-  for (Matrix* m : {&alone.out, &alone.lse, &alone.q, &alone.k, &alone.v}) *m = o.Clone(m->Rows(30, 100));
-  alone.starts = o.Ints({0, 100});
-  Cpu().Run(all);
-  Cpu().Run(alone);
-  ExpectSameBits(alone.out, all.out.Rows(30, 100));
+  for (const DType type : {kF32, kBF16}) {
+    Operands o;
+    const Attention all = MakeAttention(o, {.lengths = {30, 100, 7}, .kv_heads = 2, .group = 2, .type = type});
+    Attention alone = all;
+    for (Matrix* m : {&alone.out, &alone.lse, &alone.q, &alone.k, &alone.v}) *m = o.Clone(m->Rows(30, 100));
+    alone.starts = o.Ints({0, 100});
+    Cpu().Run(all);
+    Cpu().Run(alone);
+    ExpectSameBits(alone.out, all.out.Rows(30, 100));
+  }
 }
 
 TEST(Attention, BackwardIsTheGradient) {

@@ -149,23 +149,24 @@ TEST(GuardedDevice, SmallOps) {
   }
 }
 
-TEST(GuardedDevice, AttentionOps) {
+void CompareAttention(DType type) {
   Operands o;
   Guarded g;
   const AttentionShape shape{2, 1, 8, 0, 0.3f};
-  const Attention host{o.Make(9, 16),     o.Make(9, 2), o.Random(9, 16), o.Random(9, 8), o.Random(9, 8),
-                       o.Ints({0, 4, 9}), shape};
+  const Attention host{o.Make(9, 16, type),   o.Make(9, 2),         o.Random(9, 16, type),
+                       o.Random(9, 8, type), o.Random(9, 8, type), o.Ints({0, 4, 9}), shape};
   const Attention here{g.Copy(host.out), g.Copy(host.lse),    g.Copy(host.q), g.Copy(host.k),
                        g.Copy(host.v),   g.Copy(host.starts), shape};
   g.Compare(here, host, {{here.out, host.out}, {here.lse, host.lse}});
-  AttentionBackward back{o.Make(9, 16), o.Make(9, 8), o.Make(9, 8)};
+  AttentionBackward back{o.Make(9, 16, type), o.Make(9, 8, type), o.Make(9, 8, type)};
   AttentionBackward back_here{g.Copy(back.dq), g.Copy(back.dk), g.Copy(back.dv)};
-  const Matrix dout = o.Random(9, 16);
+  const Matrix dout = o.Random(9, 16, type), sums = o.Make(9, 8);
   for (auto [op, forward] : {std::pair{&back, &host}, std::pair{&back_here, &here}}) {
-    op->dk_sum = op->dk;
-    op->dv_sum = op->dv;
+    const auto place = [&, mine = op == &back](const Matrix& m) { return mine ? o.Clone(m) : g.Copy(m); };
+    op->dk_sum = type == kF32 ? op->dk : place(sums);
+    op->dv_sum = type == kF32 ? op->dv : place(sums);
     op->out = forward->out;
-    op->dout = op == &back ? dout : g.Copy(dout);
+    op->dout = place(dout);
     op->lse = forward->lse;
     op->q = forward->q;
     op->k = forward->k;
@@ -174,8 +175,16 @@ TEST(GuardedDevice, AttentionOps) {
     op->shape = shape;
   }
   g.Compare(back_here, back, {{back_here.dq, back.dq}, {back_here.dk, back.dk}, {back_here.dv, back.dv}});
-  const AttentionCached cached{o.Make(2, 16), host.q.Rows(3, 2), host.k, host.v, 3, shape};
-  const AttentionCached cached_here{g.Copy(cached.out), here.q.Rows(3, 2), here.k, here.v, 3, shape};
+}
+
+TEST(GuardedDevice, AttentionOps) {
+  CompareAttention(kF32);
+  CompareAttention(kBF16);
+  Operands o;
+  Guarded g;
+  const AttentionCached cached{o.Make(2, 16), o.Random(2, 16), o.Random(9, 8), o.Random(9, 8), 3, {2, 1, 8, 0, 0.3f}};
+  const AttentionCached cached_here{g.Copy(cached.out), g.Copy(cached.q), g.Copy(cached.k), g.Copy(cached.v), 3,
+                                    cached.shape};
   g.Compare(cached_here, cached, {{cached_here.out, cached.out}});
 }
 

@@ -1,10 +1,11 @@
-// Blockwise attention on bf16 products, written once over a tiny vector type (see gemm_bf16-inl.h): included by exactly
-// two files, everything here internal to them. A unit is two neighbouring bf16 of a reduction.
+// Blockwise attention on bf16 products, written once over a tiny vector type (see gemm_bf16-inl.h): included
+// by exactly two files, everything here internal to them. A unit is two neighbouring bf16 of a reduction.
 //
-// All products have one form: rows of A broadcast, a block of 64 columns of B in the lanes. Scores are kept transposed,
-// keys down and queries across. So the softmax runs down the columns without shuffles; two rows of probabilities zip
-// into the units that the next product wants as B; and a row of them is, as it lies, a row of A for the product over
-// queries. Keys and values are brought into these forms once for a block and serve several blocks of queries.
+// All products have one form: rows of A broadcast, a block of 64 columns of B in the lanes. Scores are kept
+// transposed, keys down and queries across. So the softmax runs down the columns without shuffles; two rows
+// of probabilities zip into the units that the next product wants as B; and a row of them is, as it lies, a
+// row of A for the product over queries. Keys and values are brought into these forms once for a block and
+// serve several blocks of queries.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +28,8 @@ constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
 constexpr int64_t kMaxHeadDim = 1024, kForwardItems = 8, kMaxBackwardItems = 8;
 constexpr int64_t kBackwardItemBytes = 640 * 1024;  // of all items together: most of a second-level cache
 
-// Which part of a product over a tile on the diagonal can be non-zero. Key i and query j are visible to each other when
-// i <= j + shift.
+// Which part of a product over a tile on the diagonal can be non-zero. Key i and query j are visible to each
+// other when i <= j + shift.
 enum class Causal {
   kDense,           // everything
   kScores,          // rows are keys, columns queries: tiles wholly above the diagonal are left unwritten
@@ -56,7 +57,8 @@ struct Product {
 };
 
 template <class Simd, int kRows>
-void ProductTile(const Product& p, const uint32_t* a, const uint32_t* b, int64_t units, float* c, const float* factors) {
+void ProductTile(const Product& p, const uint32_t* a, const uint32_t* b, int64_t units, float* c,
+                 const float* factors) {
   typename Simd::Acc acc[kRows][2];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = Simd::Zero();
@@ -84,8 +86,8 @@ void ProductTile(const Product& p, const uint32_t* a, const uint32_t* b, int64_t
 }
 
 template <class Simd, int kRows>
-void ProductRows(int64_t rows, const Product& p, const uint32_t* a, const uint32_t* b, int64_t units, float* c,
-                 const float* factors) {
+void ProductRows(int64_t rows, const Product& p, const uint32_t* a, const uint32_t* b, int64_t units,
+                 float* c, const float* factors) {
   if (rows == kRows) return ProductTile<Simd, kRows>(p, a, b, units, c, factors);
   if constexpr (kRows > 1) ProductRows<Simd, kRows - 1>(rows, p, a, b, units, c, factors);
 }
@@ -119,7 +121,8 @@ inline typename Simd::Acc Exp2(typename Simd::Acc x) {
   return Simd::TimesPowerOfTwo(y, whole);
 }
 
-// A tile of scores: `nk` keys from k0 down, `nq` queries from q0 across, of which the vectors up to n are computed.
+// A tile of scores: `nk` keys from k0 down, `nq` queries from q0 across, of which the vectors up to n are
+// computed.
 struct Sight {
   int64_t q0, nq, k0, nk, window;
 
@@ -169,25 +172,34 @@ struct ForwardItem {
         sum(max + kBlock) {}
 };
 
-// Scores (scaled by log2 e) -> probabilities not yet divided by their sum, as units of two keys. Brings max and sum up
-// to date; factors are what earlier sums have to be multiplied by.
+// Hides the scores of a vector of queries that must not be seen.
 template <class Simd>
-void Softmax(const Sight& sight, bool fresh, float* scores, const ForwardItem& item, float* factors, uint32_t* p) {
+void MaskScores(const Sight& sight, int64_t j, float* scores) {
+  for (int64_t i = 0; i < sight.Rows(j); ++i) {
+    const uint16_t bits = sight.Bits(i, j);
+    float* at = scores + i * kBlock + j;
+    if (bits != 0xffff) Simd::Store(Simd::Select(bits, Simd::Load(at), Simd::Set(kMasked)), at);
+  }
+}
+
+// Scores (scaled by log2 e) -> probabilities not yet divided by their sum, as units of two keys. Brings max
+// and sum up to date; factors are what earlier sums have to be multiplied by.
+template <class Simd>
+void Softmax(const Sight& sight, bool fresh, float* scores, const ForwardItem& item, float* factors,
+             uint32_t* p) {
   using Acc = typename Simd::Acc;
   const bool masked = sight.masked();
   for (int64_t j = 0; j < sight.n(); j += kLanes) {
     const int64_t rows = sight.Rows(j);
     const Acc before = fresh ? Simd::Set(kMasked) : Simd::Load(item.max + j);
-    Acc top = before;
-    for (int64_t i = 0; i < rows; ++i) {
-      float* at = scores + i * kBlock + j;
-      Acc x = Simd::Load(at);
-      if (masked) {
-        x = Simd::Select(sight.Bits(i, j), x, Simd::Set(kMasked));
-        Simd::Store(x, at);
-      }
-      top = Simd::Max(top, x);
+    if (masked) MaskScores<Simd>(sight, j, scores);
+    Acc even = before, odd = before;  // two chains, for each waits on itself
+    for (int64_t i = 0; i + 1 < rows; i += 2) {
+      even = Simd::Max(even, Simd::Load(scores + i * kBlock + j));
+      odd = Simd::Max(odd, Simd::Load(scores + (i + 1) * kBlock + j));
     }
+    if (rows % 2 != 0) even = Simd::Max(even, Simd::Load(scores + (rows - 1) * kBlock + j));
+    const Acc top = Simd::Max(even, odd);
     Acc total = Simd::Zero();
     int64_t i = 0;
     for (; i + 1 < rows; i += 2) {
@@ -220,7 +232,8 @@ void StoreTransposed(const float* columns, const float* factors, int64_t nq, int
     const typename Simd::Acc factor = Simd::Load(factors + j);
     for (int64_t u = 0; u < units; ++u) {
       const float* at = columns + 2 * u * kBlock + j;
-      const auto halves = Simd::Narrow(Simd::Mul(Simd::Load(at), factor), Simd::Mul(Simd::Load(at + kBlock), factor));
+      const auto halves =
+          Simd::Narrow(Simd::Mul(Simd::Load(at), factor), Simd::Mul(Simd::Load(at + kBlock), factor));
       Simd::StorePairs(Simd::Interleave(halves), zipped + u * kBlock + j);
     }
   }
@@ -279,8 +292,8 @@ void Forward(const AttentionForwardGroup& g, int64_t first_item, int64_t count, 
     const int64_t nq = items.EndOfQueries(item) - items.Query(item);
     for (int64_t j = 0; j < nq; ++j) factors[j] = 1.0f / s.sum[j];
     for (int64_t j = nq; j < kBlock; ++j) factors[j] = 0;
-    StoreTransposed<Simd>(s.out_t, factors, nq, dim, zipped, dense, g.out.data + row * g.out.stride + head * dim,
-                          g.out.stride);
+    StoreTransposed<Simd>(s.out_t, factors, nq, dim, zipped, dense,
+                          g.out.data + row * g.out.stride + head * dim, g.out.stride);
     if (g.lse.data == nullptr) continue;
     for (int64_t j = 0; j < nq; ++j) {
       g.lse.data[(row + j) * g.lse.stride + head] = s.max[j] * kLn2 + __builtin_logf(s.sum[j]);
@@ -309,13 +322,13 @@ struct BackwardItem {
 
 // What the backward pass of a group works in.
 struct BackwardRoom {
-  uint32_t *keys, *values;    // (64, units)
-  uint32_t* keys_t;           // (2 units, 32): units of two keys
-  uint32_t* zipped;           // (32, 2 units), or (units, 64)
-  uint32_t *p, *ds;           // (64, 32): probabilities and score gradients, units of two queries
-  uint32_t* ds_pairs;         // (32, 64): score gradients, units of two keys
-  float *scores, *dscores;    // (64, 64)
-  float *dkey, *dvalue;       // (64, padded)
+  uint32_t *keys, *values;  // (64, units)
+  uint32_t* keys_t;         // (2 units, 32): units of two keys
+  uint32_t* zipped;         // (32, 2 units), or (units, 64)
+  uint32_t *p, *ds;         // (64, 32): probabilities and score gradients, units of two queries
+  uint32_t* ds_pairs;       // (32, 64): score gradients, units of two keys
+  float *scores, *dscores;  // (64, 64)
+  float *dkey, *dvalue;     // (64, padded)
   float* factors;
   uint32_t* states;
 
@@ -342,7 +355,8 @@ template <class Simd>
 void LoadItem(const AttentionBackwardGroup& g, int64_t item, const BackwardRoom& r, int64_t padded,
               const BackwardItem& s) {
   const Items items{g};
-  const int64_t dim = g.head_dim, units = (dim + 1) / 2, row = items.Query(item), column = item % g.group * dim;
+  const int64_t dim = g.head_dim, units = (dim + 1) / 2, row = items.Query(item),
+                column = item % g.group * dim;
   const int64_t nq = items.EndOfQueries(item) - row;
   CopyRows(g.q.data + row * g.q.stride + column, g.q.stride, nq, dim, r.keys);
   TransposeUnits(r.keys, units, kBlock, units, s.query_t, kBlock);
@@ -355,7 +369,8 @@ void LoadItem(const AttentionBackwardGroup& g, int64_t item, const BackwardRoom&
   for (int64_t j = 0; j < kBlock; j += kLanes) {
     typename Simd::Acc sum = Simd::Zero();
     for (int64_t u = 0; u < units; ++u) {
-      sum = Simd::Dot(sum, Simd::LoadPairs(r.zipped + u * kBlock + j), Simd::LoadPairs(s.dout_t + u * kBlock + j));
+      sum = Simd::Dot(sum, Simd::LoadPairs(r.zipped + u * kBlock + j),
+                      Simd::LoadPairs(s.dout_t + u * kBlock + j));
     }
     Simd::Store(sum, s.delta + j);
   }
@@ -401,13 +416,15 @@ template <class Simd>
 void BackwardTile(const Sight& sight, float scale, int64_t units, int64_t padded, bool fresh, bool first,
                   const BackwardRoom& r, const BackwardItem& s) {
   const int64_t n = sight.n(), nk = sight.nk, shift = sight.shift();
-  const Causal scores = sight.IfDiagonal(Causal::kScores), queries = sight.IfDiagonal(Causal::kReducesQueries);
+  const Causal scores = sight.IfDiagonal(Causal::kScores),
+               queries = sight.IfDiagonal(Causal::kReducesQueries);
   Multiply<Simd>({r.keys, units, s.query_t, kBlock, r.scores, kBlock, nk, n, units}, scores, shift);
   Multiply<Simd>({r.values, units, s.dout_t, kBlock, r.dscores, kBlock, nk, n, units}, scores, shift);
   ScoresToGradients<Simd>(sight, scale, r, s);
   const Into into = first ? Into::kWrite : Into::kAdd;
   Multiply<Simd>({r.p, kPairs, s.dout, padded, r.dvalue, padded, nk, padded, n / 2, into}, queries, shift);
-  Multiply<Simd>({r.ds, kPairs, s.query, padded, r.dkey, padded, nk, padded, n / 2, into, scale}, queries, shift);
+  Multiply<Simd>({r.ds, kPairs, s.query, padded, r.dkey, padded, nk, padded, n / 2, into, scale}, queries,
+                 shift);
   Multiply<Simd>({r.keys_t, kPairs, r.ds_pairs, kBlock, s.dquery_t, kBlock, 2 * units, n, (nk + 1) / 2,
                   fresh ? Into::kWrite : Into::kAdd},
                  sight.IfDiagonal(Causal::kReducesKeys), shift);
@@ -434,7 +451,8 @@ void BackwardItems(const AttentionBackwardGroup& g, int64_t first_item, int64_t 
     for (int64_t item = first_item; item < end_item; ++item) {
       const int64_t first_block = items.FirstBlock(item);
       if (k0 < first_block || k0 >= items.EndOfQueries(item)) continue;
-      BackwardTile<Simd>(items.At(item, k0), g.scale, units, padded, k0 == first_block, first, r, state(item));
+      BackwardTile<Simd>(items.At(item, k0), g.scale, units, padded, k0 == first_block, first, r,
+                         state(item));
       first = false;
     }
     if (first) continue;
@@ -451,7 +469,8 @@ void BackwardItems(const AttentionBackwardGroup& g, int64_t first_item, int64_t 
 
 template <class Simd>
 void Backward(const AttentionBackwardGroup& g, std::byte* scratch) {
-  const int64_t dim = g.head_dim, units = (dim + 1) / 2, padded = (dim + kTileCols - 1) / kTileCols * kTileCols;
+  const int64_t dim = g.head_dim, units = (dim + 1) / 2,
+                padded = (dim + kTileCols - 1) / kTileCols * kTileCols;
   const BackwardRoom room(scratch, units, padded);
   for (int64_t t = 0; t < g.length; ++t) {
     std::memset(g.dk_sum.data + t * g.dk_sum.stride, 0, static_cast<size_t>(dim) * sizeof(float));
@@ -467,9 +486,13 @@ void Backward(const AttentionBackwardGroup& g, std::byte* scratch) {
 // The largest head fits a thread's scratch.
 constexpr int64_t kMaxUnits = kMaxHeadDim / 2, kTileUnits = kBlock * kBlock;
 static_assert((2 * kBlock * kMaxUnits + 2 * kMaxUnits * kPairs + 2 * kTileUnits + kBlock +
-               kForwardItems * (3 * kMaxUnits * kBlock + 2 * kBlock)) * 4 <= attune::kThreadScratchBytes);
-static_assert((3 * kBlock * kMaxUnits + 2 * kMaxUnits * kPairs + 4 * kTileUnits + 2 * kBlock * kMaxHeadDim + kBlock +
-               4 * kMaxUnits * kBlock + 2 * kPairs * kMaxHeadDim + 2 * kBlock) * 4 + kBackwardItemBytes <=
+               kForwardItems * (3 * kMaxUnits * kBlock + 2 * kBlock)) *
+                  4 <=
+              attune::kThreadScratchBytes);
+static_assert((3 * kBlock * kMaxUnits + 2 * kMaxUnits * kPairs + 4 * kTileUnits + 2 * kBlock * kMaxHeadDim +
+               kBlock + 4 * kMaxUnits * kBlock + 2 * kPairs * kMaxHeadDim + 2 * kBlock) *
+                      4 +
+                  kBackwardItemBytes <=
               attune::kThreadScratchBytes);
 
 template <class Simd>

@@ -1,5 +1,5 @@
-// Each task is computed whole by one thread, and its sums run in an order that only its shape decides: so results do not
-// depend on the number of threads.
+// Each task is computed whole by one thread, and its sums run in an order that only its shape decides: so
+// results do not depend on the number of threads.
 #include "ops/cpu/attention_bf16.h"
 
 #include <omp.h>
@@ -33,7 +33,8 @@ void FillGroup(const Op& op, int64_t begin, int64_t length, int64_t kv, Attentio
 }
 
 // Rounds the sums of one head to the gradients.
-void StoreSums(const Matrix& sums, const Matrix& gradients, int64_t begin, int64_t length, int64_t column, int64_t dim) {
+void StoreSums(const Matrix& sums, const Matrix& gradients, int64_t begin, int64_t length, int64_t column,
+               int64_t dim) {
   for (int64_t t = begin; t < begin + length; ++t) {
     const float* from = RawRow<const float>(sums, t) + column;
     uint16_t* to = RawRow<uint16_t>(gradients, t) + column;
@@ -62,7 +63,8 @@ void RunAttention(const AttentionKernel& kernel, const Scratch& scratch, const A
           g.out = HeadRows<uint16_t>(op.out, starts[s], kv * group * op.shape.head_dim);
           if (op.lse) g.lse = HeadRows<float>(op.lse, starts[s], kv * group);
           const int64_t first = piece * kernel.forward_items;
-          kernel.forward(g, first, std::min(kernel.forward_items, items - first), scratch.thread(omp_get_thread_num()));
+          kernel.forward(g, first, std::min(kernel.forward_items, items - first),
+                         scratch.thread(omp_get_thread_num()));
         }
       }
     }

@@ -1,4 +1,5 @@
-// bf16 attention with the vector type of attention_bf16-inl.h in plain C++, so that it can be tested on any machine.
+// bf16 attention with the vector type of attention_bf16-inl.h in plain C++, so that it can be tested on any
+// machine.
 #include <bit>
 #include <cmath>
 
@@ -100,7 +101,8 @@ struct Emulated {
   }
   static Pairs Interleave(const Halves& h) {
     Pairs result;
-    for (int i = 0; i < kLanes; ++i) result.lane[i] = h.value[0][i] | static_cast<uint32_t>(h.value[1][i]) << 16;
+    for (int i = 0; i < kLanes; ++i)
+      result.lane[i] = h.value[0][i] | static_cast<uint32_t>(h.value[1][i]) << 16;
     return result;
   }
   static Pairs Zip(const uint32_t* first, const uint32_t* second) {

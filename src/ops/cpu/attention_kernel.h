@@ -1,7 +1,7 @@
 // Attention over bf16 operands on bf16 products: what a CPU target has to provide so that the driver
-// (attention_bf16.cc) can run it. The driver owns sequences and threads; a kernel owns the work on the queries that
-// read one key/value head of one sequence. Plain pointers only: the kernels are compiled for other processors than
-// their callers, and must not share inline functions with them.
+// (attention_bf16.cc) can run it. The driver owns sequences and threads; a kernel owns the work on the
+// queries that read one key/value head of one sequence. Plain pointers only: the kernels are compiled for
+// other processors than their callers, and must not share inline functions with them.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,8 @@ struct AttentionRows {
   int64_t stride = 0;  // elements from one row to the next
 };
 
-// One key/value head of one sequence with the `group` query heads that read it. Query heads lie beside each other.
-// Key t is row t; query t (a position, at least `past`) is row t - past of q, out, lse, dout and dq.
+// One key/value head of one sequence with the `group` query heads that read it. Query heads lie beside each
+// other. Key t is row t; query t (a position, at least `past`) is row t - past of q, out, lse, dout and dq.
 struct AttentionGroup {
   int64_t length = 0;  // keys
   int64_t past = 0;    // keys before the first query
@@ -39,7 +39,8 @@ struct AttentionBackwardGroup : AttentionGroup {
 };
 
 struct AttentionKernel {
-  // The work of a group comes in items: item i is query block i / group, of `block` queries, of head i % group.
+  // The work of a group comes in items: item i is query block i / group, of `block` queries, of head i %
+  // group.
   int64_t block;
   // How many items one call of `forward` should get, so that what is prepared of the keys serves many.
   int64_t forward_items;

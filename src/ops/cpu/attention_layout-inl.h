@@ -1,5 +1,5 @@
-// How the bf16 attention kernel brings rows of a head into the forms its products want. Internal to the files that
-// include it, as attention_bf16-inl.h.
+// How the bf16 attention kernel brings rows of a head into the forms its products want. Internal to the files
+// that include it, as attention_bf16-inl.h.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 namespace {
 
 constexpr int kLanes = 16, kTileCols = 32;
-constexpr int64_t kBlock = 64;           // queries and keys of one tile
-constexpr int64_t kPairs = kBlock / 2;   // units of a tile's side
+constexpr int64_t kBlock = 64;          // queries and keys of one tile
+constexpr int64_t kPairs = kBlock / 2;  // units of a tile's side
 
 inline int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t Clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
@@ -67,8 +67,10 @@ inline void TransposeFour(const uint32_t* in, int64_t in_stride, uint32_t* out, 
   const auto load = [&](int64_t r) { return *reinterpret_cast<const FourUnits*>(in + r * in_stride); };
   const auto store = [&](int64_t r, FourUnits x) { *reinterpret_cast<FourUnits*>(out + r * out_stride) = x; };
   const FourUnits r0 = load(0), r1 = load(1), r2 = load(2), r3 = load(3);
-  const FourUnits low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5), low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
-  const FourUnits high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7), high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+  const FourUnits low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5),
+                  low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
+  const FourUnits high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7),
+                  high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
   store(0, __builtin_shufflevector(low01, low23, 0, 1, 4, 5));
   store(1, __builtin_shufflevector(low01, low23, 2, 3, 6, 7));
   store(2, __builtin_shufflevector(high01, high23, 0, 1, 4, 5));
@@ -85,16 +87,19 @@ inline void TransposeUnits(const uint32_t* in, int64_t in_stride, int64_t rows, 
     }
   }
   for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = r < whole_rows ? whole_cols : 0; c < cols; ++c) out[c * out_stride + r] = in[r * in_stride + c];
+    for (int64_t c = r < whole_rows ? whole_cols : 0; c < cols; ++c)
+      out[c * out_stride + r] = in[r * in_stride + c];
   }
 }
 
 // sums (rows, dim) += from (rows, width).
 template <class Simd>
-inline void AddRows(const float* from, int64_t width, int64_t rows, int64_t dim, float* sums, int64_t stride) {
+inline void AddRows(const float* from, int64_t width, int64_t rows, int64_t dim, float* sums,
+                    int64_t stride) {
   for (int64_t r = 0; r < rows; ++r, from += width, sums += stride) {
     int64_t c = 0;
-    for (; c + kLanes <= dim; c += kLanes) Simd::Store(Simd::Add(Simd::Load(from + c), Simd::Load(sums + c)), sums + c);
+    for (; c + kLanes <= dim; c += kLanes)
+      Simd::Store(Simd::Add(Simd::Load(from + c), Simd::Load(sums + c)), sums + c);
     for (; c < dim; ++c) sums[c] += from[c];
   }
 }
