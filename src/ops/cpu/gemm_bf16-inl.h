@@ -31,6 +31,21 @@ inline void Multiply(const uint32_t* a, int64_t a_stride, const uint32_t* b, int
   }
 }
 
+// The keep-bits of a row of a tile, never read beyond its last byte; without a call, which would send all accumulators
+// through memory.
+inline uint32_t KeepBits(const uint8_t* mask, int cols) {
+  uint32_t bits = 0;
+  if (cols == kNr) {
+    std::memcpy(&bits, mask, sizeof(bits));
+    return bits;
+  }
+  bits = mask[0];
+  if (cols > 8) bits |= static_cast<uint32_t>(mask[1]) << 8;
+  if (cols > 16) bits |= static_cast<uint32_t>(mask[2]) << 16;
+  if (cols > 24) bits |= static_cast<uint32_t>(mask[3]) << 24;
+  return bits;
+}
+
 template <class Simd, int kRows>
 void Tile(const MicroTile& t) {
   typename Simd::Acc acc[kRows][2];
@@ -41,27 +56,33 @@ void Tile(const MicroTile& t) {
     if (t.mask != nullptr) {
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
-        uint16_t bits[2] = {};
-        std::memcpy(bits, t.mask + r * t.mask_stride, static_cast<size_t>(t.cols + 7) / 8);
-        acc[r][0] = Simd::Keep(Simd::Scale(acc[r][0], t.mask_scale), bits[0]);
-        acc[r][1] = Simd::Keep(Simd::Scale(acc[r][1], t.mask_scale), bits[1]);
+        const uint32_t bits = KeepBits(t.mask + r * t.mask_stride, t.cols);
+        acc[r][0] = Simd::Keep(Simd::Scale(acc[r][0], t.mask_scale), static_cast<uint16_t>(bits));
+        acc[r][1] = Simd::Keep(Simd::Scale(acc[r][1], t.mask_scale), static_cast<uint16_t>(bits >> kLanes));
       }
     }
   }
   Multiply<Simd, kRows>(t.a, t.a_stride, t.panel, t.units, acc);
-  for (int r = 0; r < kRows; ++r) {
-    float* out = t.out + r * t.out_stride;
-    const float* init = t.init != nullptr ? t.init + r * t.init_stride : nullptr;
-    if (t.cols == kNr) {
-      for (int half = 0; half < 2; ++half) {
-        Simd::Store(Simd::Scale(acc[r][half], t.alpha), init != nullptr ? init + half * kLanes : nullptr,
-                    out + half * kLanes);
-      }
-      continue;
+  if (t.cols == kNr) {
+#pragma GCC unroll 16  // an index known at run time would send every accumulator through memory
+    for (int r = 0; r < kRows; ++r) {
+      float* out = t.out + r * t.out_stride;
+      const float* init = t.init != nullptr ? t.init + r * t.init_stride : nullptr;
+      Simd::Store(Simd::Scale(acc[r][0], t.alpha), init, out);
+      Simd::Store(Simd::Scale(acc[r][1], t.alpha), init != nullptr ? init + kLanes : nullptr, out + kLanes);
     }
-    float row[kNr];
-    for (int half = 0; half < 2; ++half) Simd::Store(Simd::Scale(acc[r][half], t.alpha), nullptr, row + half * kLanes);
-    for (int j = 0; j < t.cols; ++j) out[j] = row[j] + (init != nullptr ? init[j] : 0.0f);
+    return;
+  }
+  float rows[kRows][kNr];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+    Simd::Store(Simd::Scale(acc[r][0], t.alpha), nullptr, rows[r]);
+    Simd::Store(Simd::Scale(acc[r][1], t.alpha), nullptr, rows[r] + kLanes);
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int j = 0; j < t.cols; ++j) {
+      t.out[r * t.out_stride + j] = rows[r][j] + (t.init != nullptr ? t.init[r * t.init_stride + j] : 0.0f);
+    }
   }
 }
 
@@ -148,6 +169,11 @@ template <class Simd>
 void PackKn(const void* source, int64_t stride, int cols, int64_t rows, const uint8_t* mask, int64_t mask_stride,
             float mask_scale, uint32_t* panel) {
   for (int64_t k = 0; k < rows; k += 2, panel += kNr) {
+    if (mask == nullptr && cols == kNr && k + 1 < rows) {  // nearly all of them: no copy between
+      const uint16_t* low = static_cast<const uint16_t*>(source) + k * stride;
+      for (int j = 0; j < kNr; ++j) panel[j] = low[j] | static_cast<uint32_t>(low[stride + j]) << 16;
+      continue;
+    }
     uint16_t row[2][kNr] = {};
     for (int64_t i = 0; i < 2 && k + i < rows; ++i) {
       const uint16_t* from = static_cast<const uint16_t*>(source) + (k + i) * stride;
