@@ -94,7 +94,7 @@ void AddEvalCommand(CLI::App& app, CommandContext& context) {
   auto job = std::make_shared<EvalJob>();
   command->add_option("--model", job->model, "Model folder, .gguf file or org/name")->required();
   command->add_option("--adapter", job->adapter, "Adapter folder");
-  command->add_option("--data", job->data, "JSONL file")->required();
+  command->add_option("--data", job->data, "JSONL or .txt file, or a folder of them")->required();
   command->add_option("--max_length", job->max_length, "Tokens a row may have; longer ones are cut")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
   command->add_flag("--bf16", job->bf16, "Compute in bf16");
