@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -54,15 +55,19 @@ SortedTable Sort(const std::array<float, 16>& table) {
   return sorted;
 }
 
-// The place of each value * factor in a sorted table; a NaN's is the last. The fixed number of comparisons is
-// what lets the compiler take eight values at once.
-void FindPlaces(const float* values, int64_t count, float factor, const std::array<float, 15>& bounds,
+// How many of the bounds lie below x; a NaN lies above all. Spelt out, so that the loop around it is the one
+// that the compiler vectorises.
+template <size_t... k>
+int32_t CountBelow(float x, const std::array<float, 15>& bounds, std::index_sequence<k...>) {
+  return (... + static_cast<int32_t>(!(x <= bounds[k])));
+}
+
+// The place of each value * factor in a sorted table.
+void FindPlaces(const float* values, int64_t count, float factor, const std::array<float, 15>& sorted_bounds,
                 uint8_t* places) {
+  const std::array<float, 15> bounds = sorted_bounds;  // a copy that `places` cannot overlap
   for (int64_t i = 0; i < count; ++i) {
-    const float x = values[i] * factor;
-    int32_t place = 0;
-    for (size_t k = 0; k < 15; ++k) place += !(x <= bounds[k]);
-    places[i] = static_cast<uint8_t>(place);
+    places[i] = static_cast<uint8_t>(CountBelow(values[i] * factor, bounds, std::make_index_sequence<15>()));
   }
 }
 
@@ -110,13 +115,11 @@ struct Codes {
 // A byte shuffle is a look-up in a table of 16 bytes: one for the low bytes of the table's values, one for
 // the high.
 void LookUpFast(const uint16_t* table, const uint8_t* packed, int64_t bytes, uint16_t* out) {
-  alignas(16) uint8_t low[16], high[16];
-  for (int i = 0; i < 16; ++i) {
-    low[i] = static_cast<uint8_t>(table[i]);
-    high[i] = static_cast<uint8_t>(table[i] >> 8);
-  }
-  const __m128i lows = _mm_load_si128(reinterpret_cast<const __m128i*>(low));
-  const __m128i highs = _mm_load_si128(reinterpret_cast<const __m128i*>(high));
+  const __m128i first = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  const __m128i second = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table + 8));
+  const __m128i byte = _mm_set1_epi16(255);
+  const __m128i lows = _mm_packus_epi16(_mm_and_si128(first, byte), _mm_and_si128(second, byte));
+  const __m128i highs = _mm_packus_epi16(_mm_srli_epi16(first, 8), _mm_srli_epi16(second, 8));
   int64_t i = 0;
   for (; i + 16 <= bytes; i += 16) {
     const Codes codes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(packed + i)));
