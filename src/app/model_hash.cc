@@ -52,7 +52,7 @@ nlohmann::ordered_json QuickModelHash(const std::string& name_or_path) {
 std::string FullModelHash(const std::string& name_or_path) {
   const std::vector<std::string> files = FilesOfModel(name_or_path);
   uint64_t bytes = 0;
-  for (const std::string& path : files) bytes += fs::file_size(path);
+  for (const std::string& path : files) bytes += static_cast<uint64_t>(FileSize(path));
   if (bytes > kMostBytes || files.empty()) return "";
   if (FileExists(name_or_path)) return Sha256OfFile(name_or_path);
   std::string lines;

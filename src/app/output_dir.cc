@@ -17,10 +17,12 @@ namespace {
 namespace fs = std::filesystem;
 
 bool IsCheckpoint(std::string_view name) {
-  constexpr std::string_view kPrefix = "checkpoint-", kUnfinished = ".partial";
+  constexpr std::string_view kPrefix = "checkpoint-";
   if (!name.starts_with(kPrefix)) return false;
   name.remove_prefix(kPrefix.size());
-  if (name.ends_with(kUnfinished)) name.remove_suffix(kUnfinished.size());
+  for (const std::string_view ending : {".partial", ".old", ".removing"}) {  // what a crash may have left
+    if (name.ends_with(ending)) name.remove_suffix(ending.size());
+  }
   return !name.empty() && name.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
@@ -78,11 +80,9 @@ void CheckOutputDir(const std::string& output_dir, bool overwrite) {
       const std::string name = entry.path().filename().string();
       const bool is_run = name == "run.json" || name == "metrics.jsonl" ||
                           name == "adapter_model.safetensors" || name.starts_with("checkpoint-");
-      if (is_run && !overwrite) {
-        BadInput(
-            "output_dir {}: already holds another run ({}); name a new folder or set overwrite_output_dir: "
-            "true",
-            output_dir, name);
+      if ((is_run || IsWeights(name)) && !overwrite) {
+        BadInput("output_dir {}: already holds {} ({}); name a new folder or set overwrite_output_dir: true", output_dir,
+                 is_run ? "another run" : "a model", name);
       }
     }
     return;
@@ -98,15 +98,16 @@ void CheckOutputDir(const std::string& output_dir, bool overwrite) {
 void RemoveOldRun(const RunConfig& config) {
   const std::string& output_dir = config.training.output_dir;
   const std::vector<fs::path> old = FilesOfOldRun(output_dir);
-  for (const std::string& input : {config.model, config.adapter, config.train_data, config.eval_data}) {
+  for (const std::string& input : {config.model, config.adapter, config.train_data, config.eval_data, config.init_from_config,
+                                    config.tokenizer, config.chat_template}) {
     for (const fs::path& path : old) {
       if (!IsRead(path, input)) continue;
       BadInput("output_dir {}: {} is read by this run and would be overwritten; name a new folder",
                output_dir, input);
     }
   }
-  std::error_code error;
-  for (const fs::path& path : old) fs::remove_all(path, error);
+  // A checkpoint that stayed would be taken for one of the new run.
+  for (const fs::path& path : old) RemoveTree(path.string());
   RemoveEventFiles(output_dir + "/tensorboard");
 }
 

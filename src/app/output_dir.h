@@ -7,11 +7,12 @@
 
 namespace attune {
 
-// Errors: Error{kBadInput} when the folder cannot be written, or holds another run and overwrite is not set.
+// Errors: Error{kBadInput} when the folder cannot be written, or holds another run or a model and overwrite is not set.
 void CheckOutputDir(const std::string& output_dir, bool overwrite);
 
 // Removes what a run leaves in its folder (checkpoint-N, records, adapter and model files), and nothing else.
-// Errors: Error{kBadInput}, before anything is removed, when `config` reads one of these files.
+// Errors: Error{kBadInput}, before anything is removed, when `config` reads one of these files;
+// Error{kFailed} when one cannot be removed.
 void RemoveOldRun(const RunConfig& config);
 
 }  // namespace attune

@@ -55,7 +55,7 @@ RunRecord::RunRecord(const RunConfig& config, const ModelSpec& spec, int64_t pla
   if (!is_resumed && config.training.overwrite_output_dir) RemoveOldRun(config);
   MakeDirectories(output_dir_);
   json_ = FirstRecord(config, spec, planned_bytes, options.compute);
-  if (is_resumed) KeepFromBefore(resume_step);
+  KeepFromBefore(resume_step);
   WriteFileAtomic(output_dir_ + "/run.json",
                   json_.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   is_open_ = true;
@@ -96,8 +96,8 @@ nlohmann::ordered_json RunRecord::FirstRecord(const RunConfig& config, const Mod
           {"peak_rss_bytes", nullptr}};
 }
 
-// A resumed run is the same run: its number and its start stay, and each time it was taken up again is
-// listed.
+// A run.json that is still there is of the run that is resumed, be it from its start. It is the same run: its number
+// and its start stay, and each time it was taken up again is listed.
 void RunRecord::KeepFromBefore(int64_t resume_step) {
   const std::string path = output_dir_ + "/run.json";
   if (!FileExists(path)) return;
@@ -147,14 +147,26 @@ void RunRecord::Stop(const std::string& status, const std::string& reason) {
   Close(status);
 }
 
+// A page that can be made again at any time (attune runs show --html) is no reason for a run to fail.
+void RunRecord::WriteReport() {
+  try {
+    RunData run = ReadRunFolder(output_dir_);
+    run.record = json_;
+    WriteFileAtomic(output_dir_ + "/report.html", ReportHtml(run));
+  } catch (const Error& error) {
+    if (on_note_) on_note_(fmt::format("no report.html: {}", error.what()));
+  }
+}
+
 void RunRecord::Close(const std::string& status) {
   is_open_ = false;
   json_["status"] = status;
   json_["finished"] = TimeText(WallTime());
+  WriteReport();
+  ToStore([&](RunStore& store) { store.UpdateRecord(json_); });
+  // Last, so that a run that says it is finished has all that it leaves.
   WriteFileAtomic(output_dir_ + "/run.json",
                   json_.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-  ToStore([&](RunStore& store) { store.UpdateRecord(json_); });
-  WriteFileAtomic(output_dir_ + "/report.html", ReportHtml(ReadRunFolder(output_dir_)));
 }
 
 }  // namespace attune

@@ -21,8 +21,8 @@
 namespace attune {
 
 struct RunRecordOptions {
-  // Goes on with the run in output_dir: what it logged after this step is cut off. 0 starts anew. Without it,
-  // an old run in the folder is removed where the configuration says overwrite_output_dir.
+  // Goes on with the run in output_dir after this step: what it logged later is cut off. Without it, or with 0, the run
+  // starts anew, and an old one in the folder is removed where the configuration says overwrite_output_dir.
   std::optional<int64_t> resume_step;
   std::string compute;                              // "bf16", "f32": what is computed in
   std::function<void(const std::string&)> on_note;  // one line for the user
@@ -60,6 +60,7 @@ class RunRecord {
                                      const std::string& compute) const;
   void KeepFromBefore(int64_t resume_step);
   void ToStore(const std::function<void(RunStore&)>& work);
+  void WriteReport();
   void Close(const std::string& status);
 
   std::string output_dir_, model_, id_;

@@ -219,12 +219,17 @@ TrainResult TrainSession::Run(const ResumePoint* point, const std::function<bool
     if (point != nullptr) trainer.Resume(*point);
     device_->SetProfile(profile);
     trainer.Run();
+    method_->Save(*device_, vectors, output_dir);
   } catch (const Error& error) {
-    record.Stop(stop_requested && stop_requested() ? "interrupted" : "failed", error.what());
+    const bool interrupted = stop_requested && stop_requested();
+    try {
+      record.Stop(interrupted ? "interrupted" : "failed", error.what());
+    } catch (const Error&) {
+      // The disk that is full, again: the first error is the one to tell.
+    }
     throw;
   }
   device_->SetProfile(nullptr);
-  method_->Save(*device_, vectors, output_dir);
   result.steps = trainer.state().step;
   result.num_tokens = trainer.state().tokens_seen;
   result.train_loss = trainer.mean_loss();

@@ -27,7 +27,8 @@ void RemoveEventFiles(const std::string& folder) {
   std::vector<fs::path> ours;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
-    if (name.starts_with("events.out.tfevents.") && name.ends_with(".attune")) ours.push_back(it->path());
+    if (!name.starts_with("events.out.tfevents.")) continue;
+    if (name.ends_with(".attune") || name.ends_with(".attune.partial")) ours.push_back(it->path());
   }
   for (const fs::path& path : ours) fs::remove(path, error);
   fs::remove(folder, error);  // only when nothing else is there
@@ -40,12 +41,15 @@ RunLog::RunLog(const std::string& folder, std::optional<int64_t> resume_step, co
   if (resume_step) {
     kept = KeptLines(metrics, *resume_step);
     const std::string kept_samples = KeptLines(samples, *resume_step);
-    if (!kept_samples.empty()) WriteFileAtomic(samples, kept_samples);
+    if (!kept_samples.empty()) {
+      WriteFileAtomic(samples, kept_samples);
+    } else {
+      RemoveTree(samples);
+    }
   }
   WriteFileAtomic(metrics, kept);
   metrics_ = std::make_unique<AppendFile>(metrics);
-  std::error_code error;
-  if (!resume_step) fs::remove(samples, error);
+  if (!resume_step) RemoveTree(samples);
   const std::vector<MetricsEntry> entries = ParseMetrics(kept, metrics);
   RewriteCsv(entries);
   RewriteEvents(entries, host);

@@ -24,7 +24,7 @@ std::string TransformersState(const CheckpointContent& c) {
   const bool best = s.best_metric.has_value();
   nlohmann::json state = {{"best_global_step", best ? nlohmann::json(s.best_step) : nlohmann::json(nullptr)},
                           {"best_metric", best ? nlohmann::json(*s.best_metric) : nlohmann::json(nullptr)},
-                          {"best_model_checkpoint", best ? nlohmann::json(CheckpointOf(c, s.best_step)) : nlohmann::json(nullptr)},
+                          {"best_model_checkpoint", s.best_saved_step > 0 ? nlohmann::json(CheckpointOf(c, s.best_saved_step)) : nlohmann::json(nullptr)},
                           {"epoch", s.epoch},
                           {"eval_steps", c.plan.eval_steps > 0 ? c.plan.eval_steps : 500},
                           {"global_step", s.step},

@@ -25,11 +25,11 @@ void CheckpointSaver::Save(int64_t step, const std::string& keep,
   Wait();
   auto folder = std::make_shared<DurableFolder>(FolderOf(step));
   write(folder->partial());
-  thread_ = std::thread([this, folder = std::move(folder), keep]() mutable {
+  thread_ = std::thread([this, step, folder = std::move(folder), keep]() mutable {
     try {
       folder->Commit();
       folder.reset();
-      RotateCheckpoints(output_dir_, save_total_limit_, keep);
+      RotateCheckpoints(output_dir_, save_total_limit_, step, keep);
     } catch (...) {
       error_ = std::current_exception();
     }

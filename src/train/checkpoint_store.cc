@@ -85,17 +85,19 @@ CheckpointSearch FindNewest(const std::string& output_dir) {
 }
 
 void RotateCheckpoints(const std::string& output_dir, std::optional<int64_t> save_total_limit,
-                       const std::string& keep_path) {
+                       int64_t newest_step, const std::string& keep_path) {
   if (!save_total_limit || *save_total_limit < 1) return;
   std::vector<Entry> checkpoints = Checkpoints(output_dir);
   std::erase_if(checkpoints,
-                [&](const Entry& entry) { return !DirectoryExists(output_dir + "/" + entry.folder); });
+                [&](const Entry& entry) {
+                  return entry.step > newest_step || !DirectoryExists(output_dir + "/" + entry.folder);
+                });
   // By its name alone: a run that is resumed from another working folder knows it by another path.
   const std::filesystem::path keep(keep_path);
   const std::string kept = keep.has_filename() ? keep.filename() : keep.parent_path().filename();
   auto left = static_cast<int64_t>(checkpoints.size());
   for (const Entry& entry : checkpoints) {
-    if (left <= *save_total_limit || entry.folder == checkpoints.back().folder) break;
+    if (left <= *save_total_limit || entry.step == newest_step) break;
     if (entry.folder == kept) continue;
     Remove(output_dir + "/" + entry.folder);
     --left;

@@ -26,10 +26,11 @@ struct CheckpointSearch {
 CheckpointSearch FindNewest(const std::string& output_dir);
 
 // As transformers: removes the checkpoints of the lowest steps until `save_total_limit` are left, but never
-// the one of the highest step nor `keep_path` (the best model's, known by its name, or empty), so that a
-// limit of 1 may leave two. Without a limit, or one below 1, all stay. Errors: Error{kFailed} naming the
-// path.
+// the newest, of step `newest_step`, nor `keep_path` (the best model's, known by its name, or empty), so that
+// a limit of 1 may leave two. Those above newest_step are neither counted nor removed: they are damaged ones
+// that a resumed run has passed over. Without a limit, or one below 1, all stay. Errors: Error{kFailed}
+// naming the path.
 void RotateCheckpoints(const std::string& output_dir, std::optional<int64_t> save_total_limit,
-                       const std::string& keep_path);
+                       int64_t newest_step, const std::string& keep_path);
 
 }  // namespace attune

@@ -128,7 +128,7 @@ TEST_F(CheckpointStoreTest, RotationCountsBySteps) {
   const auto rotated = [&](std::optional<int64_t> limit, const std::string& keep) {
     Clear();
     for (const char* name : {"checkpoint-100", "checkpoint-30", "checkpoint-9", "checkpoint-20"}) Save(name);
-    RotateCheckpoints(output_, limit, keep);
+    RotateCheckpoints(output_, limit, 100, keep);
     return Checkpoints();
   };
   const Names all = {"checkpoint-100", "checkpoint-20", "checkpoint-30", "checkpoint-9"};
@@ -144,12 +144,21 @@ TEST_F(CheckpointStoreTest, RotationCountsBySteps) {
   EXPECT_EQ(rotated(3, Path("checkpoint-9")), (Names{"checkpoint-100", "checkpoint-30", "checkpoint-9"}));
 }
 
+// A run that went on from 20 because 40 was damaged, and has saved 25.
+TEST_F(CheckpointStoreTest, RotationLeavesTheNewestAndWhatWasPassedOver) {
+  for (const char* name : {"checkpoint-10", "checkpoint-20", "checkpoint-25", "checkpoint-40"}) Save(name);
+  WriteFileAtomic(Path("checkpoint-40/weights"), "stale");
+  RotateCheckpoints(output_, 1, 25, "");
+  EXPECT_EQ(Checkpoints(), (Names{"checkpoint-25", "checkpoint-40"}));
+  EXPECT_EQ(Newest(), 25);
+}
+
 TEST_F(CheckpointStoreTest, RotationRemovesALinkAndNotWhatItPointsTo) {
   Save("checkpoint-2");
   Save("checkpoint-1");
   Rename("checkpoint-1", "moved");
   ASSERT_EQ(::symlink(Path("moved").c_str(), Path("checkpoint-1").c_str()), 0);
-  RotateCheckpoints(output_, 1, "");
+  RotateCheckpoints(output_, 1, 2, "");
   EXPECT_EQ(Checkpoints(), (Names{"checkpoint-2", "moved"}));
   EXPECT_EQ(VerifyFolder(Path("moved")), std::nullopt);
 }
@@ -159,7 +168,7 @@ TEST_F(CheckpointStoreTest, DeathAtEveryCallOfASaveFindsThePreviousOrTheNewCheck
   for (const bool replace : {false, true}) {
     const auto save = [&] {
       Save("checkpoint-20", "new state");
-      RotateCheckpoints(output_, 1, "");
+      RotateCheckpoints(output_, 1, 20, "");
     };
     std::set<int64_t> seen;
     bool died = true;
@@ -238,7 +247,7 @@ TEST_F(CheckpointStoreTest, EveryCallOfARotationThatFailsLosesNoCheckpointThatIs
   size_t count = 0;
   {
     FaultyEnv env;
-    RotateCheckpoints(output_, 1, Path("checkpoint-10"));
+    RotateCheckpoints(output_, 1, 30, Path("checkpoint-10"));
     count = env.calls().size();
   }
   for (const Kind kind : {Kind::kError, Kind::kDeath}) {
@@ -247,14 +256,14 @@ TEST_F(CheckpointStoreTest, EveryCallOfARotationThatFailsLosesNoCheckpointThatIs
       {
         FaultyEnv env({kind, at, EIO});
         try {
-          RotateCheckpoints(output_, 1, Path("checkpoint-10"));
+          RotateCheckpoints(output_, 1, 30, Path("checkpoint-10"));
         } catch (const Error& error) {
           EXPECT_NE(std::string(error.what()).find(output_), std::string::npos) << error.what();
         }
       }
       EXPECT_EQ(Newest(), 30) << at;
       EXPECT_EQ(VerifyFolder(Path("checkpoint-10")), std::nullopt) << at;
-      RotateCheckpoints(output_, 1, Path("checkpoint-10"));
+      RotateCheckpoints(output_, 1, 30, Path("checkpoint-10"));
       EXPECT_EQ(Checkpoints(), (Names{"checkpoint-10", "checkpoint-30"})) << at;
     }
   }
@@ -274,7 +283,7 @@ TEST_F(CheckpointStoreTest, RandomKillsLoseNoCheckpointThatWasReported) {
         for (int64_t step = std::max<int64_t>(known, 0);; ++step) {  // the first one replaces
           Save("checkpoint-" + std::to_string(step), std::string(10000, 'x'));
           if (::write(reports[1], &step, sizeof step) != sizeof step) ::_exit(1);
-          RotateCheckpoints(output_, 2, "");
+          RotateCheckpoints(output_, 2, step, "");
         }
       } catch (const std::exception&) {
         ::_exit(1);

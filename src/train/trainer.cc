@@ -52,7 +52,7 @@ Trainer::Trainer(Inputs inputs, TrainObserver& observer)
 double Trainer::mean_loss() const { return state_.loss_sum / static_cast<double>(std::max<int64_t>(1, state_.step)); }
 
 std::string Trainer::best_checkpoint() const {
-  return state_.best_metric ? saver_.FolderOf(state_.best_step) : std::string();
+  return state_.best_saved_step > 0 ? saver_.FolderOf(state_.best_saved_step) : std::string();
 }
 
 void Trainer::Resume(const ResumePoint& point) {
@@ -222,10 +222,10 @@ void Trainer::TrackBest(const EvalMetrics& metrics, bool* improved) {
   const double value = ToJson(metrics).at(name).get<double>();
   const bool greater = a.greater_is_better.value_or(name == "eval_token_accuracy");
   const auto beats = [&](double other) { return greater ? value > other : value < other; };
-  *improved = !state_.best_metric || beats(*state_.best_metric);
+  *improved = std::isfinite(value) && (!state_.best_metric || beats(*state_.best_metric));
   // As transformers' EarlyStoppingCallback: a gain below the threshold does not count.
-  const bool gained = !state_.best_metric ||
-                      (*improved && std::fabs(value - *state_.best_metric) > a.early_stopping_threshold);
+  const bool gained = *improved && (!state_.best_metric ||
+                                    std::fabs(value - *state_.best_metric) > a.early_stopping_threshold);
   state_.evals_without_gain = gained ? 0 : state_.evals_without_gain + 1;
   if (*improved) {
     state_.best_metric = value;
@@ -276,18 +276,23 @@ void Trainer::Run() {
       const bool last = state_.step == plan.steps.total_updates;
       const bool improved = (last || AtInterval(plan.eval_steps)) && RunEval();
       const bool save_best = improved && in_.arguments.save_strategy == IntervalStrategy::kBest;
-      if (AtInterval(plan.save_steps) || save_best) SaveCheckpoint();
+      if (AtInterval(plan.save_steps) || save_best) {
+        // As transformers, the best is one that is kept; what was better between two saves is gone. A save at an
+        // interruption does not count: the run would end otherwise than without it.
+        if (state_.best_metric && state_.best_step == state_.step) state_.best_saved_step = state_.step;
+        SaveCheckpoint();
+      }
       StopIfRequested();
     }
   }
   if (state_.stopped_early && plan.save_steps > 0) SaveCheckpoint();
   saver_.Wait();
   const std::string best = best_checkpoint();
-  if (in_.arguments.load_best_model_at_end && !best.empty() && state_.best_step != state_.step) {
+  if (in_.arguments.load_best_model_at_end && !best.empty() && state_.best_saved_step != state_.step) {
     in_.load_model(best);
     in_.decoder.RefreshTrained();
-    observer_.OnNote(fmt::format("the best model, of step {} ({} {:.4f}), is kept", state_.best_step,
-                                 in_.arguments.metric_for_best_model, *state_.best_metric));
+    observer_.OnNote(fmt::format("the best model by {}, of step {}, is kept", in_.arguments.metric_for_best_model,
+                                 state_.best_saved_step));
   }
 }
 

@@ -22,6 +22,7 @@ void VisitFields(State& s, Visit&& visit) {
   visit("logged_tokens", s.logged_tokens);
   visit("logged_updates", s.logged_updates);
   visit("best_step", s.best_step);
+  visit("best_saved_step", s.best_saved_step);
   visit("evals_without_gain", s.evals_without_gain);
   visit("stopped_early", s.stopped_early);
 }

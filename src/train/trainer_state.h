@@ -23,6 +23,7 @@ struct TrainerState {
 
   std::optional<double> best_metric;
   int64_t best_step = 0;          // of best_metric
+  int64_t best_saved_step = 0;    // of the best model that there is a checkpoint of; 0: none yet
   int64_t evals_without_gain = 0;  // for early stopping
   bool stopped_early = false;
 
