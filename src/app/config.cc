@@ -109,7 +109,7 @@ const Fields& FullFields() {
 const Fields& DataFields() {
   static const Fields fields = {
       {"train", [](RunConfig& c, const Value& v) { c.train_data = v.Text(); }},
-      {"eval", [](RunConfig& c, const Value& v) { c.eval_data = v.Text(); }},
+      {"eval", [](RunConfig& c, const Value& v) { c.eval_data = v.json.is_null() ? "" : v.Text(); }},
       {"shuffle", [](RunConfig& c, const Value& v) { c.shuffle = v.Bool(); }},
   };
   return fields;
@@ -193,6 +193,10 @@ const Fields& TrainingFields() {
          if (!v.json.is_null()) c.training.completion_only_loss = v.Bool();
        }},
       {"assistant_only_loss", flag(&T::assistant_only_loss)},
+      {"packing", flag(&T::packing)},
+      {"packing_strategy", [](RunConfig& c, const Value& v) {
+         c.training.packing_strategy = v.OneOf({"bfd", "bfd_split", "wrapped"});
+       }},
       {"tokens_in_flight", integer(&T::tokens_in_flight, 1)},
   };
   return fields;
@@ -342,13 +346,14 @@ std::pair<std::string, std::string> Resolve(const std::string& name) {
   }
   for (const auto& [short_name, target] : Aliases()) known.push_back(short_name);
   const std::string nearest = NearestName(full, known);
-  BadInput("unknown key \"{}\"{}", name, nearest.empty() ? "; attune train --help lists the keys" : "; did you mean \"" + nearest + "\"?");
+  BadInput("unknown key \"{}\"{}", name, nearest.empty() ? "; docs/training.md lists the keys" : "; did you mean \"" + nearest + "\"?");
 }
 
 // A flag's text as YAML: numbers, booleans, "[a, b]".
 Json ParseSetting(const std::string& key, const std::string& text) {
-  static const std::set<std::string> lists = {"target_modules", "exclude_modules", "modules_to_save",
-                                              "layers_to_transform", "layers_pattern", "freeze"};
+  static const std::set<std::string> lists = {"lora.target_modules",      "lora.exclude_modules", "lora.modules_to_save",
+                                              "lora.layers_to_transform", "lora.layers_pattern",  "full.train",
+                                              "full.freeze"};
   // Plain names and numbers with commas between are a list, also a list of one; anything else (an expression, all-linear)
   // is what it would be in the file.
   const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
@@ -382,7 +387,7 @@ void Apply(RunConfig& config, const std::vector<Setting>& settings) {
       continue;
     }
     const auto [section, key] = Resolve(name);
-    Set(config, section, key, ParseSetting(key, text), "");
+    Set(config, section, key, ParseSetting(section + "." + key, text), "");
   }
 }
 

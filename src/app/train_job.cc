@@ -144,7 +144,11 @@ TrainResult Resume(const ResumeJob& job, TrainEvents& events) {
   if (is_finished && !point) BadInput("{}: this run is finished and has no checkpoint to go on from", job.output_dir);
   MakePathsAbsolute(config);
   TrainSession session(config, events);
-  if (point) CheckResumable(point->fingerprint, session.fingerprint(), job.force);
+  if (point) {
+    CheckResumable(point->fingerprint, session.fingerprint(), job.force);
+  } else if (FieldText(record, "/data/train_sha256") != session.fingerprint()["train_sha256"] && !job.force) {
+    BadInput("{}: the training data has changed since the run began; --force starts again with what is now", job.output_dir);
+  }
   events.OnResume(point ? point->state.step : 0, point ? point->path : "");
   const InterruptGuard guard;
   return session.Run(point ? &*point : nullptr, InterruptGuard::requested, nullptr);

@@ -86,6 +86,8 @@ int Sync(int fd) {
   return Retried([&] { return CurrentEnv().Sync(fd); });
 }
 
+thread_local bool sync_later = false;  // LaterSync
+
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
@@ -262,14 +264,18 @@ AtomicFile::~AtomicFile() {
 void AtomicFile::Write(const void* data, size_t size) { WriteAll(fd_, path_, data, size); }
 
 void AtomicFile::Commit() {
-  if (Sync(fd_) != 0) Failed("{}: cannot be flushed to disk: {}", path_, std::strerror(errno));
+  if (!sync_later && Sync(fd_) != 0) Failed("{}: cannot be flushed to disk: {}", path_, std::strerror(errno));
   if (!Close(std::exchange(fd_, -1)) || CurrentEnv().Rename(temporary_.c_str(), path_.c_str()) != 0) {
     const int error = errno;
     CurrentEnv().Unlink(temporary_.c_str());
     Failed("{}: cannot be put in place: {}", path_, std::strerror(error));
   }
-  SyncDirectory(ParentOf(path_));
+  if (!sync_later) SyncDirectory(ParentOf(path_));
 }
+
+LaterSync::LaterSync() : before_(std::exchange(sync_later, true)) {}
+
+LaterSync::~LaterSync() { sync_later = before_; }
 
 void WriteFileAtomic(const std::string& path, std::string_view content) {
   AtomicFile file(path);

@@ -92,6 +92,19 @@ class AtomicFile {
   int fd_ = -1;
 };
 
+// While one lives, AtomicFile::Commit on this thread leaves flushing to disk for later: for files in a folder that is
+// flushed as a whole before it counts (formats/durable_folder.h).
+class LaterSync {
+ public:
+  LaterSync();
+  ~LaterSync();
+  LaterSync(const LaterSync&) = delete;
+  LaterSync& operator=(const LaterSync&) = delete;
+
+ private:
+  bool before_;
+};
+
 // AtomicFile, Write, Commit.
 void WriteFileAtomic(const std::string& path, std::string_view content);
 

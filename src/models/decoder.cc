@@ -8,25 +8,6 @@
 #include "base/error.h"
 
 namespace attune {
-namespace {
-
-// cos and sin of position * frequency for every position, in f32 as transformers computes them.
-void UploadRopeTables(Device& device, const ModelSpec& spec, int64_t positions, DeviceAddress cos, DeviceAddress sin) {
-  const std::vector<float> frequencies = RopeInverseFrequencies(spec);
-  const size_t half = frequencies.size();
-  std::vector<float> c(static_cast<size_t>(positions) * half), s(c.size());
-  for (size_t p = 0; p < static_cast<size_t>(positions); ++p) {
-    for (size_t i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(p) * frequencies[i];
-      c[p * half + i] = std::cos(angle);
-      s[p * half + i] = std::sin(angle);
-    }
-  }
-  device.Upload(cos, c.data(), static_cast<int64_t>(c.size() * sizeof(float)));
-  device.Upload(sin, s.data(), static_cast<int64_t>(s.size() * sizeof(float)));
-}
-
-}  // namespace
 
 void PackedBatch::Append(std::span<const int32_t> ids, std::span<const int32_t> labels) {
   if (starts.empty()) starts.push_back(0);
@@ -65,7 +46,9 @@ Decoder::Decoder(Device& device, const ModelSpec& spec, const ModelWeights& weig
       trainables_(trainables) {
   RefuseWhatTheDecoderLacks(spec_);
   arena_ = device.Allocate(plan_.plan.arena_bytes(), "activations");
-  UploadRopeTables(device, spec, settings.max_length, At(plan_.cos, 1).data, At(plan_.sin, 1).data);
+  const RopeTables rope = MakeRopeTables(spec, settings.max_length);
+  device.Upload(At(plan_.cos, 1).data, rope.cos.data(), static_cast<int64_t>(rope.cos.size() * sizeof(float)));
+  device.Upload(At(plan_.sin, 1).data, rope.sin.data(), static_cast<int64_t>(rope.sin.size() * sizeof(float)));
   MakeComputeCopies();
   BindWeights(weights);
   lowest_trained_layer_ = LowestTrainedLayer();

@@ -60,18 +60,9 @@ InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const Ad
   if (rows > kFewRows) decoded_ = room(DType::kF32, 1, widest);
   host_logits_.resize(static_cast<size_t>(spec_.vocab_size));
 
-  const std::vector<float> frequencies = RopeInverseFrequencies(spec_);
-  const auto half = static_cast<int64_t>(frequencies.size());
-  std::vector<float> cos(static_cast<size_t>(capacity * half)), sin(cos.size());
-  for (int64_t p = 0; p < capacity; ++p) {
-    for (int64_t i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(p) * frequencies[static_cast<size_t>(i)];
-      cos[static_cast<size_t>(p * half + i)] = std::cos(angle);
-      sin[static_cast<size_t>(p * half + i)] = std::sin(angle);
-    }
-  }
-  cos_ = UploadFloats(cos, capacity, half);
-  sin_ = UploadFloats(sin, capacity, half);
+  const RopeTables rope = MakeRopeTables(spec_, capacity);
+  cos_ = UploadFloats(rope.cos, capacity, spec_.head_dim / 2);
+  sin_ = UploadFloats(rope.sin, capacity, spec_.head_dim / 2);
 }
 
 Matrix InferenceModel::UploadFloats(const std::vector<float>& values, int64_t rows, int64_t cols) {

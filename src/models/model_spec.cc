@@ -149,4 +149,17 @@ std::vector<float> RopeInverseFrequencies(const ModelSpec& spec) {
   return frequencies;
 }
 
+RopeTables MakeRopeTables(const ModelSpec& spec, int64_t positions) {
+  const std::vector<float> frequencies = RopeInverseFrequencies(spec);
+  RopeTables tables;
+  for (int64_t p = 0; p < positions; ++p) {
+    for (const float frequency : frequencies) {
+      const float angle = static_cast<float>(p) * frequency;
+      tables.cos.push_back(std::cos(angle));
+      tables.sin.push_back(std::sin(angle));
+    }
+  }
+  return tables;
+}
+
 }  // namespace attune

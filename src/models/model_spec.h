@@ -80,4 +80,10 @@ std::vector<ExpectedTensor> ExpectedTensors(const ModelSpec& spec);
 // head_dim), then the scaling.
 std::vector<float> RopeInverseFrequencies(const ModelSpec& spec);
 
+// cos and sin of position * frequency, (positions, head_dim / 2), in float32 as transformers computes them.
+struct RopeTables {
+  std::vector<float> cos, sin;
+};
+RopeTables MakeRopeTables(const ModelSpec& spec, int64_t positions);
+
 }  // namespace attune

@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/file.h"
 #include "formats/durable_folder.h"
 #include "train/checkpoint_store.h"
 
@@ -24,7 +25,10 @@ void CheckpointSaver::Save(int64_t step, const std::string& keep,
                            const std::function<void(const std::string& folder)>& write) {
   Wait();
   auto folder = std::make_shared<DurableFolder>(FolderOf(step));
-  write(folder->partial());
+  {
+    const LaterSync later;  // Commit() flushes every file, on the thread
+    write(folder->partial());
+  }
   thread_ = std::thread([this, step, folder = std::move(folder), keep]() mutable {
     try {
       folder->Commit();

@@ -61,6 +61,13 @@ void Trainer::Resume(const ResumePoint& point) {
   LoadOptimizer(in_.device, optimizer_, point.path);
   state_ = point.state;
   saved_step_ = state_.step;
+  const int64_t patience = in_.arguments.early_stopping_patience;
+  if (patience == 0 || state_.evals_without_gain < patience) state_.stopped_early = false;
+  if (point.fingerprint == in_.fingerprint) return;
+  // Data or settings have been changed by intent: from now on this is the run that is gone on with.
+  saved_step_ = -1;
+  SaveCheckpoint();
+  saver_.Wait();
 }
 
 PackedBatch Trainer::Pack(const Chunk& chunk, int64_t epoch) const {
@@ -204,6 +211,12 @@ bool Trainer::RunEval() {
   EvalMetrics metrics = Evaluate(in_.decoder, in_.eval->examples, in_.arguments.tokens_in_flight);
   metrics.step = state_.step;
   metrics.epoch = state_.epoch;
+  if (!std::isfinite(metrics.loss)) {
+    Failed("the held-out loss after step {} is not finite: {} Lower learning_rate (now {:g})", state_.step,
+           saved_step_ > 0 ? fmt::format("nothing of this is saved, {} is intact.", saver_.FolderOf(saved_step_))
+                           : "nothing of this is saved.",
+           in_.arguments.learning_rate);
+  }
   state_.history.push_back(ToJson(metrics));
   observer_.OnEval(metrics);
   if (in_.tokenizer != nullptr && !in_.plan.samples.empty()) {

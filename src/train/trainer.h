@@ -63,7 +63,8 @@ class Trainer {
 
   Trainer(Inputs inputs, TrainObserver& observer);
 
-  // Goes on from a checkpoint: what is trained, the optimiser and the state.
+  // Goes on from a checkpoint: what is trained, the optimiser and the state. Where its fingerprint is another one, the
+  // checkpoint is saved anew under this run's.
   void Resume(const ResumePoint& point);
 
   // To the end of the run. Errors: Error{kFailed}: a loss or gradient that is not finite (nothing is updated then), a disk
