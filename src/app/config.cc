@@ -136,7 +136,7 @@ const Fields& TrainingFields() {
       {"per_device_eval_batch_size", [](RunConfig&, const Value& v) { v.Integer(1, kMany); }},
       {"gradient_accumulation_steps", integer(&T::gradient_accumulation_steps, 1)},
       {"dataloader_drop_last", flag(&T::dataloader_drop_last)},
-      {"learning_rate", number(&T::learning_rate, 0, 1e6)},
+      {"learning_rate", number(&T::learning_rate, 0, 1e30)},
       {"lr_scheduler_type", [](RunConfig& c, const Value& v) { c.training.lr_scheduler_type = v.Text(); }},
       {"lr_scheduler_kwargs", [](RunConfig& c, const Value& v) { c.training.lr_scheduler_kwargs = v.json; }},
       {"warmup_ratio", number(&T::warmup_ratio, 0, 1)},

@@ -57,7 +57,7 @@ RunLog::RunLog(const std::string& folder, std::optional<int64_t> resume_step, co
 
 std::string RunLog::KeptLines(const std::string& path, int64_t resume_step) {
   std::string kept;
-  if (!FileExists(path)) return kept;
+  if (!PathExists(path)) return kept;  // a disk that cannot tell is an error: what it holds would be written over
   const std::string text = ReadFile(path);
   for (const JsonlLine& line : SplitJsonl(text)) {
     try {

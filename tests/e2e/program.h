@@ -31,6 +31,9 @@ class Program {
     std::vector<char*> argv = {program.data()};
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
+    // What an earlier process said there must not be taken for this one's.
+    ::unlink(out_.c_str());
+    ::unlink(err_.c_str());
     pid_ = ::fork();
     if (pid_ != 0) return;
     const auto redirect = [](const char* path, int flags, int to) {

@@ -26,7 +26,7 @@ class TrainTest : public TrainingTest {
   }
   // A run whose held-out loss soon gets worse: it learns rows that have nothing to do with these.
   Arguments Overfitting(const Arguments& more) const {
-    return With({"--max_steps", "12", "--target_modules", "all-linear", "--learning_rate", "0.03",
+    return With({"--max_steps", "12", "--target_modules", "all-linear", "--learning_rate", "0.1",
                  "--lr_scheduler_type", "constant", "--eval_data", Path("held-out.jsonl"), "--eval_strategy",
                  "steps", "--per_device_train_batch_size", "4"},
                 more);
