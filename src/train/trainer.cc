@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/system.h"
+#include "train/checkpoint_store.h"
 
 namespace attune {
 namespace {
@@ -251,11 +252,13 @@ void Trainer::TrackBest(const EvalMetrics& metrics, bool* improved) {
   }
 }
 
+// What rotation must leave beside the newest.
+std::string Trainer::CheckpointToKeep() const { return in_.arguments.load_best_model_at_end ? best_checkpoint() : ""; }
+
 void Trainer::SaveCheckpoint() {
   if (saved_step_ == state_.step) return;
   const CheckpointContent content{in_.device, optimizer_, state_, in_.arguments, in_.plan, in_.fingerprint, in_.save_model};
-  const std::string keep = in_.arguments.load_best_model_at_end ? best_checkpoint() : "";
-  saver_.Save(state_.step, keep, [&](const std::string& folder) { WriteCheckpoint(folder, content); });
+  saver_.Save(state_.step, CheckpointToKeep(), [&](const std::string& folder) { WriteCheckpoint(folder, content); });
   saved_step_ = state_.step;
   observer_.OnCheckpoint(saver_.FolderOf(state_.step));
 }
@@ -300,6 +303,10 @@ void Trainer::Run() {
   }
   if (state_.stopped_early && plan.save_steps > 0) SaveCheckpoint();
   saver_.Wait();
+  // A run that was killed between its last save and the rotation behind it has nothing left to save.
+  if (saved_step_ > 0) {
+    RotateCheckpoints(in_.arguments.output_dir, in_.arguments.save_total_limit, saved_step_, CheckpointToKeep());
+  }
   const std::string best = best_checkpoint();
   if (in_.arguments.load_best_model_at_end && !best.empty() && state_.best_saved_step != state_.step) {
     in_.load_model(best);

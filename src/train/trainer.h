@@ -93,6 +93,7 @@ class Trainer {
   void Log(StepMetrics metrics);
   bool RunEval();
   void TrackBest(const EvalMetrics& metrics, bool* improved);
+  std::string CheckpointToKeep() const;
   void SaveCheckpoint();
   void StopIfRequested();
   bool AtInterval(int64_t steps) const;
