@@ -32,8 +32,7 @@ class Program {
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
     // What an earlier process said there must not be taken for this one's.
-    ::unlink(out_.c_str());
-    ::unlink(err_.c_str());
+    for (const std::string& path : {out_, err_}) ::close(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     pid_ = ::fork();
     if (pid_ != 0) return;
     const auto redirect = [](const char* path, int flags, int to) {
