@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/system.h"
-#include "data/data_files.h"
 #include "formats/json.h"
 #include "store/report.h"
 #include "store/run_summary.h"
@@ -23,11 +22,11 @@ std::string NewId() {
   return fmt::format("{:02x}{:02x}{:02x}{:02x}", bytes[0], bytes[1], bytes[2], bytes[3]);
 }
 
-Json DataHashes(const RunConfig& config) {
-  Json data = {{"train", config.train_data}, {"train_sha256", HashOfDataFiles(config.train_data)}};
+Json DataHashes(const RunConfig& config, const Json& fingerprint) {
+  Json data = {{"train", config.train_data}, {"train_sha256", fingerprint.at("train_sha256")}};
   if (!config.eval_data.empty()) {
     data["eval"] = config.eval_data;
-    data["eval_sha256"] = HashOfDataFiles(config.eval_data);
+    data["eval_sha256"] = fingerprint.at("eval_sha256");
   }
   return data;
 }
@@ -54,7 +53,7 @@ RunRecord::RunRecord(const RunConfig& config, const ModelSpec& spec, int64_t pla
   const bool is_resumed = resume_step > 0;
   if (!is_resumed && config.training.overwrite_output_dir) RemoveOldRun(config);
   MakeDirectories(output_dir_);
-  json_ = FirstRecord(config, spec, planned_bytes, options.compute);
+  json_ = FirstRecord(config, spec, planned_bytes, options);
   KeepFromBefore(resume_step);
   WriteFileAtomic(output_dir_ + "/run.json",
                   json_.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
@@ -77,9 +76,9 @@ RunRecord::~RunRecord() {
 }
 
 nlohmann::ordered_json RunRecord::FirstRecord(const RunConfig& config, const ModelSpec& spec,
-                                              int64_t planned_bytes, const std::string& compute) const {
+                                              int64_t planned_bytes, const RunRecordOptions& options) const {
   Json model = {{"name_or_path", model_}, {"model_type", spec.model_type}};
-  model.update(QuickModelHash(model_));
+  model.update(options.fingerprint.at("model"));
   return {{"attune_version", "0.1.0"},
           {"id", id_},
           {"output_dir", AbsolutePath(output_dir_)},
@@ -89,8 +88,8 @@ nlohmann::ordered_json RunRecord::FirstRecord(const RunConfig& config, const Mod
           {"method", config.method},
           {"settings", config.source},
           {"model", model},
-          {"data", DataHashes(config)},
-          {"environment", Environment(compute)},
+          {"data", DataHashes(config, options.fingerprint)},
+          {"environment", Environment(options.compute)},
           {"process", ThisProcess()},
           {"planned_bytes", planned_bytes},
           {"peak_rss_bytes", nullptr}};

@@ -24,6 +24,7 @@ struct RunRecordOptions {
   // Goes on with the run in output_dir after this step: what it logged later is cut off. Without it, or with 0, the run
   // starts anew, and an old one in the folder is removed where the configuration says overwrite_output_dir.
   std::optional<int64_t> resume_step;
+  nlohmann::ordered_json fingerprint;               // TrainSession's: hashes of the model and the data
   std::string compute;                              // "bf16", "f32": what is computed in
   std::function<void(const std::string&)> on_note;  // one line for the user
 };
@@ -33,7 +34,7 @@ class RunRecord {
   // Makes output_dir and writes the first run.json. Errors: Error{kBadInput} when removing the old run would
   // remove what this one reads; Error{kFailed} when the folder cannot be written.
   RunRecord(const RunConfig& config, const ModelSpec& spec, int64_t planned_bytes,
-            const RunRecordOptions& options = {});
+            const RunRecordOptions& options);
 
   // Without Finish or Stop before it, an exception has ended the run: it is marked as failed.
   ~RunRecord();
@@ -57,7 +58,7 @@ class RunRecord {
 
  private:
   nlohmann::ordered_json FirstRecord(const RunConfig& config, const ModelSpec& spec, int64_t planned_bytes,
-                                     const std::string& compute) const;
+                                     const RunRecordOptions& options) const;
   void KeepFromBefore(int64_t resume_step);
   void ToStore(const std::function<void(RunStore&)>& work);
   void WriteReport();

@@ -198,6 +198,7 @@ TrainResult TrainSession::Run(const ResumePoint* point, const std::function<bool
   const std::string& output_dir = config_.training.output_dir;
   RunRecordOptions options;
   if (point != nullptr) options.resume_step = point->state.step;
+  options.fingerprint = fingerprint_;
   options.compute = compute_ == DType::kBF16 ? "bf16" : "f32";
   options.on_note = [this](const std::string& line) { events_.OnNote(line); };
   RunRecord record(config_, bundle_.files.spec(), plan_.planned_bytes, options);
