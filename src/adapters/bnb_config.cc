@@ -4,29 +4,14 @@
 #include <cmath>
 #include <iterator>
 
-#include "base/error.h"
-#include "base/nearest.h"
+#include "adapters/config_fields.h"
 
 namespace attune {
 namespace {
 
 using nlohmann::ordered_json;
 
-// A value on its way into a field, and how to complain about it.
-struct Field {
-  const std::string& key;
-  const ordered_json& value;
-  const std::string& where;
-
-  [[noreturn]] void Bad(std::string_view wanted, const std::string& hint = "") const {
-    const std::string shown = value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-    BadInput("{}: {} must be {}, not {}{}", where, key, wanted,
-             shown.size() > 80 ? shown.substr(0, 80) + "..." : shown, hint);
-  }
-  bool Boolean() const {
-    if (!value.is_boolean()) Bad("true or false");
-    return value.get<bool>();
-  }
+struct BnbField : ConfigField {
   double Threshold() const {
     if (!value.is_number() || !(value.get<double>() >= 0) || !std::isfinite(value.get<double>())) {
       Bad("a number of at least 0");
@@ -50,13 +35,7 @@ struct Field {
   std::optional<std::vector<std::string>> NamesOrNull() const {
     constexpr std::string_view kWanted = "a list of module names or null";
     if (value.is_null()) return std::nullopt;
-    if (!value.is_array()) Bad(kWanted);
-    std::vector<std::string> names;
-    for (const ordered_json& name : value) {
-      if (!name.is_string() || name.get_ref<const std::string&>().empty()) Bad(kWanted);
-      names.push_back(name.get<std::string>());
-    }
-    return names;
+    return Names(kWanted);
   }
 };
 
@@ -67,47 +46,37 @@ constexpr const char* kStorageTypes[] = {"float16", "float32", "int8", "uint8", 
 constexpr DType kStorageDTypes[] = {DType::kF16, DType::kF32, DType::kI8,
                                     DType::kU8,  DType::kF64, DType::kBF16};
 
-void RequireBitsandbytes(BnbConfig&, const Field& f) {
+void RequireBitsandbytes(BnbConfig&, const BnbField& f) {
   if (f.value != "bitsandbytes") f.Bad("\"bitsandbytes\", the only method supported");
 }
 
-struct Setter {
-  const char* key;
-  void (*set)(BnbConfig&, const Field&);
-};
-
-constexpr Setter kSetters[] = {
+using BnbSetter = ConfigSetter<BnbConfig, BnbField>;
+constexpr BnbSetter kBnbSetters[] = {
     {"quant_method", RequireBitsandbytes},
-    {"load_in_4bit", [](BnbConfig& c, const Field& f) { c.load_in_4bit = f.Boolean(); }},
-    {"load_in_8bit", [](BnbConfig& c, const Field& f) { c.load_in_8bit = f.Boolean(); }},
+    {"load_in_4bit", [](BnbConfig& c, const BnbField& f) { c.load_in_4bit = f.Boolean(); }},
+    {"load_in_8bit", [](BnbConfig& c, const BnbField& f) { c.load_in_8bit = f.Boolean(); }},
     {"bnb_4bit_quant_type",
-     [](BnbConfig& c, const Field& f) {
+     [](BnbConfig& c, const BnbField& f) {
        c.bnb_4bit_quant_type = *Bnb4TypeOf(kQuantTypes[f.OneOf(kQuantTypes)]);
      }},
     {"bnb_4bit_compute_dtype",
-     [](BnbConfig& c, const Field& f) {
+     [](BnbConfig& c, const BnbField& f) {
        c.bnb_4bit_compute_dtype = f.value.is_null() ? DType::kF32 : kComputeDTypes[f.OneOf(kComputeTypes)];
      }},
     {"bnb_4bit_use_double_quant",
-     [](BnbConfig& c, const Field& f) { c.bnb_4bit_use_double_quant = f.Boolean(); }},
+     [](BnbConfig& c, const BnbField& f) { c.bnb_4bit_use_double_quant = f.Boolean(); }},
     {"bnb_4bit_quant_storage",
-     [](BnbConfig& c, const Field& f) {
+     [](BnbConfig& c, const BnbField& f) {
        c.bnb_4bit_quant_storage = f.value.is_null() ? DType::kU8 : kStorageDTypes[f.OneOf(kStorageTypes)];
      }},
     {"llm_int8_skip_modules",
-     [](BnbConfig& c, const Field& f) { c.llm_int8_skip_modules = f.NamesOrNull(); }},
-    {"llm_int8_threshold", [](BnbConfig& c, const Field& f) { c.llm_int8_threshold = f.Threshold(); }},
+     [](BnbConfig& c, const BnbField& f) { c.llm_int8_skip_modules = f.NamesOrNull(); }},
+    {"llm_int8_threshold", [](BnbConfig& c, const BnbField& f) { c.llm_int8_threshold = f.Threshold(); }},
     {"llm_int8_enable_fp32_cpu_offload",
-     [](BnbConfig& c, const Field& f) { c.llm_int8_enable_fp32_cpu_offload = f.Boolean(); }},
+     [](BnbConfig& c, const BnbField& f) { c.llm_int8_enable_fp32_cpu_offload = f.Boolean(); }},
     {"llm_int8_has_fp16_weight",
-     [](BnbConfig& c, const Field& f) { c.llm_int8_has_fp16_weight = f.Boolean(); }},
+     [](BnbConfig& c, const BnbField& f) { c.llm_int8_has_fp16_weight = f.Boolean(); }},
 };
-
-const Setter* FindSetter(const std::string& key) {
-  const auto* found =
-      std::find_if(std::begin(kSetters), std::end(kSetters), [&](const Setter& s) { return key == s.key; });
-  return found == std::end(kSetters) ? nullptr : found;
-}
 
 template <size_t N>
 const char* NameOfType(DType type, const DType (&types)[N], const char* const (&names)[N]) {
@@ -120,7 +89,7 @@ BnbConfig BnbConfig::FromJson(const ordered_json& json, const std::string& where
   if (!json.is_object()) BadInput("{}: must hold a JSON object", where);
   const std::string method = "quant_method";  // first: the other keys mean something only to its kind
   BnbConfig config;
-  if (json.contains(method)) RequireBitsandbytes(config, {method, json[method], where});
+  if (json.contains(method)) RequireBitsandbytes(config, BnbField{{method, json[method], where}});
   for (const auto& [key, value] : json.items()) {
     if (key == "_load_in_4bit" || key == "_load_in_8bit")
       continue;  // written beside load_in_4bit, never read
@@ -134,15 +103,11 @@ BnbConfig BnbConfig::FromJson(const ordered_json& json, const std::string& where
   return config;
 }
 
-bool BnbConfig::Knows(const std::string& key) { return FindSetter(key) != nullptr; }
+bool BnbConfig::Knows(const std::string& key) { return FindSetter(kBnbSetters, key) != nullptr; }
 
 void BnbConfig::SetField(const std::string& key, const ordered_json& value, const std::string& where) {
-  if (const Setter* setter = FindSetter(key)) return setter->set(*this, {key, value, where});
-  std::vector<std::string> known;
-  for (const Setter& setter : kSetters) known.emplace_back(setter.key);
-  const std::string nearest = NearestName(key, known);
-  BadInput("{}: unknown key \"{}\"{}", where, key,
-           nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest));
+  if (const BnbSetter* setter = FindSetter(kBnbSetters, key)) return setter->set(*this, BnbField{{key, value, where}});
+  RefuseUnknownKey(kBnbSetters, key, where);
 }
 
 void BnbConfig::Validate(const std::string& where) const {

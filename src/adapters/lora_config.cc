@@ -4,8 +4,7 @@
 #include <cmath>
 #include <iterator>
 
-#include "base/error.h"
-#include "base/nearest.h"
+#include "adapters/config_fields.h"
 
 namespace attune {
 namespace {
@@ -15,17 +14,7 @@ using nlohmann::ordered_json;
 constexpr int64_t kMaxRank = 1 << 16;
 constexpr const char* kPeftVersion = "0.21.2";  // whose layout of adapter_config.json is written
 
-// A value on its way into a field, and how to complain about it.
-struct Field {
-  const std::string& key;
-  const ordered_json& value;
-  const std::string& where;
-
-  [[noreturn]] void Bad(std::string_view wanted) const {
-    const std::string shown = value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-    BadInput("{}: {} must be {}, not {}", where, key, wanted,
-             shown.size() > 80 ? shown.substr(0, 80) + "..." : shown);
-  }
+struct Field : ConfigField {
   int64_t Integer(const ordered_json& from, int64_t lowest, int64_t highest, std::string_view wanted) const {
     if (!from.is_number_integer() || (from.is_number_unsigned() && from.get<uint64_t>() > INT64_MAX))
       Bad(wanted);
@@ -37,25 +26,10 @@ struct Field {
     if (!from.is_number() || !std::isfinite(from.get<double>()) || from.get<double>() <= 0) Bad(wanted);
     return from.get<double>();
   }
-  bool Boolean() const {
-    if (!value.is_boolean()) Bad("true or false");
-    return value.get<bool>();
-  }
   std::optional<std::string> TextOrNull() const {
     if (value.is_null()) return std::nullopt;
     if (!value.is_string()) Bad("a text or null");
     return value.get<std::string>();
-  }
-  // Non-empty texts, each once.
-  std::vector<std::string> Names(std::string_view wanted) const {
-    if (!value.is_array()) Bad(wanted);
-    std::vector<std::string> names;
-    for (const ordered_json& entry : value) {
-      if (!entry.is_string() || entry.get_ref<const std::string&>().empty()) Bad(wanted);
-      if (std::find(names.begin(), names.end(), entry) == names.end())
-        names.push_back(entry.get<std::string>());
-    }
-    return names;
   }
   LoraConfig::Selection Selection() const {
     if (value.is_null()) return {};
@@ -161,11 +135,8 @@ void RefuseUnlessOff(LoraConfig&, const Field& field) {
   BadInput("{}: {} arrives with a later version; leave it out", field.where, field.key);
 }
 
-struct Setter {
-  const char* key;
-  void (*set)(LoraConfig&, const Field&);
-};
-constexpr Setter kSetters[] = {
+using LoraSetter = ConfigSetter<LoraConfig, Field>;
+constexpr LoraSetter kLoraSetters[] = {
     {"r", [](LoraConfig& c,
              const Field& f) { c.r = f.Integer(f.value, 1, kMaxRank, "an integer from 1 to 65536"); }},
     {"lora_alpha",
@@ -217,12 +188,6 @@ constexpr Setter kSetters[] = {
     {"monteclora_config", RefuseUnlessOff},
 };
 
-const Setter* FindSetter(const std::string& key) {
-  const auto* found =
-      std::find_if(std::begin(kSetters), std::end(kSetters), [&](const Setter& s) { return key == s.key; });
-  return found == std::end(kSetters) ? nullptr : found;
-}
-
 ordered_json ToJsonValue(const LoraConfig::Selection& selection) {
   if (const auto* text = std::get_if<std::string>(&selection)) return *text;
   if (const auto* names = std::get_if<std::vector<std::string>>(&selection)) return *names;
@@ -247,9 +212,9 @@ LoraConfig LoraConfig::FromJson(const ordered_json& json, const std::string& whe
     BadInput("{}: has no peft_type, so it is not the configuration of an adapter", where);
   LoraConfig config;
   const std::string peft_type = "peft_type";  // first: the other keys mean something only to its kind
-  RequireLora(config, {peft_type, json["peft_type"], where});
+  RequireLora(config, Field{{peft_type, json["peft_type"], where}});
   for (const auto& [key, value] : json.items()) {
-    if (FindSetter(key) == nullptr) {
+    if (FindSetter(kLoraSetters, key) == nullptr) {
       config.ignored_keys.push_back(key);
     } else {
       config.SetField(key, value, where);
@@ -260,12 +225,8 @@ LoraConfig LoraConfig::FromJson(const ordered_json& json, const std::string& whe
 }
 
 void LoraConfig::SetField(const std::string& key, const ordered_json& value, const std::string& where) {
-  if (const Setter* setter = FindSetter(key)) return setter->set(*this, {key, value, where});
-  std::vector<std::string> known;
-  for (const Setter& setter : kSetters) known.emplace_back(setter.key);
-  const std::string nearest = NearestName(key, known);
-  BadInput("{}: unknown key \"{}\"{}", where, key,
-           nearest.empty() ? "" : fmt::format("; did you mean \"{}\"?", nearest));
+  if (const LoraSetter* setter = FindSetter(kLoraSetters, key)) return setter->set(*this, Field{{key, value, where}});
+  RefuseUnknownKey(kLoraSetters, key, where);
 }
 
 void LoraConfig::Validate(const std::string& where) const {
