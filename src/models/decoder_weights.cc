@@ -9,7 +9,6 @@ namespace {
 
 using Kind = TrainableTensor::Kind;
 
-constexpr int64_t kAlignment = 64;  // bytes
 
 std::string LayerPath(int64_t layer, const std::string& name) {
   return "model.layers." + std::to_string(layer) + "." + name;
@@ -28,7 +27,7 @@ int64_t CopyRows(const TrainableTensor& t, DType compute) {
 }
 
 int64_t CopyBytes(const TrainableTensor& t, DType compute) {
-  return (BytesOf(compute, CopyRows(t, compute) * t.cols) + kAlignment - 1) / kAlignment * kAlignment;
+  return AlignedBytes(BytesOf(compute, CopyRows(t, compute) * t.cols));
 }
 
 }  // namespace

@@ -7,14 +7,12 @@
 namespace attune {
 namespace {
 
-constexpr int64_t kAlignment = 64;  // a cache line, and the widest vector
-
 bool Overlap(const StepPlan::Buffer& a, const StepPlan::Buffer& b) { return a.first <= b.last && b.first <= a.last; }
 
 }  // namespace
 
 StepPlan::Id StepPlan::Add(std::string name, Part part, DType dtype, int64_t rows, int64_t cols, int first, int last) {
-  const int64_t bytes = (BytesOf(dtype, rows * cols) + kAlignment - 1) / kAlignment * kAlignment;
+  const int64_t bytes = AlignedBytes(BytesOf(dtype, rows * cols));
   buffers_.push_back({std::move(name), part, dtype, rows, cols, first, last, bytes, 0});
   return static_cast<Id>(buffers_.size()) - 1;
 }

@@ -3,25 +3,17 @@
 #include <algorithm>
 
 namespace attune {
-namespace {
-
-constexpr int64_t kAlignment = 16;  // elements: one cache line
-
-int64_t Aligned(int64_t elements) { return (elements + kAlignment - 1) / kAlignment * kAlignment; }
-
-}  // namespace
-
 int64_t AssignTrainableOffsets(std::vector<TrainableTensor>& tensors) {
   int64_t next = 0;
   for (TrainableTensor& tensor : tensors) {
     tensor.offset = next;
-    next += Aligned(tensor.rows * tensor.cols);
+    next += AlignedBytes(tensor.rows * tensor.cols * 4) / 4;
   }
   return next;
 }
 
 int64_t TrainableVectors::Elements(const std::vector<TrainableTensor>& tensors) {
-  return tensors.empty() ? 0 : tensors.back().offset + Aligned(tensors.back().rows * tensors.back().cols);
+  return tensors.empty() ? 0 : tensors.back().offset + AlignedBytes(tensors.back().rows * tensors.back().cols * 4) / 4;
 }
 
 TrainableVectors::TrainableVectors(Device& device, const std::vector<TrainableTensor>& tensors, Purpose purpose)

@@ -9,7 +9,6 @@
 namespace attune {
 namespace {
 
-constexpr int64_t kAlignment = 64;
 constexpr int64_t kPieceElements = int64_t{1} << 18;  // decoded at a time: stays in the cache until it is uploaded
 
 // A vector (norm, bias) is one row of f32; a matrix has the compute dtype.
@@ -18,9 +17,7 @@ Matrix Layout(const ExpectedTensor& tensor, DType compute) {
   return DenseMatrix({}, compute, tensor.shape[0], tensor.shape[1]);
 }
 
-int64_t AlignedBytes(const Matrix& m) {
-  return (BytesOf(m.dtype, m.rows * m.cols) + kAlignment - 1) / kAlignment * kAlignment;
-}
+int64_t BytesInMemory(const Matrix& m) { return AlignedBytes(BytesOf(m.dtype, m.rows * m.cols)); }
 
 std::vector<ExpectedTensor> FrozenTensors(const ModelSpec& spec, const AdapterSpec& adapter) {
   std::vector<ExpectedTensor> frozen = ExpectedTensors(spec);
@@ -56,7 +53,7 @@ void ReadPiece(Device& device, const ModelFiles& files, const Piece& piece, std:
 
 int64_t ModelWeights::PlannedBytes(const ModelSpec& spec, const AdapterSpec& adapter, DType compute) {
   int64_t bytes = 0;
-  for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) bytes += AlignedBytes(Layout(tensor, compute));
+  for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) bytes += BytesInMemory(Layout(tensor, compute));
   return bytes;
 }
 
@@ -69,7 +66,7 @@ ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const Adapte
   for (const ExpectedTensor& expected : frozen) {
     Matrix matrix = Layout(expected, compute);
     matrix.data = next;
-    next = next.Plus(AlignedBytes(matrix));
+    next = next.Plus(BytesInMemory(matrix));
     matrices_[expected.name] = matrix;
     const StoredTensor* stored = files.Find(expected.name);
     // A permuted tensor is read whole heads at a time.

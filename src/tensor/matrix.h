@@ -33,6 +33,9 @@ struct Matrix {
   }
 };
 
+// Sizes of tensors are rounded up to whole cache lines (64 bytes, also the widest vector).
+inline int64_t AlignedBytes(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
 // A dense (rows, cols) matrix at an address.
 inline Matrix DenseMatrix(DeviceAddress data, DType dtype, int64_t rows, int64_t cols) {
   return {data, dtype, rows, cols, cols};

@@ -21,8 +21,6 @@ double RateFactor(const TrainableTensor& t, const TrainingArguments& a) {
 
 double DecayOf(const TrainableTensor& t, const TrainingArguments& a) { return DecaysByName(t.key) ? a.weight_decay : 0; }
 
-int64_t Aligned(int64_t elements) { return (elements + 15) / 16 * 16; }
-
 }  // namespace
 
 bool DecaysByName(const std::string& key) {
@@ -61,9 +59,10 @@ int64_t Optimizer::PlannedBytes(const std::vector<TrainableTensor>& tensors, con
     case Kind::kAdamW: return 2 * vector;
     case Kind::kAdafactor: break;
   }
-  int64_t elements = 0;
-  for (const TrainableTensor& t : tensors) elements += t.is_vector() ? Aligned(t.cols) : Aligned(t.rows) + Aligned(t.cols);
-  return elements * 4;
+  int64_t bytes = 0;
+  for (const TrainableTensor& t : tensors)
+    bytes += t.is_vector() ? AlignedBytes(t.cols * 4) : AlignedBytes(t.rows * 4) + AlignedBytes(t.cols * 4);
+  return bytes;
 }
 
 Optimizer::Optimizer(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
@@ -108,7 +107,7 @@ void Optimizer::AddGroups(const std::vector<TrainableTensor>& tensors) {
 
 void Optimizer::AddFactored(const std::vector<TrainableTensor>& tensors) {
   const auto state = [&](const char* name, const TrainableTensor& t, int64_t size) {
-    const Matrix values = DenseMatrix(device_.Allocate(Aligned(size) * 4, "an optimiser state"), DType::kF32, 1, size);
+    const Matrix values = DenseMatrix(device_.Allocate(AlignedBytes(size * 4), "an optimiser state"), DType::kF32, 1, size);
     states_.push_back({std::string(name) + "." + t.key, values});
     return values;
   };

@@ -3,7 +3,7 @@
 
 #include <cstdlib>
 
-#include "cli/commands.h"
+#include "cli/run.h"
 
 namespace {
 
