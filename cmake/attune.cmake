@@ -13,7 +13,7 @@ if(ATTUNE_SANITIZE)
 endif()
 
 # Reading the headers of JSON, fmt and GoogleTest takes longer than compiling our own code, so they are read once: a build
-# of the whole tree was measured to take 7:45 without and DURATION with it (two cores, no ccache).
+# of the whole tree took 10:25 of two cores with nothing but these, and half of that with several files compiled as one.
 #   attune_pch       for the libraries and the program
 #   attune_test_pch  for the tests
 option(ATTUNE_PCH "Precompile the large headers; the presets do" OFF)
@@ -27,15 +27,17 @@ if(ATTUNE_PCH AND NOT ATTUNE_FUZZ)
   if(ATTUNE_TESTS)
     add_library(attune_test_pch OBJECT ${PROJECT_BINARY_DIR}/pch.cc)
     target_link_libraries(attune_test_pch PRIVATE fmt::fmt GTest::gtest_main)
-    target_compile_options(attune_test_pch PRIVATE $<$<CONFIG:Release>:-O1>)
+    target_compile_options(attune_test_pch PRIVATE $<$<CONFIG:Release>:-O0>)
     target_precompile_headers(attune_test_pch PRIVATE ${attune_headers} <gtest/gtest.h>)
   endif()
 endif()
 
-# attune_library(NAME [DEPS lib ...]): every .cc of the folder but its tests becomes attune_NAME;
-# every *_test.cc becomes a test executable NAME_FILE that links it.
+# attune_library(NAME [COLD] [DEPS lib ...] [SHARDS n]): every .cc of the folder but its tests becomes attune_NAME, its *_test.cc files the
+# test executable NAME_test. The presets compile several files as one (CMAKE_UNITY_BUILD), so names in unnamed namespaces
+# are unlike within a folder; to work on one file, configure without a preset. COLD: none
+# of its loops is hot, so it is compiled with less effort.
 function(attune_library name)
-  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "COLD" "SHARDS" "DEPS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cc cpu/*.cc)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
@@ -49,33 +51,42 @@ function(attune_library name)
   endif()
   target_include_directories(attune_${name} ${scope} ${PROJECT_SOURCE_DIR}/src)
   target_link_libraries(attune_${name} ${scope} ${ARG_DEPS})
+  if(ARG_COLD AND sources)
+    target_compile_options(attune_${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+  endif()
   if(TARGET attune_pch AND sources)
     target_precompile_headers(attune_${name} REUSE_FROM attune_pch)
   endif()
-  if(ATTUNE_TESTS AND NOT ATTUNE_FUZZ)
-    foreach(test ${tests})
-      get_filename_component(stem ${test} NAME_WE)
-      attune_test(${stem} ${test} DEPS attune_${name})
-    endforeach()
+  if(ATTUNE_TESTS AND NOT ATTUNE_FUZZ AND tests)
+    attune_test(${name}_test ${tests} DEPS attune_${name} SHARDS ${ARG_SHARDS})
   endif()
 endfunction()
 
-# attune_test(NAME SOURCE DEPS lib ...): one GoogleTest executable under build/tests-bin, run from ctest.
-# ATTUNE_TEST_DATA is the absolute path of tests/data.
-function(attune_test name source)
-  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
-  add_executable(${name} ${source})
+# attune_test(NAME SOURCE... DEPS lib ... [SHARDS n]): one GoogleTest executable under build/tests-bin, run from ctest, in
+# n processes where that is said. ATTUNE_TEST_DATA is the absolute path of tests/data.
+function(attune_test name)
+  cmake_parse_arguments(ARG "" "SHARDS" "DEPS" ${ARGN})
+  add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest_main)
   if(TARGET attune_test_pch)
     target_precompile_headers(${name} REUSE_FROM attune_test_pch)
   endif()
-  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)  # a test is compiled for longer than it runs
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O0>)  # a test is compiled for longer than it runs
   target_compile_definitions(${name} PRIVATE
     ATTUNE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data" ATTUNE_BINARY_DIR="${PROJECT_BINARY_DIR}")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests-bin)
-  add_test(NAME ${name} COMMAND ${name})
   # As the program sets for itself (src/cli/program/main.cc): several tests run at once. And trainings of tests are no
   # runs that their user wants to see listed.
-  set_tests_properties(${name} PROPERTIES
-    ENVIRONMENT "GOMP_SPINCOUNT=1000;ATTUNE_RUNS=${PROJECT_BINARY_DIR}/tests-bin/runs.sqlite")
+  set(environment "GOMP_SPINCOUNT=1000;ATTUNE_RUNS=${PROJECT_BINARY_DIR}/tests-bin/runs.sqlite")
+  if(ARG_SHARDS)
+    foreach(shard RANGE 1 ${ARG_SHARDS})
+      math(EXPR index "${shard} - 1")
+      add_test(NAME ${name}_${shard} COMMAND ${name})
+      set_tests_properties(${name}_${shard} PROPERTIES
+        ENVIRONMENT "${environment};GTEST_TOTAL_SHARDS=${ARG_SHARDS};GTEST_SHARD_INDEX=${index}")
+    endforeach()
+  else()
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES ENVIRONMENT "${environment}")
+  endif()
 endfunction()

@@ -12,8 +12,7 @@
 #include "app/foreign_keys.h"
 #include "base/file.h"
 
-namespace attune {
-namespace {
+namespace attune::docs_test {
 
 namespace fs = std::filesystem;
 
@@ -105,5 +104,4 @@ TEST(Documents, NameSourceFilesThatExist) {
   EXPECT_GT(checked, 15u);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::docs_test

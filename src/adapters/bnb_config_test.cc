@@ -5,8 +5,7 @@
 #include "base/error.h"
 #include "formats/json.h"
 
-namespace attune {
-namespace {
+namespace attune::bnb_config_test {
 
 using nlohmann::ordered_json;
 
@@ -121,5 +120,4 @@ TEST(SkippedModules, MatchesAsTransformersDoes) {
             std::string::npos);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::bnb_config_test

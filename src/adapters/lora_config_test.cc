@@ -8,8 +8,7 @@
 #include "base/file.h"
 #include "formats/json.h"
 
-namespace attune {
-namespace {
+namespace attune::lora_config_test {
 
 using nlohmann::ordered_json;
 const std::string kData = ATTUNE_TEST_DATA;
@@ -125,5 +124,4 @@ TEST(LoraConfig, UnknownKeysAreErrorsInOurConfigurationAndNotedInFiles) {
       Error);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::lora_config_test

@@ -9,8 +9,7 @@
 #include "formats/json.h"
 #include "formats/safetensors.h"
 
-namespace attune {
-namespace {
+namespace attune::target_matching_test {
 
 const std::string kData = ATTUNE_TEST_DATA;
 
@@ -227,5 +226,4 @@ TEST(TargetMatching, ModulesToSaveMustExist) {
   EXPECT_THROW(MatchModulesToSave(config, DeepModel(1), "w"), Error);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::target_matching_test

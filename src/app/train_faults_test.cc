@@ -20,8 +20,7 @@
 #include "base/faulty_env.h"
 #include "formats/durable_folder.h"
 
-namespace attune {
-namespace {
+namespace attune::train_faults_test {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -235,5 +234,4 @@ TEST_F(TrainFaults, AStoreThatCannotBeUsedIsANote) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::train_faults_test

@@ -7,8 +7,7 @@
 #include "base/file.h"
 #include "base/nearest.h"
 
-namespace attune {
-namespace {
+namespace attune::base_test {
 
 TEST(File, AtomicFileLeavesTheOldContentUntilCommit) {
   const std::string path = testing::TempDir() + "/atomic.txt";
@@ -40,5 +39,4 @@ TEST(NearestName, FindsTypingMistakesAndStaysQuietOtherwise) {
   EXPECT_EQ(NearestName("zzz", known), "");
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::base_test

@@ -13,8 +13,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 
-namespace attune {
-namespace {
+namespace attune::env_test {
 
 using Kind = Fault::Kind;
 
@@ -230,5 +229,4 @@ TEST_F(FaultTest, DigestsAreThoseOfTheUsualTools) {
   EXPECT_EQ(Xxh3OfFile(path_), "c06e6201c02dbec454ae46d59e0a9970");
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::env_test

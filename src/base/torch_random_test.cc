@@ -9,8 +9,7 @@
 
 #include "base/file.h"
 
-namespace attune {
-namespace {
+namespace attune::torch_random_test {
 
 const nlohmann::json& Cases() {
   static const nlohmann::json cases =
@@ -107,5 +106,4 @@ TEST(TorchRandom, KaimingUniform) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::torch_random_test

@@ -11,8 +11,6 @@
 
 namespace attune {
 
-int RunCommandLine(int argc, char** argv);
-
 // What every command shares.
 struct CommandContext {
   bool json = false;

@@ -8,8 +8,7 @@
 #include "base/file.h"
 #include "data/fake_text_for_test.h"
 
-namespace attune {
-namespace {
+namespace attune::dataset_test {
 
 class DatasetTest : public testing::Test {
  protected:
@@ -167,5 +166,4 @@ TEST_F(FolderTest, ErrorsNameTheFileWithinTheFolder) {
   EXPECT_TRUE(ErrorOf(folder_).starts_with(folder_ + "/b/rows.jsonl:2: ")) << ErrorOf(folder_);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::dataset_test

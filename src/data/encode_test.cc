@@ -5,8 +5,7 @@
 #include "base/error.h"
 #include "data/fake_text_for_test.h"
 
-namespace attune {
-namespace {
+namespace attune::encode_test {
 
 using Json = nlohmann::ordered_json;
 
@@ -278,5 +277,4 @@ TEST(Encode, ReadyTokens) {
             std::string::npos);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::encode_test

@@ -4,8 +4,7 @@
 
 #include "base/error.h"
 
-namespace attune {
-namespace {
+namespace attune::formats_test {
 
 using Json = nlohmann::ordered_json;
 using Kind = DataRow::Kind;
@@ -155,5 +154,4 @@ TEST(Formats, BrokenAnswersAndTokens) {
             std::string::npos);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::formats_test

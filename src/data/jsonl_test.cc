@@ -4,8 +4,7 @@
 
 #include "base/error.h"
 
-namespace attune {
-namespace {
+namespace attune::jsonl_test {
 
 TEST(Jsonl, SplitsLinesAsEditorsCountThem) {
   const auto lines = SplitJsonl("\xEF\xBB\xBF{\"a\": 1}\r\n\n  \t\n{\"b\": 2}\n\r\n{\"c\": 3}");
@@ -58,5 +57,4 @@ TEST(Jsonl, DeepNestingIsRefused) {
   EXPECT_NE(ErrorOf(deep).find("nested deeper"), std::string::npos);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::jsonl_test

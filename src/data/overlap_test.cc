@@ -2,8 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace attune {
-namespace {
+namespace attune::overlap_test {
 
 Dataset Rows(const std::vector<std::vector<int32_t>>& rows, const std::string& name) {
   Dataset dataset;
@@ -34,5 +33,4 @@ TEST(CountOverlap, NoneAndNothing) {
   EXPECT_EQ(CountOverlap({}, {}).rows, 0);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::overlap_test

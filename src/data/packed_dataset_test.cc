@@ -7,8 +7,7 @@
 
 #include "base/error.h"
 
-namespace attune {
-namespace {
+namespace attune::packed_dataset_test {
 
 using Ints = std::vector<int32_t>;
 
@@ -111,5 +110,4 @@ TEST(PackExamples, NeedsALength) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::packed_dataset_test

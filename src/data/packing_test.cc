@@ -8,8 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 
-namespace attune {
-namespace {
+namespace attune::packing_test {
 
 using Json = nlohmann::json;
 
@@ -56,5 +55,4 @@ TEST(Packing, SplitKeepsEveryToken) {
 
 TEST(Packing, UnknownStrategy) { EXPECT_THROW(ParsePackingStrategy("ffd"), Error); }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::packing_test

@@ -7,8 +7,7 @@
 
 #include "base/file.h"
 
-namespace attune {
-namespace {
+namespace attune::sampler_test {
 
 TEST(Sampler, OrderIsTorchRandpermOfSeedPlusEpoch) {
   const auto cases = nlohmann::json::parse(ReadFile(std::string(ATTUNE_TEST_DATA) + "/rng.json"));
@@ -45,5 +44,4 @@ TEST(Sampler, GroupsByLengthAsTransformers) {
   EXPECT_EQ(EpochOrderByLength(std::vector<int64_t>{5}, INT64_MAX, 1, 0), std::vector<int64_t>{0});
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::sampler_test

@@ -9,8 +9,7 @@
 #include "text/chat_renderer.h"
 #include "text/tokenizer_json.h"
 
-namespace attune {
-namespace {
+namespace attune::sft_masks_test {
 
 using Json = nlohmann::ordered_json;
 
@@ -124,5 +123,4 @@ TEST(SftMasks, DefaultOnEveryTemplate) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::sft_masks_test

@@ -6,8 +6,7 @@
 
 #include "base/error.h"
 
-namespace attune {
-namespace {
+namespace attune::text_reader_test {
 
 class TextReaderTest : public testing::Test {
  protected:
@@ -66,5 +65,4 @@ TEST_F(TextReaderTest, BrokenInputIsNamedByFileAndLine) {
   EXPECT_NE(ErrorOf({folder_ + "/none.txt"}).find("none.txt"), std::string::npos);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::text_reader_test

@@ -12,8 +12,7 @@
 #include "base/faulty_env.h"
 #include "base/file.h"
 
-namespace attune {
-namespace {
+namespace attune::durable_folder_test {
 
 using Kind = Fault::Kind;
 
@@ -319,5 +318,4 @@ TEST_F(VerifyFolderTest, EveryCallThatFailsIsAReason) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::durable_folder_test

@@ -5,8 +5,7 @@
 #include "base/error.h"
 #include "formats/gguf_builder_for_test.h"
 
-namespace attune {
-namespace {
+namespace attune::gguf_test {
 
 const std::string kData = ATTUNE_TEST_DATA;
 
@@ -187,5 +186,4 @@ TEST(Gguf, EveryShorterPieceOfAFileIsRefused) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::gguf_test

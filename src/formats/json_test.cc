@@ -4,8 +4,7 @@
 
 #include "base/error.h"
 
-namespace attune {
-namespace {
+namespace attune::json_test {
 
 std::string ErrorOf(const std::string& text, bool ordered = false) {
   try {
@@ -51,5 +50,4 @@ TEST(Json, OrderedObjectsAreLimitedBecauseTheySearchLinearly) {
   EXPECT_EQ(ErrorOf(text, false), "no error");
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::json_test

@@ -4,8 +4,7 @@
 
 #include "base/error.h"
 
-namespace attune {
-namespace {
+namespace attune::manifest_test {
 
 constexpr const char* kDigits = "0123456789abcdef0123456789abcdef";
 
@@ -96,5 +95,4 @@ TEST(Manifest, WhatIsWrongIsNamed) {
   EXPECT_NE(ErrorOf(WithFile(file + "," + file)).find("lists \"a\" twice"), std::string::npos);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::manifest_test

@@ -7,8 +7,7 @@
 
 #include "base/error.h"
 
-namespace attune {
-namespace {
+namespace attune::safetensors_test {
 
 const std::string kData = ATTUNE_TEST_DATA;
 
@@ -195,5 +194,4 @@ TEST(SafetensorsModel, NamesWhatIsMissing) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::safetensors_test

@@ -12,8 +12,7 @@
 #include "models/adapter_model.h"
 #include "models/full_finetuning.h"
 
-namespace attune {
-namespace {
+namespace attune::decoder_test {
 
 const std::string kData = ATTUNE_TEST_DATA;
 
@@ -284,5 +283,4 @@ TEST(Packing, DoesNotMixSequences) {
   EXPECT_NEAR(agreement.norm_ratio, 1.0, 1e-5);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::decoder_test

@@ -8,8 +8,7 @@
 #include "models/adapter_model.h"
 #include "models/decoder.h"
 
-namespace attune {
-namespace {
+namespace attune::inference_test {
 
 const std::string kData = ATTUNE_TEST_DATA;
 
@@ -70,5 +69,4 @@ TEST(Inference, WithATrainedHead) { ExpectSame(kData + "/models/llama", kData + 
 TEST(Inference, WithASlidingWindow) { ExpectSame(kData + "/models/mistral", ""); }
 TEST(Inference, FromQuantisedBlocks) { ExpectSame(kData + "/gguf/tiny_llama_mixed.gguf", ""); }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::inference_test

@@ -10,8 +10,7 @@
 #include "quant/float16.h"
 #include "quant/gguf_blocks.h"
 
-namespace attune {
-namespace {
+namespace attune::model_files_test {
 
 const std::string kData = ATTUNE_TEST_DATA;
 
@@ -216,5 +215,4 @@ TEST(ModelFiles, SaysWhatAFolderIsInstead) {
   EXPECT_NE(OpenError(kData + "/models/llama/config.json").find("not a GGUF file"), std::string::npos);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::model_files_test

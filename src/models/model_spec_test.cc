@@ -7,8 +7,7 @@
 #include "base/error.h"
 #include "formats/json.h"
 
-namespace attune {
-namespace {
+namespace attune::model_spec_test {
 
 using nlohmann::json;
 const std::string kData = ATTUNE_TEST_DATA;
@@ -226,5 +225,4 @@ TEST(RopeInverseFrequencies, GgufFactorsStandForLlama3Scaling) {
   for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], wanted[i], wanted[i] * 2e-7f);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::model_spec_test

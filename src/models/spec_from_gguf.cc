@@ -12,25 +12,25 @@ struct GgufFamily {
   const char* hf_architecture;
   bool qk_norm;
 };
-constexpr GgufFamily kFamilies[] = {
+constexpr GgufFamily kGgufFamilies[] = {
     {"llama", "LlamaForCausalLM", false},
     {"qwen2", "Qwen2ForCausalLM", false},
     {"qwen3", "Qwen3ForCausalLM", true},
 };
 
-const GgufFamily& FamilyOf(const GgufFile& file) {
+const GgufFamily& GgufFamilyOf(const GgufFile& file) {
   const std::string_view name = file.String("general.architecture").value_or("");
-  for (const GgufFamily& family : kFamilies) {
+  for (const GgufFamily& family : kGgufFamilies) {
     if (name == family.architecture) return family;
   }
   BadInput("{}: general.architecture \"{}\" is not supported (supported: llama, qwen2, qwen3)", file.path(),
            name.substr(0, 60));
 }
 
-// Keys under the architecture's name: "llama.block_count".
-class Keys {
+// GgufKeys under the architecture's name: "llama.block_count".
+class GgufKeys {
  public:
-  Keys(const GgufFile& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {}
+  GgufKeys(const GgufFile& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {}
   std::string Name(const char* key) const { return prefix_ + "." + key; }
   std::optional<int64_t> Integer(const char* key) const { return file_.Integer(Name(key)); }
   std::optional<double> Number(const char* key) const { return file_.Number(Name(key)); }
@@ -47,7 +47,7 @@ class Keys {
   std::string prefix_;
 };
 
-void RefuseUnsupported(const GgufFile& file, const Keys& keys) {
+void RefuseUnsupported(const GgufFile& file, const GgufKeys& keys) {
   for (const char* key :
        {"expert_count", "attn_logit_softcapping", "final_logit_softcapping", "attention.sliding_window",
         "logit_scale", "embedding_scale", "residual_scale", "attention.scale"}) {
@@ -61,7 +61,7 @@ void RefuseUnsupported(const GgufFile& file, const Keys& keys) {
   }
 }
 
-void ReadRope(const GgufFile& file, const Keys& keys, ModelSpec* spec) {
+void ReadRope(const GgufFile& file, const GgufKeys& keys, ModelSpec* spec) {
   spec->rope_theta = keys.Number("rope.freq_base").value_or(10000);
   const int64_t rotated = keys.Integer("rope.dimension_count").value_or(spec->head_dim);
   if (rotated != spec->head_dim) {
@@ -98,8 +98,8 @@ std::optional<int64_t> TokenId(const GgufFile& file, const char* key) {
 }  // namespace
 
 ModelSpec ModelSpec::FromGguf(const GgufFile& file) {
-  const GgufFamily& family = FamilyOf(file);
-  const Keys keys(file, family.architecture);
+  const GgufFamily& family = GgufFamilyOf(file);
+  const GgufKeys keys(file, family.architecture);
   RefuseUnsupported(file, keys);
 
   ModelSpec spec;

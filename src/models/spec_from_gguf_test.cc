@@ -4,8 +4,7 @@
 #include "formats/gguf_builder_for_test.h"
 #include "models/model_files.h"
 
-namespace attune {
-namespace {
+namespace attune::spec_from_gguf_test {
 
 const std::string kData = ATTUNE_TEST_DATA;
 
@@ -119,5 +118,4 @@ TEST(SpecFromGguf, ReadsRopeFactors) {
   EXPECT_NE(ErrorOf(build(1)).find("rope_freqs.weight"), std::string::npos);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::spec_from_gguf_test

@@ -10,7 +10,7 @@
 namespace attune {
 namespace {
 
-constexpr int64_t kPieceElements = int64_t{1} << 20;
+constexpr int64_t kHashedElements = int64_t{1} << 20;
 
 std::vector<float> Transposed(const std::vector<float>& values, int64_t rows, int64_t cols) {
   std::vector<float> out(values.size());
@@ -50,8 +50,8 @@ void UploadTrained(Device& device, const Matrix& vector, const TrainableTensor& 
 void WriteMatrix(Device& device, const Matrix& matrix, const std::string& name, SafetensorsWriter& writer) {
   const int64_t elements = matrix.rows * matrix.cols;
   std::vector<float> piece;
-  for (int64_t first = 0; first < elements; first += kPieceElements) {
-    piece.resize(static_cast<size_t>(std::min(kPieceElements, elements - first)));
+  for (int64_t first = 0; first < elements; first += kHashedElements) {
+    piece.resize(static_cast<size_t>(std::min(kHashedElements, elements - first)));
     device.Download(piece.data(), matrix.data.Plus(first * 4), static_cast<int64_t>(piece.size()) * 4);
     writer.Write(name, std::as_bytes(std::span(piece)));
   }

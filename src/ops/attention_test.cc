@@ -6,8 +6,7 @@
 
 #include "ops/test_operands.h"
 
-namespace attune {
-namespace {
+namespace attune::attention_test {
 
 constexpr DType kF32 = DType::kF32, kBF16 = DType::kBF16, kF64 = DType::kF64;
 
@@ -329,5 +328,4 @@ TEST(AttentionCached, AgreesWithAttention) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::attention_test

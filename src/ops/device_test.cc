@@ -8,8 +8,7 @@
 #include "base/error.h"
 #include "ops/test_operands.h"
 
-namespace attune {
-namespace {
+namespace attune::device_test {
 
 constexpr DType kF32 = DType::kF32, kBF16 = DType::kBF16, kF64 = DType::kF64, kU8 = DType::kU8;
 
@@ -318,5 +317,4 @@ TEST(PlainDevice, ProfileCountsCallsAndFlops) {
   EXPECT_EQ(profile["fill"].calls, 2);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::device_test

@@ -2,8 +2,7 @@
 #include "ops/pointwise.h"
 #include "ops/test_operands.h"
 
-namespace attune {
-namespace {
+namespace attune::dropout_test {
 
 Matrix MaskBits(Operands& o, const std::vector<int32_t>& keys, int64_t columns, uint32_t module,
                 float probability, int threads = 2) {
@@ -113,5 +112,4 @@ TEST(DropoutMask, NeighboursAreIndependent) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::dropout_test

@@ -2,8 +2,7 @@
 #include "ops/pointwise.h"
 #include "ops/test_operands.h"
 
-namespace attune {
-namespace {
+namespace attune::embedding_noise_test {
 
 // The noise itself: what is added to zeros.
 Matrix Noise(Operands& o, const std::vector<int32_t>& keys, const std::vector<int32_t>& starts,
@@ -97,5 +96,4 @@ TEST(EmbeddingNoise, IndependentOfDropout) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::embedding_noise_test

@@ -5,8 +5,7 @@
 #include "base/error.h"
 #include "ops/test_operands.h"
 
-namespace attune {
-namespace {
+namespace attune::gemm_test {
 
 constexpr DType kF32 = DType::kF32, kBF16 = DType::kBF16;
 
@@ -255,5 +254,4 @@ TEST(Gemm, ColumnViewsOfOneMatrix) {
   ExpectClose(g.c, expected.c, 4e-6);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::gemm_test

@@ -6,8 +6,7 @@
 #include "quant/float16.h"
 #include "quant/gguf_blocks.h"
 
-namespace attune {
-namespace {
+namespace attune::linear_test {
 
 constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0, DType::kQ4_1,
                             DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K,
@@ -138,5 +137,4 @@ TEST(StoredLinear, FactorsOfEveryKind) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::linear_test

@@ -6,8 +6,7 @@
 #include "formats/safetensors.h"
 #include "ops/test_operands.h"
 
-namespace attune {
-namespace {
+namespace attune::loss_test {
 
 constexpr DType kF32 = DType::kF32, kBF16 = DType::kBF16, kF64 = DType::kF64;
 
@@ -169,5 +168,4 @@ TEST(CrossEntropy, GradientIsTheGradient) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::loss_test

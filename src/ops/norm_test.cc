@@ -2,8 +2,7 @@
 #include "ops/pointwise.h"
 #include "ops/test_operands.h"
 
-namespace attune {
-namespace {
+namespace attune::norm_test {
 
 constexpr DType kF32 = DType::kF32, kBF16 = DType::kBF16, kF64 = DType::kF64;
 
@@ -149,5 +148,4 @@ TEST(RmsNormWeightBackward, IsTheGradient) {
   });
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::norm_test

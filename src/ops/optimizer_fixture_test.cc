@@ -6,8 +6,7 @@
 #include "ops/optimizer.h"
 #include "ops/test_operands.h"
 
-namespace attune {
-namespace {
+namespace attune::optimizer_fixture_test {
 
 constexpr int64_t kSteps = 12, kKept[] = {1, 2, 12};
 constexpr double kLearningRate = 0.01;
@@ -130,5 +129,4 @@ TEST(OptimizerFixture, Adafactor) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::optimizer_fixture_test

@@ -3,8 +3,7 @@
 
 #include "ops/test_operands.h"
 
-namespace attune {
-namespace {
+namespace attune::optimizer_test {
 
 constexpr DType kF64 = DType::kF64;
 constexpr int64_t kSharedColumns = (int64_t{4} << 20) / 4 + 100;  // floats of the shared scratch, and some
@@ -235,5 +234,4 @@ TEST(FindNonFinite, FirstOfThem) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::optimizer_test

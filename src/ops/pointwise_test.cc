@@ -5,8 +5,7 @@
 
 #include "ops/test_operands.h"
 
-namespace attune {
-namespace {
+namespace attune::pointwise_test {
 
 constexpr DType kF32 = DType::kF32, kBF16 = DType::kBF16;
 constexpr int64_t kRows[] = {1, 2, 5, 33};
@@ -251,5 +250,4 @@ TEST(SumRows, AddsEveryRowInAFixedOrder) {
   });
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::pointwise_test

@@ -13,8 +13,7 @@
 #include "quant/float16.h"
 #include "quant/gguf_blocks.h"
 
-namespace attune {
-namespace {
+namespace attune::adamw8bit_test {
 
 const std::string kNf4Data = std::string(ATTUNE_TEST_DATA) + "/nf4";
 
@@ -142,5 +141,4 @@ TEST(AdamW8bit, ScalesTheGradient) {
   EXPECT_EQ(s.absmax_v, t.absmax_v);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::adamw8bit_test

@@ -14,8 +14,7 @@
 #include "quant/float16.h"
 #include "quant/torch_mean.h"
 
-namespace attune {
-namespace {
+namespace attune::bnb4_test {
 
 const std::string kNf4Data = std::string(ATTUNE_TEST_DATA) + "/nf4";
 
@@ -269,5 +268,4 @@ TEST(TorchMean, RoundsAsTorchDoes) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::bnb4_test

@@ -13,8 +13,7 @@
 #include "base/error.h"
 #include "quant/float16.h"
 
-namespace attune {
-namespace {
+namespace attune::bnb_checkpoint_test {
 
 const std::string kData = ATTUNE_TEST_DATA;
 
@@ -308,5 +307,4 @@ TEST(BnbCheckpoint, KnowsItsParts) {
   EXPECT_FALSE(IsBnb4Part("a.weight"));
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::bnb_checkpoint_test

@@ -4,8 +4,7 @@
 
 #include "base/error.h"
 
-namespace attune {
-namespace {
+namespace attune::bnb_state_test {
 
 std::string ErrorOf(const std::string& text) {
   try {
@@ -91,5 +90,4 @@ TEST(BnbState, ErrorsNameTheField) {
   EXPECT_NE(ErrorOf("{\"quant_type\": ").find("not valid JSON"), std::string::npos);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::bnb_state_test

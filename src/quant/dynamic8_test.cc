@@ -9,8 +9,7 @@
 
 #include "formats/safetensors.h"
 
-namespace attune {
-namespace {
+namespace attune::dynamic8_test {
 
 const std::string kNf4Data = std::string(ATTUNE_TEST_DATA) + "/nf4";
 
@@ -101,5 +100,4 @@ TEST(Dynamic8, ABlockWithANanDecodesToNan) {
   for (const float value : back) EXPECT_TRUE(std::isnan(value));
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::dynamic8_test

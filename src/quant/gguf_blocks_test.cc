@@ -11,8 +11,7 @@
 #include "formats/safetensors.h"
 #include "quant/float16.h"
 
-namespace attune {
-namespace {
+namespace attune::gguf_blocks_test {
 
 const std::string kData = ATTUNE_TEST_DATA;
 
@@ -83,5 +82,4 @@ TEST(Float16, Bf16RoundsToNearestEvenAndKeepsNan) {
   EXPECT_TRUE(std::isnan(Bf16ToFloat(FloatToBf16(std::bit_cast<float>(0x7F800001u)))));
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::gguf_blocks_test

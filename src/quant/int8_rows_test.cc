@@ -9,8 +9,7 @@
 
 #include "quant/float16.h"
 
-namespace attune {
-namespace {
+namespace attune::int8_rows_test {
 
 struct Encoded {
   std::vector<int8_t> codes;
@@ -93,5 +92,4 @@ TEST(FloatToHalf, UndoesHalfToFloatAndRoundsToNearestEven) {
   EXPECT_EQ(FloatToHalf(1e-30f), 0);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::int8_rows_test

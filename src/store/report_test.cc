@@ -10,8 +10,7 @@
 #include "store/svg.h"
 #include "store/terminal_plot.h"
 
-namespace attune {
-namespace {
+namespace attune::report_test {
 
 size_t Count(const std::string& text, const std::string& piece) {
   size_t count = 0;
@@ -162,5 +161,4 @@ TEST(TerminalPlot, FillsTheWidthAndMarksEvaluations) {
   EXPECT_NE(PlotInTerminal(LossChart(SomeRun()), 60, 8, true).find("\033[34m"), std::string::npos);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::report_test

@@ -14,8 +14,7 @@
 #include "store/event_file.h"
 #include "store/metrics_csv.h"
 
-namespace attune {
-namespace {
+namespace attune::run_log_test {
 
 using Json = nlohmann::ordered_json;
 
@@ -221,5 +220,4 @@ TEST(ParseMetrics, NamesFileAndLineOfWhatIsBroken) {
   EXPECT_EQ(error_of("{\"step\": 1, \"note\": \"text\", \"list\": [1], \"loss\": null}\n"), "");
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::run_log_test

@@ -13,8 +13,7 @@
 #include "base/file.h"
 #include "store/run_summary.h"
 
-namespace attune {
-namespace {
+namespace attune::run_store_test {
 
 std::string StorePath() {
   const std::string folder =
@@ -173,5 +172,4 @@ TEST(Summary, TellsTheFiguresOfARun) {
   ToJson(Summarize(run));  // numbers that fit nowhere
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::run_store_test

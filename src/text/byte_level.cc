@@ -7,14 +7,14 @@
 namespace attune {
 namespace {
 
-struct Tables {
+struct ByteTables {
   std::array<std::string, 256> text;  // of each byte
   std::array<int, 0x144> byte;        // of each character, or -1
 };
 
-const Tables& ByteLevelTables() {
-  static const Tables tables = [] {
-    Tables t;
+const ByteTables& ByteLevelTables() {
+  static const ByteTables tables = [] {
+    ByteTables t;
     t.byte.fill(-1);
     char32_t next = 0x100;
     for (int byte = 0; byte < 256; ++byte) {
@@ -31,12 +31,12 @@ const Tables& ByteLevelTables() {
 }  // namespace
 
 void AppendByteLevel(std::string_view bytes, std::string* out) {
-  const Tables& tables = ByteLevelTables();
+  const ByteTables& tables = ByteLevelTables();
   for (const char byte : bytes) out->append(tables.text[static_cast<unsigned char>(byte)]);
 }
 
 std::optional<char> ByteLevelByte(char32_t character) {
-  const Tables& tables = ByteLevelTables();
+  const ByteTables& tables = ByteLevelTables();
   if (character >= tables.byte.size() || tables.byte[character] < 0) return std::nullopt;
   return static_cast<char>(tables.byte[character]);
 }

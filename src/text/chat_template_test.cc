@@ -10,8 +10,7 @@
 #include "base/file.h"
 #include "text/chat_renderer.h"
 
-namespace attune {
-namespace {
+namespace attune::chat_template_test {
 
 using Json = nlohmann::ordered_json;
 
@@ -191,5 +190,4 @@ TEST(RenderChat, ClockIsLocalTimeUnlessSet) {
   EXPECT_GE(RenderChat(chat_template, Json::array(), options).text.substr(0, 4), "2024");
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::chat_template_test

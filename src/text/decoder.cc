@@ -24,7 +24,7 @@ void ReplaceAll(std::string* text, std::string_view from, std::string_view to) {
   *text = std::move(out);
 }
 
-class ByteLevel : public Decoder {
+class FromByteLevel : public Decoder {
   void Apply(std::vector<std::string>* tokens, size_t /*max_bytes*/) const override {
     std::string bytes;
     for (const std::string& token : *tokens) {
@@ -43,7 +43,7 @@ class ByteLevel : public Decoder {
   }
 };
 
-class ByteFallback : public Decoder {
+class FromByteFallback : public Decoder {
   static std::optional<char> Byte(std::string_view token) {
     if (token.size() != 6 || !token.starts_with("<0x") || !token.ends_with('>')) return std::nullopt;
     const char* const begin = token.data() + (token[3] == '+' ? 4 : 3);  // Rust's from_str_radix reads a sign
@@ -79,7 +79,7 @@ class ByteFallback : public Decoder {
   }
 };
 
-class Fuse : public Decoder {
+class Fused : public Decoder {
   void Apply(std::vector<std::string>* tokens, size_t /*max_bytes*/) const override {
     std::string all;
     for (const std::string& token : *tokens) all += token;
@@ -87,9 +87,9 @@ class Fuse : public Decoder {
   }
 };
 
-class Strip : public Decoder {
+class StripContent : public Decoder {
  public:
-  Strip(std::string content, size_t start, size_t stop)
+  StripContent(std::string content, size_t start, size_t stop)
       : content_(std::move(content)), start_(start), stop_(stop) {}
   void Apply(std::vector<std::string>* tokens, size_t /*max_bytes*/) const override {
     for (std::string& token : *tokens) {
@@ -105,9 +105,9 @@ class Strip : public Decoder {
   size_t start_, stop_;
 };
 
-class Replace : public Decoder {
+class ReplaceBack : public Decoder {
  public:
-  Replace(Regex pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  ReplaceBack(Regex pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
   void Apply(std::vector<std::string>* tokens, size_t max_bytes) const override {
     size_t bytes = 0;
     for (std::string& token : *tokens) {
@@ -121,9 +121,9 @@ class Replace : public Decoder {
   std::string content_;
 };
 
-class Metaspace : public Decoder {
+class FromMetaspace : public Decoder {
  public:
-  Metaspace(std::string replacement, PrependScheme scheme)
+  FromMetaspace(std::string replacement, PrependScheme scheme)
       : replacement_(std::move(replacement)), scheme_(scheme) {}
   void Apply(std::vector<std::string>* tokens, size_t /*max_bytes*/) const override {
     bool first = true;
@@ -138,9 +138,9 @@ class Metaspace : public Decoder {
   PrependScheme scheme_;
 };
 
-class WordPiece : public Decoder {
+class FromWordPiece : public Decoder {
  public:
-  WordPiece(std::string prefix, bool cleanup) : prefix_(std::move(prefix)), cleanup_(cleanup) {}
+  FromWordPiece(std::string prefix, bool cleanup) : prefix_(std::move(prefix)), cleanup_(cleanup) {}
   void Apply(std::vector<std::string>* tokens, size_t /*max_bytes*/) const override {
     constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kCleanup = {
         {{" .", "."},
@@ -169,9 +169,9 @@ class WordPiece : public Decoder {
   bool cleanup_;
 };
 
-class Bpe : public Decoder {
+class FromBpe : public Decoder {
  public:
-  explicit Bpe(std::string suffix) : suffix_(std::move(suffix)) {}
+  explicit FromBpe(std::string suffix) : suffix_(std::move(suffix)) {}
   void Apply(std::vector<std::string>* tokens, size_t /*max_bytes*/) const override {
     for (std::string& token : *tokens) ReplaceAll(&token, suffix_, &token == &tokens->back() ? "" : " ");
   }
@@ -180,9 +180,9 @@ class Bpe : public Decoder {
   std::string suffix_;
 };
 
-class Sequence : public Decoder {
+class DecoderSequence : public Decoder {
  public:
-  explicit Sequence(std::vector<std::unique_ptr<Decoder>> parts) : parts_(std::move(parts)) {}
+  explicit DecoderSequence(std::vector<std::unique_ptr<Decoder>> parts) : parts_(std::move(parts)) {}
   void Apply(std::vector<std::string>* tokens, size_t max_bytes) const override {
     for (const auto& part : parts_) part->Apply(tokens, max_bytes);
   }
@@ -193,24 +193,24 @@ class Sequence : public Decoder {
 
 }  // namespace
 
-std::unique_ptr<Decoder> ByteLevelDecoder() { return std::make_unique<ByteLevel>(); }
-std::unique_ptr<Decoder> ByteFallbackDecoder() { return std::make_unique<ByteFallback>(); }
-std::unique_ptr<Decoder> FuseDecoder() { return std::make_unique<Fuse>(); }
+std::unique_ptr<Decoder> ByteLevelDecoder() { return std::make_unique<FromByteLevel>(); }
+std::unique_ptr<Decoder> ByteFallbackDecoder() { return std::make_unique<FromByteFallback>(); }
+std::unique_ptr<Decoder> FuseDecoder() { return std::make_unique<Fused>(); }
 std::unique_ptr<Decoder> StripDecoder(std::string content, size_t start, size_t stop) {
-  return std::make_unique<Strip>(std::move(content), start, stop);
+  return std::make_unique<StripContent>(std::move(content), start, stop);
 }
 std::unique_ptr<Decoder> ReplaceDecoder(Regex pattern, std::string content) {
-  return std::make_unique<Replace>(std::move(pattern), std::move(content));
+  return std::make_unique<ReplaceBack>(std::move(pattern), std::move(content));
 }
 std::unique_ptr<Decoder> MetaspaceDecoder(std::string replacement, PrependScheme scheme) {
-  return std::make_unique<Metaspace>(std::move(replacement), scheme);
+  return std::make_unique<FromMetaspace>(std::move(replacement), scheme);
 }
 std::unique_ptr<Decoder> WordPieceDecoder(std::string prefix, bool cleanup) {
-  return std::make_unique<WordPiece>(std::move(prefix), cleanup);
+  return std::make_unique<FromWordPiece>(std::move(prefix), cleanup);
 }
-std::unique_ptr<Decoder> BpeDecoder(std::string suffix) { return std::make_unique<Bpe>(std::move(suffix)); }
+std::unique_ptr<Decoder> BpeDecoder(std::string suffix) { return std::make_unique<FromBpe>(std::move(suffix)); }
 std::unique_ptr<Decoder> SequenceDecoder(std::vector<std::unique_ptr<Decoder>> parts) {
-  return std::make_unique<Sequence>(std::move(parts));
+  return std::make_unique<DecoderSequence>(std::move(parts));
 }
 
 }  // namespace attune

@@ -19,8 +19,8 @@ Value Via(Runtime& rt, std::string_view method, const Value& value, const Args& 
   return FindStringMethod(method)(rt, ToStr(rt, value), args);
 }
 
-Value Upper(Runtime& rt, const Value& v, const Args& args) { return Via(rt, "upper", v, args); }
-Value Lower(Runtime& rt, const Value& v, const Args& args) { return Via(rt, "lower", v, args); }
+Value UpperFilter(Runtime& rt, const Value& v, const Args& args) { return Via(rt, "upper", v, args); }
+Value LowerFilter(Runtime& rt, const Value& v, const Args& args) { return Via(rt, "lower", v, args); }
 Value Capitalize(Runtime& rt, const Value& v, const Args& args) { return Via(rt, "capitalize", v, args); }
 Value Trim(Runtime& rt, const Value& v, const Args& args) { return Via(rt, "strip", v, args); }
 
@@ -46,8 +46,8 @@ Value Title(Runtime& rt, const Value& v, const Args& args) {
     const size_t start = at;
     while (at < t.size() && separates(at) == separator) at += CodePointSize(t, at);
     const size_t first = CodePointSize(t, start);
-    out += attune::jinja::Upper(t.substr(start, first));
-    out += attune::jinja::Lower(t.substr(start + first, at - start - first));
+    out += Upper(t.substr(start, first));
+    out += Lower(t.substr(start + first, at - start - first));
   }
   return rt.String(out);
 }
@@ -327,7 +327,7 @@ Function FindTextFilter(std::string_view name) {
       {"format", Format},
       {"indent", Indent},
       {"int", Int},
-      {"lower", Lower},
+      {"lower", LowerFilter},
       {"replace", Replace},
       {"round", Round},
       {"safe", Safe},
@@ -336,7 +336,7 @@ Function FindTextFilter(std::string_view name) {
       {"tojson", ToJson},
       {"trim", Trim},
       {"truncate", Truncate},
-      {"upper", Upper},
+      {"upper", UpperFilter},
       {"urlencode", UrlEncode},
       {"wordcount", WordCount},
   };

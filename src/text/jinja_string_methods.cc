@@ -212,7 +212,7 @@ Value SwapCase(Runtime& rt, const Value& self, const Args& args) {
   return Owned(rt, self, out);
 }
 
-Value Format(Runtime& rt, const Value& self, const Args& args) { return FormatBraces(rt, self, args); }
+Value FormatMethod(Runtime& rt, const Value& self, const Args& args) { return FormatBraces(rt, self, args); }
 
 Value FormatMap(Runtime& rt, const Value& self, const Args& args) {
   const Signature s(rt, "format_map", args, {"mapping"}, 1);
@@ -332,7 +332,7 @@ Function FindStringMethod(std::string_view name) {
       {"center", Justify<0>},
       {"rjust", Justify<1>},
       {"zfill", ZeroFill},
-      {"format", Format},
+      {"format", FormatMethod},
       {"format_map", FormatMap},
       {"isalnum", All<IsAlphanumeric>},
       {"isalpha", All<IsAlpha>},

@@ -8,8 +8,7 @@
 #include "base/error.h"
 #include "text/chat_template.h"
 
-namespace attune {
-namespace {
+namespace attune::jinja_test {
 
 using Json = nlohmann::ordered_json;
 
@@ -274,5 +273,4 @@ TEST(Jinja, HostileTemplatesEndInOneError) {
   EXPECT_NE(ErrorOf(loops).find("t:1: the template"), std::string::npos) << ErrorOf(loops);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::jinja_test

@@ -37,7 +37,7 @@ class Lowercase : public MappingNormalizer {
   std::string Map(std::string_view text) const override { return LowercaseUnicode(text); }
 };
 
-class ByteLevel : public MappingNormalizer {
+class ByteLevelMapping : public MappingNormalizer {
   std::string Map(std::string_view text) const override {
     std::string out;
     AppendByteLevel(text, &out);
@@ -105,9 +105,9 @@ class SpaceChinese : public MappingNormalizer {
   }
 };
 
-class Strip : public Normalizer {
+class StripEnds : public Normalizer {
  public:
-  Strip(bool left, bool right) : left_(left), right_(right) {}
+  StripEnds(bool left, bool right) : left_(left), right_(right) {}
   void Apply(NormalizedText* text) const override {
     std::string& t = text->text;
     size_t begin = 0, end = t.size();
@@ -142,9 +142,9 @@ class Prepend : public Normalizer {
   std::string prefix_;
 };
 
-class Replace : public Normalizer {
+class ReplacePattern : public Normalizer {
  public:
-  Replace(Regex pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  ReplacePattern(Regex pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
   void Apply(NormalizedText* text) const override {
     const std::string_view t = text->text;
     std::string out;
@@ -170,9 +170,9 @@ class Replace : public Normalizer {
   std::string content_;
 };
 
-class Sequence : public Normalizer {
+class NormalizerSequence : public Normalizer {
  public:
-  explicit Sequence(std::vector<std::unique_ptr<Normalizer>> parts) : parts_(std::move(parts)) {}
+  explicit NormalizerSequence(std::vector<std::unique_ptr<Normalizer>> parts) : parts_(std::move(parts)) {}
   void Apply(NormalizedText* text) const override {
     for (const auto& part : parts_) {
       part->Apply(text);
@@ -189,7 +189,7 @@ class Sequence : public Normalizer {
 std::unique_ptr<Normalizer> UnicodeNormalizer(NormalForm form) { return std::make_unique<Unicode>(form); }
 std::unique_ptr<Normalizer> LowercaseNormalizer() { return std::make_unique<Lowercase>(); }
 std::unique_ptr<Normalizer> StripNormalizer(bool left, bool right) {
-  return std::make_unique<Strip>(left, right);
+  return std::make_unique<StripEnds>(left, right);
 }
 std::unique_ptr<Normalizer> StripAccentsNormalizer() { return std::make_unique<CodePoints>(DropMark); }
 std::unique_ptr<Normalizer> NmtNormalizer() { return std::make_unique<CodePoints>(Nmt); }
@@ -197,9 +197,9 @@ std::unique_ptr<Normalizer> PrependNormalizer(std::string prefix) {
   return std::make_unique<Prepend>(std::move(prefix));
 }
 std::unique_ptr<Normalizer> ReplaceNormalizer(Regex pattern, std::string content) {
-  return std::make_unique<Replace>(std::move(pattern), std::move(content));
+  return std::make_unique<ReplacePattern>(std::move(pattern), std::move(content));
 }
-std::unique_ptr<Normalizer> ByteLevelNormalizer() { return std::make_unique<ByteLevel>(); }
+std::unique_ptr<Normalizer> ByteLevelNormalizer() { return std::make_unique<ByteLevelMapping>(); }
 
 std::unique_ptr<Normalizer> BertNormalizer(bool clean_text, bool handle_chinese_chars, bool strip_accents,
                                            bool lowercase) {
@@ -215,7 +215,7 @@ std::unique_ptr<Normalizer> BertNormalizer(bool clean_text, bool handle_chinese_
 }
 
 std::unique_ptr<Normalizer> SequenceNormalizer(std::vector<std::unique_ptr<Normalizer>> parts) {
-  return std::make_unique<Sequence>(std::move(parts));
+  return std::make_unique<NormalizerSequence>(std::move(parts));
 }
 
 void CheckGrownBytes(size_t bytes, size_t max_bytes) {

@@ -134,9 +134,9 @@ void RewritePieces(Pieces* pieces, const Map& map) {
   pieces->text = std::move(out);
 }
 
-class Metaspace : public PreTokenizer {
+class SplitByMetaspace : public PreTokenizer {
  public:
-  Metaspace(std::string replacement, PrependScheme scheme, bool split)
+  SplitByMetaspace(std::string replacement, PrependScheme scheme, bool split)
       : replacement_(std::move(replacement)), scheme_(scheme), split_(split) {
     size_t at = 0;
     code_point_ = NextCodePoint(replacement_, &at);
@@ -169,9 +169,9 @@ class Metaspace : public PreTokenizer {
   bool split_;
 };
 
-class ByteLevel : public PreTokenizer {
+class SplitByByteLevel : public PreTokenizer {
  public:
-  ByteLevel(bool add_prefix_space, bool use_regex) : add_prefix_space_(add_prefix_space) {
+  SplitByByteLevel(bool add_prefix_space, bool use_regex) : add_prefix_space_(add_prefix_space) {
     if (use_regex) pattern_.emplace(kGpt2Pattern, "ByteLevel");
   }
   void Apply(Pieces* pieces) const override {
@@ -195,9 +195,9 @@ class ByteLevel : public PreTokenizer {
   std::optional<Regex> pattern_;
 };
 
-class Sequence : public PreTokenizer {
+class PreTokenizerSequence : public PreTokenizer {
  public:
-  explicit Sequence(std::vector<std::unique_ptr<PreTokenizer>> parts) : parts_(std::move(parts)) {}
+  explicit PreTokenizerSequence(std::vector<std::unique_ptr<PreTokenizer>> parts) : parts_(std::move(parts)) {}
   void Apply(Pieces* pieces) const override {
     for (const auto& part : parts_) part->Apply(pieces);
   }
@@ -245,15 +245,15 @@ std::unique_ptr<PreTokenizer> BertPreTokenizer() {
 
 std::unique_ptr<PreTokenizer> MetaspacePreTokenizer(std::string replacement, PrependScheme scheme,
                                                     bool split) {
-  return std::make_unique<Metaspace>(std::move(replacement), scheme, split);
+  return std::make_unique<SplitByMetaspace>(std::move(replacement), scheme, split);
 }
 
 std::unique_ptr<PreTokenizer> ByteLevelPreTokenizer(bool add_prefix_space, bool use_regex) {
-  return std::make_unique<ByteLevel>(add_prefix_space, use_regex);
+  return std::make_unique<SplitByByteLevel>(add_prefix_space, use_regex);
 }
 
 std::unique_ptr<PreTokenizer> SequencePreTokenizer(std::vector<std::unique_ptr<PreTokenizer>> parts) {
-  return std::make_unique<Sequence>(std::move(parts));
+  return std::make_unique<PreTokenizerSequence>(std::move(parts));
 }
 
 }  // namespace attune

@@ -10,13 +10,15 @@
 #include "text/unicode.h"
 
 namespace attune {
-namespace {
 
 template <class T, void (*Free)(T*)>
 struct Deleter {
   void operator()(T* pointer) const { Free(pointer); }
 };
 using Code = std::unique_ptr<pcre2_code, Deleter<pcre2_code, pcre2_code_free>>;
+
+namespace {
+
 using CompileContext =
     std::unique_ptr<pcre2_compile_context, Deleter<pcre2_compile_context, pcre2_compile_context_free>>;
 using MatchContext =

@@ -6,8 +6,7 @@
 
 #include "base/error.h"
 
-namespace attune {
-namespace {
+namespace attune::regex_test {
 
 // Matches between brackets, the rest as it is.
 std::string Marked(std::string_view pattern, std::string_view text) {
@@ -85,5 +84,4 @@ TEST(Regex, RunawayBacktrackingIsAnError) {
   EXPECT_THROW(regex.Search(std::string(64, 'a') + "b", 0), Error);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::regex_test

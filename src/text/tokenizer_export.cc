@@ -245,7 +245,7 @@ void WriteScoredVocabulary(const GgufVocabulary& v, Output* out) {
   }
 }
 
-Json SpecialTokens(const GgufFile& file, const GgufVocabulary& v) {
+Json SpecialTokenEntries(const GgufFile& file, const GgufVocabulary& v) {
   constexpr std::pair<const char*, const char*> kKeys[] = {{"bos_token", "bos_token_id"},
                                                            {"eos_token", "eos_token_id"},
                                                            {"unk_token", "unknown_token_id"},
@@ -313,7 +313,7 @@ void WriteTokenizerJson(const GgufVocabulary& v, const std::string& path) {
 void WriteTokenizerFiles(const GgufFile& file, const std::string& folder) {
   const GgufVocabulary vocabulary = ReadGgufVocabulary(file);
   TokenizerFromGguf(vocabulary);  // for its checks: what follows relies on them
-  const Json special_tokens = SpecialTokens(file, vocabulary);
+  const Json special_tokens = SpecialTokenEntries(file, vocabulary);
   const Json config = TokenizerConfig(file, vocabulary, special_tokens);
   WriteTokenizerJson(vocabulary, folder + "/tokenizer.json");
   WriteFileAtomic(folder + "/tokenizer_config.json", config.dump(2) + "\n");

@@ -13,8 +13,7 @@
 #include "text/tokenizer_gguf.h"
 #include "text/tokenizer_json.h"
 
-namespace attune {
-namespace {
+namespace attune::tokenizer_export_test {
 
 using Ids = std::vector<int32_t>;
 using Json = nlohmann::json;
@@ -267,5 +266,4 @@ TEST_F(TokenizerExport, TheRealFileWhereItIs) {
   EXPECT_NE(config["chat_template"].get<std::string>().find("<|im_start|>assistant"), std::string::npos);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::tokenizer_export_test

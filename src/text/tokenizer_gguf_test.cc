@@ -11,8 +11,7 @@
 #include "base/file.h"
 #include "text/tokenizer_json.h"
 
-namespace attune {
-namespace {
+namespace attune::tokenizer_gguf_test {
 
 using Ids = std::vector<int32_t>;
 const std::string kData = std::string(ATTUNE_TEST_DATA) + "/tokenizers/";
@@ -186,5 +185,4 @@ TEST(TokenizerGguf, ErrorsNameTheKey) {
   EXPECT_EQ(ErrorOf(bad), "m.gguf: tokenizer.ggml.scores is missing");
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::tokenizer_gguf_test

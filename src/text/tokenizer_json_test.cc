@@ -9,8 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 
-namespace attune {
-namespace {
+namespace attune::tokenizer_json_test {
 
 const std::string kData = std::string(ATTUNE_TEST_DATA) + "/tokenizers/";
 
@@ -41,5 +40,4 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, TokenizerFixture,
                                          "metaspace_first", "gemma", "unigram", "smollm2"),
                          [](const auto& fixture) { return fixture.param; });
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::tokenizer_json_test

@@ -13,8 +13,7 @@
 #include "text/stream_decoder.h"
 #include "text/tokenizer_json.h"
 
-namespace attune {
-namespace {
+namespace attune::tokenizer_test {
 
 using Ids = std::vector<int32_t>;
 using Json = nlohmann::json;
@@ -227,5 +226,4 @@ TEST(StreamDecoder, WaitsForWholeCharacters) {
   EXPECT_EQ(stream.Finish(), "");
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::tokenizer_test

@@ -229,8 +229,8 @@ std::unordered_map<std::string, std::string> Arguments(const TokenizerSettings& 
 }
 
 // The tables of a trained model as a GGUF file would hold them, which is what is written from.
-struct Tables {
-  explicit Tables(const sentencepiece::SentencePieceProcessor& model, const TokenizerSettings& settings) {
+struct PieceTables {
+  explicit PieceTables(const sentencepiece::SentencePieceProcessor& model, const TokenizerSettings& settings) {
     enum : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kByte = 6 };
     v.where = "tokenizer.model";
     v.model = settings.model == SubwordModel::kBpe ? "llama" : "t5";
@@ -248,8 +248,8 @@ struct Tables {
     v.eos_id = model.eos_id();
     v.add_space_prefix = settings.add_dummy_prefix;
   }
-  Tables(const Tables&) = delete;
-  Tables& operator=(const Tables&) = delete;
+  PieceTables(const PieceTables&) = delete;
+  PieceTables& operator=(const PieceTables&) = delete;
 
   std::vector<std::string_view> tokens;  // the model's own strings
   GgufVocabulary v;
@@ -298,7 +298,7 @@ void WriteTrainedTokenizer(const TrainedTokenizer& trained, const std::string& f
   sentencepiece::SentencePieceProcessor model;
   const auto status = model.LoadFromSerializedProto(trained.model_file);
   if (!status.ok()) Failed("SentencePiece cannot read the model it made: {}", status.error_message());
-  WriteTokenizerJson(Tables(model, settings).v, folder + "/tokenizer.json");
+  WriteTokenizerJson(PieceTables(model, settings).v, folder + "/tokenizer.json");
 
   const Json special_tokens = {
       {"bos_token", kBos}, {"eos_token", settings.eos_token}, {"unk_token", kUnk}, {"pad_token", kPad}};

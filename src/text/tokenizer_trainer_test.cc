@@ -13,8 +13,7 @@
 #include "text/chat_renderer.h"
 #include "text/tokenizer_json.h"
 
-namespace attune {
-namespace {
+namespace attune::tokenizer_trainer_test {
 
 using Ids = std::vector<int32_t>;
 
@@ -271,5 +270,4 @@ TEST(IsDrawn, DrawsAboutTheFraction) {
   EXPECT_TRUE(IsDrawn(7, 0, 1));
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::tokenizer_trainer_test

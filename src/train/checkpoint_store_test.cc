@@ -14,8 +14,7 @@
 #include "base/file.h"
 #include "formats/durable_folder.h"
 
-namespace attune {
-namespace {
+namespace attune::checkpoint_store_test {
 
 using Kind = Fault::Kind;
 using Names = std::vector<std::string>;
@@ -308,5 +307,4 @@ TEST_F(CheckpointStoreTest, RandomKillsLoseNoCheckpointThatWasReported) {
   EXPECT_GT(known, 0);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::checkpoint_store_test

@@ -7,8 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 
-namespace attune {
-namespace {
+namespace attune::schedule_test {
 
 using Json = nlohmann::ordered_json;
 
@@ -73,5 +72,4 @@ TEST(Schedule, ErrorsNameTheKey) {
   EXPECT_NE(ErrorOf("linear", {}, -1).find("learning_rate"), std::string::npos);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::schedule_test

@@ -9,8 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 
-namespace attune {
-namespace {
+namespace attune::step_count_test {
 
 TEST(StepCount, AgreesWithTransformers) {
   const auto rows = nlohmann::json::parse(ReadFile(std::string(ATTUNE_TEST_DATA) + "/train/steps.json"));
@@ -69,5 +68,4 @@ TEST(StepCount, ErrorsNameTheKey) {
   EXPECT_NE(ErrorOf({.num_rows = 3, .num_train_epochs = 1e300}).find("too large"), std::string::npos);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::step_count_test

@@ -16,8 +16,7 @@
 #include "models/full_finetuning.h"
 #include "train/checkpoint_store.h"
 
-namespace attune {
-namespace {
+namespace attune::trainer_test {
 
 const std::string kData = ATTUNE_TEST_DATA;
 
@@ -342,5 +341,4 @@ TEST_F(TrainerTest, AnAdapterOfAnotherBaseIsRefusedByItsFirstKey) {
   }
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::trainer_test

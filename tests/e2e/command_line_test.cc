@@ -10,8 +10,7 @@
 
 #include "base/file.h"
 
-namespace attune {
-namespace {
+namespace attune::command_line_test {
 
 const std::string kData = ATTUNE_TEST_DATA;
 const std::string kLlama = kData + "/models/llama";
@@ -154,5 +153,4 @@ TEST_F(CommandLine, BadModelsAreRefused) {
                 {"adapter_model.safetensors", "lora_A.weight", "shape"});
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::command_line_test

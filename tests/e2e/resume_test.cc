@@ -3,8 +3,7 @@
 #include "formats/durable_folder.h"
 #include "training.h"
 
-namespace attune {
-namespace {
+namespace attune::resume_test {
 
 namespace fs = std::filesystem;
 using Arguments = std::vector<std::string>;
@@ -209,5 +208,4 @@ TEST_F(ResumeTest, ARunThatIsAliveIsLeftAlone) {
   EXPECT_EQ(program.Wait().exit_code, 1);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::resume_test

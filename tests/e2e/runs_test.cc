@@ -9,8 +9,7 @@
 
 #include "base/file.h"
 
-namespace attune {
-namespace {
+namespace attune::runs_test {
 
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
@@ -172,5 +171,4 @@ TEST_F(Runs, SayWhatIsWrong) {
   ExpectRefused("runs show " + Path("a"), {"a/run.json:"});
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::runs_test

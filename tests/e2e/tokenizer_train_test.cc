@@ -9,8 +9,7 @@
 
 #include "base/file.h"
 
-namespace attune {
-namespace {
+namespace attune::tokenizer_train_test {
 
 class TokenizerTrain : public testing::Test {
  protected:
@@ -92,5 +91,4 @@ TEST_F(TokenizerTrain, WhatIsWrongIsOneLine) {
   ExpectRefused("--input " + Write("empty.txt", "\n") + " --vocab_size 310" + out, "no text");
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::tokenizer_train_test

@@ -6,8 +6,7 @@
 
 #include "training.h"
 
-namespace attune {
-namespace {
+namespace attune::train_test {
 
 namespace fs = std::filesystem;
 using Arguments = std::vector<std::string>;
@@ -232,5 +231,4 @@ TEST_F(TrainTest, FromRawTextToAModel) {
   EXPECT_TRUE(SameFile("out/model.safetensors", "again/model.safetensors"));
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::train_test

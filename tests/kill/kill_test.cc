@@ -17,8 +17,7 @@
 #include "formats/durable_folder.h"
 #include "program.h"
 
-namespace attune {
-namespace {
+namespace attune::kill_test {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
@@ -212,5 +211,4 @@ TEST_F(Kills, EndInTheBitsOfTheStraightRun) {
       kills, rounds, before_the_first, previous, newest, after_the_end);
 }
 
-}  // namespace
-}  // namespace attune
+}  // namespace attune::kill_test

@@ -7,4 +7,4 @@ build=${BUILD:-build}
 export ATTUNE_KILLS=${1:-1000} ATTUNE_KILL_SEED=${2:-1} GOMP_SPINCOUNT=1000
 ATTUNE_RUNS=$(mktemp -u) && export ATTUNE_RUNS
 trap 'rm -f "$ATTUNE_RUNS"*' EXIT
-"$build/tests-bin/kill_test"
+"$build/tests-bin/e2e_test" --gtest_filter='Kill*'
