@@ -49,16 +49,20 @@ TEST(GuardedDevice, Products) {
                     .a = o.Random(30, 20, type),
                     .b = o.Random(40, 20, type),
                     .b_transposed = true,
-                    .a_mask = o.Mask(30, 20),
                     .start = o.Random(30, 40),
                     .low_a = o.Random(30, 4, type),
                     .low_b = o.Random(4, 40, type),
                     .low_mask = o.Mask(30, 40)};
     Gemm here = host;
     for (Matrix* m : {&here.c, &here.a, &here.b, &here.start, &here.low_a, &here.low_b}) *m = g.Copy(*m);
-    here.a_mask = g.Copy(host.a_mask);
     here.low_mask = g.Copy(host.low_mask);
     g.Compare(here, host, {{here.c, host.c}});
+
+    const Gemm masked_host{.c = host.c, .a = host.a, .b = host.b, .b_transposed = true, .a_mask = o.Mask(30, 20)};
+    Gemm masked = masked_host;
+    for (Matrix* m : {&masked.c, &masked.a, &masked.b}) *m = g.Copy(*m);
+    masked.a_mask = g.Copy(masked_host.a_mask);
+    g.Compare(masked, masked_host, {{masked.c, masked_host.c}});
   }
   Guarded g;
   const std::vector<uint8_t> blocks(20 * 5 * 2);

@@ -7,7 +7,8 @@
 namespace attune {
 
 // A dropout mask over a (rows, cols) matrix: U8 rows of bits, bit j%8 of byte j/8 is column j (1: kept), and the factor
-// 1/(1-p) of what is kept. Empty: no dropout.
+// 1/(1-p) of what is kept. The factor of an operand's mask multiplies the finished sum, so that nothing is rounded twice.
+// Empty: no dropout.
 struct KeepMask {
   Matrix bits;
   float scale = 1.0f;
@@ -22,9 +23,9 @@ struct KeepMask {
 //          zero after each row; low_b (r, n) or stored (n, r) when low_b_transposed. Empty: no low-rank term
 //   start  (m, n) f32 added to the product: a residual, c itself (accumulate), or one row (1, n): a bias; may be empty
 //
-// Compute dtype: f32, or bf16 with f32 accumulation; a masked operand is rounded to it again. Sums run in an order fixed
-// by the shapes alone, so the result does not depend on the number of threads. k may be 0; where it exceeds 4096 (f32) or
-// 8192 (bf16), c must be f32.
+// Compute dtype: f32, or bf16 with f32 accumulation. Sums run in an order fixed by the shapes alone, so the result does
+// not depend on the number of threads. k may be 0; where it exceeds 4096 (f32) or 8192 (bf16), c must be f32. A masked
+// operand and a low-rank term do not go together.
 struct Gemm {
   static constexpr const char* kName = "gemm";
   Matrix c, a, b;

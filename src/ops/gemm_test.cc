@@ -203,7 +203,7 @@ TEST(Gemm, LongReductions) {
     for (bool transposed : {false, true}) {
       // Weight gradients: the reduction runs over tokens.
       Check({.m = 8, .n = 70, .k = k, .a_transposed = transposed, .b_mask = true, .start = Case::kOutput});
-      Check({.m = 70, .n = 40, .k = k, .r = 4, .b_transposed = transposed, .a_mask = true, .compute = kBF16});
+      Check({.m = 70, .n = 40, .k = k, .b_transposed = transposed, .a_mask = true, .compute = kBF16});
       Check({.m = 5,
              .n = 200,
              .k = k,

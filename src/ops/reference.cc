@@ -33,12 +33,6 @@ struct Values {
   }
 };
 
-double RoundTo(DType type, double value) {
-  if (type == DType::kF64) return value;
-  const float narrow = static_cast<float>(value);
-  return type == DType::kBF16 ? Bf16ToFloat(FloatToBf16(narrow)) : narrow;
-}
-
 // 1 / (1 - p) where element (r, c) is kept, else 0; 1 without a mask.
 double KeepFactor(const KeepMask& mask, int64_t r, int64_t c) {
   if (!mask.bits) return 1;
@@ -46,13 +40,12 @@ double KeepFactor(const KeepMask& mask, int64_t r, int64_t c) {
                                                                           : 0;
 }
 
-// An operand with its mask applied (rounded again to its dtype), turned so that it reads as (rows, cols) of
-// the product.
+// An operand with its mask applied, turned so that it reads as (rows, cols) of the product.
 Values MaskedOperand(const Matrix& matrix, bool transposed, const KeepMask& mask) {
   Values stored(matrix);
   for (int64_t r = 0; r < matrix.rows; ++r) {
     for (int64_t c = 0; c < matrix.cols; ++c) {
-      stored(r, c) = RoundTo(matrix.dtype, stored(r, c) * KeepFactor(mask, r, c));
+      stored(r, c) *= KeepFactor(mask, r, c);
     }
   }
   if (!transposed) return stored;

@@ -11,12 +11,11 @@
 
 #include "base/error.h"
 #include "ops/cpu/raw.h"
-#include "quant/float16.h"
 
 namespace attune {
 namespace {
 
-constexpr int64_t kUnitsInL1 = 320;    // reduction block: a panel of it stays in L1 (20 KiB at 16 columns)
+constexpr int64_t kPanelInL1 = 20 << 10;  // bytes of a panel's reduction block that stay in L1
 constexpr int64_t kRowsInL2 = 192;     // rows of A that stay in L2 while the panels of a block pass by
 constexpr int64_t kStridePadding = 16;  // units: without it rows of a power of two would share the same few cache sets
 constexpr int64_t kPackedBytes = kSharedScratchBytes / 2;  // one half of the double buffer
@@ -27,8 +26,10 @@ struct Plan {
   int64_t m, n, k;         // k in elements
   int64_t units;           // reduction length in units
   int64_t low_units;       // 0: no low-rank term
+  int64_t units_in_l1;     // reduction block
   int64_t panels;          // column panels of C
   int64_t block_panels;    // panels of one packed block
+  float alpha;             // with the factors of the operands' masks
   bool c_is_f32;
 };
 
@@ -42,7 +43,7 @@ void PackOperand(const Plan& plan, const Matrix& b, bool transposed, const KeepM
   const std::byte* source = Raw<const std::byte>(b);
   if (transposed) return plan.kernel.pack_nk(source + n0 * b.stride * element_bytes, b.stride, cols, k, out);
   const uint8_t* bits = mask.bits ? Raw<const uint8_t>(mask.bits) + n0 / 8 : nullptr;
-  plan.kernel.pack_kn(source + n0 * element_bytes, b.stride, cols, k, bits, mask.bits.stride, mask.scale, out);
+  plan.kernel.pack_kn(source + n0 * element_bytes, b.stride, cols, k, bits, mask.bits.stride, out);
 }
 
 // Packs panels [p0, p1), one behind the other: the units of the main operand, then those of the low-rank one. Where a
@@ -68,13 +69,6 @@ void PackPanels(const Plan& plan, int64_t p0, int64_t p1, uint32_t* out) {
   }
 }
 
-// Converts a tile of f32 rows to the bf16 output.
-void StoreBf16(const float* tile, int64_t tile_stride, int64_t rows, int64_t cols, uint16_t* out, int64_t stride) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t j = 0; j < cols; ++j) out[r * stride + j] = FloatToBf16(tile[r * tile_stride + j]);
-  }
-}
-
 // Multiplies rows [m0, m1) by the packed panels [p0, p1). `packed` holds each panel's units, then its low-rank units.
 // `a` are dense units of those rows (row m0 first); `tile` is f32 room for kRowsInL2 rows of the block.
 void MultiplyRows(const Plan& plan, int64_t m0, int64_t m1, int64_t p0, int64_t p1, const uint32_t* packed,
@@ -85,8 +79,9 @@ void MultiplyRows(const Plan& plan, int64_t m0, int64_t m1, int64_t p0, int64_t 
   const int64_t n0 = p0 * nr, block_cols = std::min(p1 * nr, plan.n) - n0;
   for (int64_t block = m0; block < m1; block += kRowsInL2) {
     const int64_t rows = std::min(kRowsInL2, m1 - block);
-    for (int64_t u0 = 0; u0 == 0 || u0 < plan.units; u0 += kUnitsInL1) {  // once also where nothing is summed
-      const int64_t count = std::min(kUnitsInL1, plan.units - u0);
+    for (int64_t u0 = 0; u0 == 0 || u0 < plan.units; u0 += plan.units_in_l1) {  // once also where nothing is summed
+      const int64_t count = std::min(plan.units_in_l1, plan.units - u0);
+      const bool to_bf16 = !plan.c_is_f32 && u0 + count == plan.units;
       for (int64_t p = p0; p < p1; ++p) {
         const uint32_t* panel = packed + (p - p0) * panel_size;
         const int64_t column = p * nr;
@@ -95,13 +90,17 @@ void MultiplyRows(const Plan& plan, int64_t m0, int64_t m1, int64_t p0, int64_t 
         t.units = count;
         t.a_stride = a_stride;
         t.panel = panel + u0 * nr;
-        t.alpha = g.alpha;
+        t.alpha = plan.alpha;
         t.out_stride = plan.c_is_f32 ? g.c.stride : block_cols;
         for (int64_t r = 0; r < rows; r += mr) {
           const int64_t row = block + r;
           t.rows = static_cast<int>(std::min<int64_t>(mr, rows - r));
           t.a = a + (row - m0) * a_stride + u0;
           t.out = plan.c_is_f32 ? RawRow<float>(g.c, row) + column : tile + r * block_cols + (column - n0);
+          if (to_bf16) {
+            t.out_bf16 = RawRow<uint16_t>(g.c, row) + column;
+            t.out_bf16_stride = g.c.stride;
+          }
           if (u0 == 0) {
             t.init = nullptr;
             if (g.start) {
@@ -128,16 +127,15 @@ void MultiplyRows(const Plan& plan, int64_t m0, int64_t m1, int64_t p0, int64_t 
         }
       }
     }
-    if (!plan.c_is_f32) {
-      StoreBf16(tile, block_cols, rows, block_cols, RawRow<uint16_t>(g.c, block) + n0, g.c.stride);
-    }
   }
 }
 
-// Whether A can be read in place: dense units, no mask, no transposition.
+// Whether A can be read in place: dense units, no mask, no transposition, and rows that do not all meet in the same few
+// sets of the L1 cache, which a stride of half pages makes them do.
 bool ReadsInPlace(const Plan& plan) {
   const Gemm& g = plan.g;
-  return !g.a_transposed && !g.a_mask.bits && plan.k % plan.kernel.unit_elements == 0 &&
+  const bool collides = plan.m > plan.kernel.mr && g.a.stride * (4 / plan.kernel.unit_elements) % 2048 == 0;
+  return !collides && !g.a_transposed && !g.a_mask.bits && plan.k % plan.kernel.unit_elements == 0 &&
          g.a.stride % plan.kernel.unit_elements == 0 && g.a.data.value % sizeof(uint32_t) == 0;
 }
 
@@ -159,7 +157,7 @@ const uint32_t* RowsOfA(const Plan& plan, int64_t m0, int64_t rows, uint32_t* ro
   } else {
     const uint8_t* bits = g.a_mask.bits ? RawRow<const uint8_t>(g.a_mask.bits, m0) : nullptr;
     plan.kernel.pack_rows(Raw<const std::byte>(g.a) + m0 * g.a.stride * element_bytes, g.a.stride, rows, plan.k, bits,
-                          g.a_mask.bits.stride, g.a_mask.scale, room, *stride);
+                          g.a_mask.bits.stride, room, *stride);
   }
   return room;
 }
@@ -211,9 +209,8 @@ void SplitByRows(const Plan& plan, const Scratch& scratch) {
     for (int64_t p0 = 0; p0 < plan.panels; p0 += plan.block_panels, turn ^= 1) {
       const int64_t p1 = std::min(plan.panels, p0 + plan.block_panels);
       uint32_t* packed = reinterpret_cast<uint32_t*>(scratch.shared()) + turn * half;
-      for (int64_t p = p0 + me; p < p1; p += threads) {
-        PackPanels(plan, p, p + 1, packed + (p - p0) * panel_size);
-      }
+      const int64_t first = p0 + (p1 - p0) * me / threads, last = p0 + (p1 - p0) * (me + 1) / threads;
+      PackPanels(plan, first, last, packed + (first - p0) * panel_size);
 #pragma omp barrier
       if (m0 < m1) MultiplyAll(plan, room, m0, m1, p0, p1, packed);
     }
@@ -245,14 +242,22 @@ void SplitByColumns(const Plan& plan, const Scratch& scratch) {
   }
 }
 
+// `length` cut into equal parts of at most `limit`: what a part holds.
+int64_t EvenPart(int64_t length, int64_t limit) {
+  return std::max<int64_t>(1, CeilDiv(length, std::max<int64_t>(1, CeilDiv(length, limit))));
+}
+
 // One reduction of at most kGemmMaxUnits.
 void RunOnce(const GemmKernel& kernel, const Scratch& scratch, const Gemm& g, int64_t m, int64_t n, int64_t k) {
   const int e = kernel.unit_elements;
-  Plan plan{kernel, g, m, n, k, CeilDiv(k, e), g.low_a ? CeilDiv(g.low_a.cols, e) : 0, CeilDiv(n, kernel.nr), 1,
+  const int64_t units = CeilDiv(k, e);
+  Plan plan{kernel, g, m, n, k, units, g.low_a ? CeilDiv(g.low_a.cols, e) : 0,
+            EvenPart(units, kPanelInL1 / 4 / kernel.nr), CeilDiv(n, kernel.nr), 1,
+            g.alpha * (g.a_mask.bits ? g.a_mask.scale : 1.0f) * (g.b_mask.bits ? g.b_mask.scale : 1.0f),
             g.c.dtype == DType::kF32};
   const int64_t panel_bytes = std::max<int64_t>(1, plan.units + plan.low_units) * kernel.nr * 4;
   const int64_t tile_panels = kTileBytes / (kRowsInL2 * kernel.nr * 4);
-  plan.block_panels = std::max<int64_t>(1, std::min({int64_t{768} * 1024 / panel_bytes, tile_panels, plan.panels}));
+  plan.block_panels = EvenPart(plan.panels, std::max<int64_t>(1, std::min(int64_t{768} * 1024 / panel_bytes, tile_panels)));
   if (m >= 4 * kernel.mr * scratch.threads || plan.panels < 2 * scratch.threads) {
     SplitByRows(plan, scratch);
   } else {
@@ -267,11 +272,14 @@ void RunGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& gemm)
   const int64_t k = gemm.a_transposed ? gemm.a.rows : gemm.a.cols;
   const int64_t limit = kGemmMaxUnits * kernel.unit_elements;
   if (m == 0 || n == 0) return;
+  if (gemm.low_a && (gemm.a_mask.bits || gemm.b_mask.bits)) Failed("gemm: a masked operand beside a low-rank term");
   if (k <= limit) return RunOnce(kernel, scratch, gemm, m, n, k);
   if (gemm.c.dtype != DType::kF32) Failed("gemm: a reduction over {} elements needs an F32 output", k);
-  // A longer reduction runs piece by piece into the f32 output.
-  for (int64_t k0 = 0; k0 < k; k0 += limit) {
-    const int64_t piece = std::min(limit, k - k0);
+  // A longer reduction runs piece by piece into the f32 output; in pieces short enough that a block holds several panels,
+  // which the threads pack together and which share the cache lines of a row of b.
+  const int64_t step = limit / 4;
+  for (int64_t k0 = 0; k0 < k; k0 += step) {
+    const int64_t piece = std::min(step, k - k0);
     Gemm part = gemm;
     part.a = gemm.a_transposed ? gemm.a.Rows(k0, piece) : gemm.a.Columns(k0, piece);
     part.b = gemm.b_transposed ? gemm.b.Columns(k0, piece) : gemm.b.Rows(k0, piece);

@@ -16,17 +16,17 @@ using attune::MicroTile;
 
 constexpr int kMr = 14, kLanes = 16, kNr = 32;
 
-// acc[row][half] += pairs of a[row] and b.
-template <class Simd, int kRows>
+// acc[row][half] += pairs of a[row] and b; one half where the tile has no more than 16 columns.
+template <class Simd, int kRows, int kHalves>
 inline void Multiply(const uint32_t* a, int64_t a_stride, const uint32_t* b, int64_t units,
-                     typename Simd::Acc (&acc)[kRows][2]) {
+                     typename Simd::Acc (&acc)[kRows][kHalves]) {
   for (int64_t u = 0; u < units; ++u, b += kNr) {
-    const typename Simd::Pairs b0 = Simd::Load(b), b1 = Simd::Load(b + kLanes);
+    const typename Simd::Pairs b0 = Simd::Load(b), b1 = kHalves > 1 ? Simd::Load(b + kLanes) : b0;
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const typename Simd::Pairs x = Simd::Broadcast(a[r * a_stride + u]);
       acc[r][0] = Simd::Dot(acc[r][0], x, b0);
-      acc[r][1] = Simd::Dot(acc[r][1], x, b1);
+      if constexpr (kHalves > 1) acc[r][1] = Simd::Dot(acc[r][1], x, b1);
     }
   }
 }
@@ -35,7 +35,7 @@ inline void Multiply(const uint32_t* a, int64_t a_stride, const uint32_t* b, int
 // through memory.
 inline uint32_t KeepBits(const uint8_t* mask, int cols) {
   uint32_t bits = 0;
-  if (cols == kNr) {
+  if (cols >= kNr) {
     std::memcpy(&bits, mask, sizeof(bits));
     return bits;
   }
@@ -46,67 +46,80 @@ inline uint32_t KeepBits(const uint8_t* mask, int cols) {
   return bits;
 }
 
-template <class Simd, int kRows>
+// f32 to the nearest bf16, ties to even; a NaN stays one.
+inline uint16_t RoundToBf16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  const uint32_t rounded = bits + 0x7fff + ((bits >> 16) & 1);
+  return static_cast<uint16_t>(((bits & 0x7fffffff) > 0x7f800000 ? bits | 0x00400000 : rounded) >> 16);
+}
+
+template <class Simd, int kRows, int kHalves>
 void Tile(const MicroTile& t) {
-  typename Simd::Acc acc[kRows][2];
+  typename Simd::Acc acc[kRows][kHalves];
 #pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = Simd::Zero();
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+    for (int h = 0; h < kHalves; ++h) acc[r][h] = Simd::Zero();
+  }
   if (t.low_units > 0) {
-    Multiply<Simd, kRows>(t.low_a, t.low_a_stride, t.low_panel, t.low_units, acc);
+    Multiply<Simd, kRows, kHalves>(t.low_a, t.low_a_stride, t.low_panel, t.low_units, acc);
     if (t.mask != nullptr) {
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
         const uint32_t bits = KeepBits(t.mask + r * t.mask_stride, t.cols);
-        acc[r][0] = Simd::Keep(Simd::Scale(acc[r][0], t.mask_scale), static_cast<uint16_t>(bits));
-        acc[r][1] = Simd::Keep(Simd::Scale(acc[r][1], t.mask_scale), static_cast<uint16_t>(bits >> kLanes));
+#pragma GCC unroll 2
+        for (int h = 0; h < kHalves; ++h) {
+          acc[r][h] = Simd::Keep(Simd::Scale(acc[r][h], t.mask_scale), static_cast<uint16_t>(bits >> (h * kLanes)));
+        }
       }
     }
   }
-  Multiply<Simd, kRows>(t.a, t.a_stride, t.panel, t.units, acc);
-  if (t.cols == kNr) {
+  Multiply<Simd, kRows, kHalves>(t.a, t.a_stride, t.panel, t.units, acc);
+  if (t.cols == kHalves * kLanes) {
 #pragma GCC unroll 16  // an index known at run time would send every accumulator through memory
     for (int r = 0; r < kRows; ++r) {
-      float* out = t.out + r * t.out_stride;
-      const float* init = t.init != nullptr ? t.init + r * t.init_stride : nullptr;
-      Simd::Store(Simd::Scale(acc[r][0], t.alpha), init, out);
-      Simd::Store(Simd::Scale(acc[r][1], t.alpha), init != nullptr ? init + kLanes : nullptr, out + kLanes);
+#pragma GCC unroll 2
+      for (int h = 0; h < kHalves; ++h) {
+        const float* init = t.init != nullptr ? t.init + r * t.init_stride + h * kLanes : nullptr;
+        const typename Simd::Acc y = Simd::Plus(Simd::Scale(acc[r][h], t.alpha), init);
+        if (t.out_bf16 != nullptr) {
+          Simd::StoreBf16(y, t.out_bf16 + r * t.out_bf16_stride + h * kLanes);
+        } else {
+          Simd::Store(y, t.out + r * t.out_stride + h * kLanes);
+        }
+      }
     }
     return;
   }
-  float rows[kRows][kNr];
+  float rows[kRows][kHalves * kLanes];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
-    Simd::Store(Simd::Scale(acc[r][0], t.alpha), nullptr, rows[r]);
-    Simd::Store(Simd::Scale(acc[r][1], t.alpha), nullptr, rows[r] + kLanes);
+#pragma GCC unroll 2
+    for (int h = 0; h < kHalves; ++h) Simd::Store(Simd::Scale(acc[r][h], t.alpha), rows[r] + h * kLanes);
   }
   for (int r = 0; r < kRows; ++r) {
     for (int j = 0; j < t.cols; ++j) {
-      t.out[r * t.out_stride + j] = rows[r][j] + (t.init != nullptr ? t.init[r * t.init_stride + j] : 0.0f);
+      const float y = rows[r][j] + (t.init != nullptr ? t.init[r * t.init_stride + j] : 0.0f);
+      if (t.out_bf16 != nullptr) {
+        t.out_bf16[r * t.out_bf16_stride + j] = RoundToBf16(y);
+      } else {
+        t.out[r * t.out_stride + j] = y;
+      }
     }
   }
 }
 
-template <class Simd, int kRows>
+template <class Simd, int kRows, int kHalves>
 void Dispatch(const MicroTile& t) {
-  if (t.rows == kRows) return Tile<Simd, kRows>(t);
-  if constexpr (kRows > 1) Dispatch<Simd, kRows - 1>(t);
+  if (t.rows == kRows) return Tile<Simd, kRows, kHalves>(t);
+  if constexpr (kRows > 1) Dispatch<Simd, kRows - 1, kHalves>(t);
 }
 
 template <class Simd>
 void Micro(const MicroTile& t) {
-  Dispatch<Simd, kMr>(t);
-}
-
-// bf16 times the mask's scale, rounded again.
-inline uint16_t Kept(uint16_t value, const uint8_t* bits, int64_t j, float scale) {
-  if ((bits[j / 8] >> (j % 8) & 1) == 0) return 0;
-  const uint32_t wide = static_cast<uint32_t>(value) << 16;
-  float x;
-  std::memcpy(&x, &wide, 4);
-  x *= scale;
-  uint32_t y;
-  std::memcpy(&y, &x, 4);
-  return static_cast<uint16_t>((y + 0x7fff + ((y >> 16) & 1)) >> 16);
+  if (t.cols <= kLanes) return Dispatch<Simd, kMr, 1>(t);
+  Dispatch<Simd, kMr, 2>(t);
 }
 
 // Four rows of four 32-bit units become four rows of four.
@@ -154,57 +167,38 @@ void PackNk(const void* from_rows, int64_t row_stride, int cols, int64_t k, uint
   }
 }
 
-// `count` <= 16 values of a row, masked and scaled; bits[0] belongs to the first.
-template <class Simd>
-inline void KeepValues(const uint16_t* from, const uint8_t* bits, int64_t count, float scale, uint16_t* to) {
-  if (count == kLanes) {
-    uint16_t mask;
-    std::memcpy(&mask, bits, sizeof(mask));
-    return Simd::KeepRow(from, mask, scale, to);
-  }
-  for (int64_t j = 0; j < count; ++j) to[j] = Kept(from[j], bits, j, scale);
+// The columns of a row, `cols` <= 32, that are there and that a mask (may be null) keeps.
+inline uint32_t KeptColumns(const uint8_t* mask, int64_t cols) {
+  const uint32_t there = cols >= kNr ? ~uint32_t{0} : (uint32_t{1} << cols) - 1;
+  return mask == nullptr ? there : there & KeepBits(mask, static_cast<int>(cols));
 }
 
 template <class Simd>
 void PackKn(const void* source, int64_t stride, int cols, int64_t rows, const uint8_t* mask, int64_t mask_stride,
-            float mask_scale, uint32_t* panel) {
-  for (int64_t k = 0; k < rows; k += 2, panel += kNr) {
-    if (mask == nullptr && cols == kNr && k + 1 < rows) {  // nearly all of them: no copy between
-      const uint16_t* low = static_cast<const uint16_t*>(source) + k * stride;
-      for (int j = 0; j < kNr; ++j) panel[j] = low[j] | static_cast<uint32_t>(low[stride + j]) << 16;
-      continue;
-    }
-    uint16_t row[2][kNr] = {};
-    for (int64_t i = 0; i < 2 && k + i < rows; ++i) {
-      const uint16_t* from = static_cast<const uint16_t*>(source) + (k + i) * stride;
-      if (mask == nullptr) {
-        std::memcpy(row[i], from, static_cast<size_t>(cols) * sizeof(uint16_t));
-        continue;
-      }
-      const uint8_t* bits = mask + (k + i) * mask_stride;
-      for (int64_t j = 0; j < cols; j += kLanes) {
-        KeepValues<Simd>(from + j, bits + j / 8, cols - j < kLanes ? cols - j : kLanes, mask_scale, row[i] + j);
-      }
-    }
-    for (int j = 0; j < kNr; ++j) panel[j] = row[0][j] | static_cast<uint32_t>(row[1][j]) << 16;
+            uint32_t* panel) {
+  const uint16_t* from = static_cast<const uint16_t*>(source);
+  const uint32_t there = KeptColumns(nullptr, cols);
+  for (int64_t k = 0; k < rows; k += 2, from += 2 * stride, panel += kNr) {
+    const bool paired = k + 1 < rows;
+    const uint32_t low = mask == nullptr ? there : KeptColumns(mask + k * mask_stride, cols);
+    const uint32_t high = !paired ? 0 : mask == nullptr ? there : KeptColumns(mask + (k + 1) * mask_stride, cols);
+    Simd::Interleave(from, low, paired ? from + stride : from, high, panel);
   }
 }
 
 template <class Simd>
 void PackRows(const void* source, int64_t stride, int64_t rows, int64_t k, const uint8_t* mask, int64_t mask_stride,
-              float mask_scale, uint32_t* out, int64_t out_stride) {
+              uint32_t* out, int64_t out_stride) {
   for (int64_t r = 0; r < rows; ++r) {
     const uint16_t* from = static_cast<const uint16_t*>(source) + r * stride;
     uint16_t* to = reinterpret_cast<uint16_t*>(out + r * out_stride);
     if (mask == nullptr) {
       std::memcpy(to, from, static_cast<size_t>(k) * sizeof(uint16_t));
-    } else {
-      const uint8_t* bits = mask + r * mask_stride;
-      for (int64_t j = 0; j < k; j += kLanes) {
-        KeepValues<Simd>(from + j, bits + j / 8, k - j < kLanes ? k - j : kLanes, mask_scale, to + j);
-      }
+      if (k % 2 != 0) to[k] = 0;
+      continue;
     }
-    if (k % 2 != 0) to[k] = 0;
+    const uint8_t* bits = mask + r * mask_stride;
+    for (int64_t j = 0; j < k; j += kNr) Simd::Copy(from + j, KeptColumns(bits + j / 8, k - j), to + j);
   }
 }
 

@@ -18,13 +18,22 @@ struct Native {
   }
   static Acc Scale(Acc x, float factor) { return _mm512_mul_ps(x, _mm512_set1_ps(factor)); }
   static Acc Keep(Acc x, uint16_t bits) { return _mm512_maskz_mov_ps(bits, x); }
-  static void Store(Acc x, const float* init, float* out) {
-    _mm512_storeu_ps(out, init != nullptr ? _mm512_add_ps(x, _mm512_loadu_ps(init)) : x);
+  static Acc Plus(Acc x, const float* init) { return init != nullptr ? _mm512_add_ps(x, _mm512_loadu_ps(init)) : x; }
+  static void Store(Acc x, float* out) { _mm512_storeu_ps(out, x); }
+  static void StoreBf16(Acc x, uint16_t* out) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)));
   }
-  static void KeepRow(const uint16_t* from, uint16_t mask, float scale, uint16_t* to) {
-    const __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from)), 16);
-    const __m256bh kept = _mm512_cvtneps_pbh(_mm512_mul_ps(_mm512_castsi512_ps(wide), _mm512_set1_ps(scale)));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(kept));
+  // Elements that are not kept are not read either.
+  static void Interleave(const uint16_t* low, uint32_t keep_low, const uint16_t* high, uint32_t keep_high, uint32_t* to) {
+    alignas(64) static constexpr uint16_t kFirst[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                                        8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+    const __m512i first = _mm512_load_si512(kFirst), second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
+    const __m512i x = _mm512_maskz_loadu_epi16(keep_low, low), y = _mm512_maskz_loadu_epi16(keep_high, high);
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi16(x, first, y));
+    _mm512_storeu_si512(to + kLanes, _mm512_permutex2var_epi16(x, second, y));
+  }
+  static void Copy(const uint16_t* from, uint32_t keep, uint16_t* to) {
+    _mm512_storeu_si512(to, _mm512_maskz_loadu_epi16(keep, from));
   }
 };
 

@@ -42,14 +42,20 @@ struct Emulated {
     }
     return x;
   }
-  static void KeepRow(const uint16_t* from, uint16_t mask, float scale, uint16_t* to) {
-    for (int j = 0; j < kLanes; ++j) {
-      const uint8_t bit = mask >> j & 1;
-      to[j] = Kept(from[j], &bit, 0, scale);
-    }
+  static Acc Plus(Acc x, const float* init) {
+    for (int i = 0; init != nullptr && i < kLanes; ++i) x.lane[i] += init[i];
+    return x;
   }
-  static void Store(const Acc& x, const float* init, float* out) {
-    for (int i = 0; i < kLanes; ++i) out[i] = x.lane[i] + (init != nullptr ? init[i] : 0.0f);
+  static void Store(const Acc& x, float* out) { std::memcpy(out, x.lane, sizeof(x.lane)); }
+  static void StoreBf16(const Acc& x, uint16_t* out) {
+    for (int i = 0; i < kLanes; ++i) out[i] = RoundToBf16(x.lane[i]);
+  }
+  static uint32_t Kept(const uint16_t* from, uint32_t keep, int j) { return (keep >> j & 1) != 0 ? from[j] : 0; }
+  static void Interleave(const uint16_t* low, uint32_t keep_low, const uint16_t* high, uint32_t keep_high, uint32_t* to) {
+    for (int j = 0; j < kNr; ++j) to[j] = Kept(low, keep_low, j) | Kept(high, keep_high, j) << 16;
+  }
+  static void Copy(const uint16_t* from, uint32_t keep, uint16_t* to) {
+    for (int j = 0; j < kNr; ++j) to[j] = static_cast<uint16_t>(Kept(from, keep, j));
   }
 };
 

@@ -22,78 +22,82 @@ constexpr int kLanes = hn::MaxLanes(D());
 constexpr int kNr = 2 * kLanes;
 constexpr int kMr = kLanes >= 16 ? 14 : 6;
 
-// acc[row][half] += a[row][unit] * b[unit][half] for all units.
-template <int kRows>
+// acc[row][half] += a[row][unit] * b[unit][half] for all units; one half where the tile has no more columns than lanes.
+template <int kRows, int kHalves>
 HWY_INLINE void Multiply(const float* HWY_RESTRICT a, int64_t a_stride, const float* HWY_RESTRICT b, int64_t units,
-                         V (&acc)[kRows][2]) {
+                         V (&acc)[kRows][kHalves]) {
   const D d;
   for (int64_t u = 0; u < units; ++u) {
     const V b0 = hn::Load(d, b);
-    const V b1 = hn::Load(d, b + kLanes);
+    const V b1 = kHalves > 1 ? hn::Load(d, b + kLanes) : b0;
     b += kNr;
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const V x = hn::Set(d, a[r * a_stride + u]);
       acc[r][0] = hn::MulAdd(x, b0, acc[r][0]);
-      acc[r][1] = hn::MulAdd(x, b1, acc[r][1]);
+      if constexpr (kHalves > 1) acc[r][1] = hn::MulAdd(x, b1, acc[r][1]);
     }
   }
 }
 
-template <int kRows>
+template <int kRows, int kHalves>
 void Tile(const MicroTile& t) {
   const D d;
-  V acc[kRows][2];
+  V acc[kRows][kHalves];
 #pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = hn::Zero(d);
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+    for (int h = 0; h < kHalves; ++h) acc[r][h] = hn::Zero(d);
+  }
   if (t.low_units > 0) {
-    Multiply<kRows>(reinterpret_cast<const float*>(t.low_a), t.low_a_stride,
-                    reinterpret_cast<const float*>(t.low_panel), t.low_units, acc);
+    Multiply<kRows, kHalves>(reinterpret_cast<const float*>(t.low_a), t.low_a_stride,
+                             reinterpret_cast<const float*>(t.low_panel), t.low_units, acc);
     if (t.mask != nullptr) {
       const V scale = hn::Set(d, t.mask_scale);
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
         const uint8_t* bits = t.mask + r * t.mask_stride;
-        acc[r][0] = hn::IfThenElseZero(hn::LoadMaskBits(d, bits), hn::Mul(acc[r][0], scale));
-        acc[r][1] = hn::IfThenElseZero(hn::LoadMaskBits(d, bits + kLanes / 8), hn::Mul(acc[r][1], scale));
+#pragma GCC unroll 2
+        for (int h = 0; h < kHalves; ++h) {
+          acc[r][h] = hn::IfThenElseZero(hn::LoadMaskBits(d, bits + h * kLanes / 8), hn::Mul(acc[r][h], scale));
+        }
       }
     }
   }
-  Multiply<kRows>(reinterpret_cast<const float*>(t.a), t.a_stride, reinterpret_cast<const float*>(t.panel), t.units,
-                  acc);
+  Multiply<kRows, kHalves>(reinterpret_cast<const float*>(t.a), t.a_stride, reinterpret_cast<const float*>(t.panel),
+                           t.units, acc);
   const V alpha = hn::Set(d, t.alpha);
-  if (t.cols == kNr) {
+  if (t.cols == kHalves * kLanes) {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      float* out = t.out + r * t.out_stride;
-      V y0 = hn::Mul(acc[r][0], alpha), y1 = hn::Mul(acc[r][1], alpha);
-      if (t.init != nullptr) {
-        const float* init = t.init + r * t.init_stride;
-        y0 = hn::Add(y0, hn::LoadU(d, init));
-        y1 = hn::Add(y1, hn::LoadU(d, init + kLanes));
+#pragma GCC unroll 2
+      for (int h = 0; h < kHalves; ++h) {
+        V y = hn::Mul(acc[r][h], alpha);
+        if (t.init != nullptr) y = hn::Add(y, hn::LoadU(d, t.init + r * t.init_stride + h * kLanes));
+        hn::StoreU(y, d, t.out + r * t.out_stride + h * kLanes);
       }
-      hn::StoreU(y0, d, out);
-      hn::StoreU(y1, d, out + kLanes);
     }
     return;
   }
-  HWY_ALIGN float row[kNr];
+  HWY_ALIGN float row[kHalves * kLanes];
   for (int r = 0; r < kRows; ++r) {
-    hn::Store(hn::Mul(acc[r][0], alpha), d, row);
-    hn::Store(hn::Mul(acc[r][1], alpha), d, row + kLanes);
+    for (int h = 0; h < kHalves; ++h) hn::Store(hn::Mul(acc[r][h], alpha), d, row + h * kLanes);
     for (int j = 0; j < t.cols; ++j) {
       t.out[r * t.out_stride + j] = row[j] + (t.init != nullptr ? t.init[r * t.init_stride + j] : 0.0f);
     }
   }
 }
 
-template <int kRows>
+template <int kRows, int kHalves>
 void Dispatch(const MicroTile& t) {
-  if (t.rows == kRows) return Tile<kRows>(t);
-  if constexpr (kRows > 1) Dispatch<kRows - 1>(t);
+  if (t.rows == kRows) return Tile<kRows, kHalves>(t);
+  if constexpr (kRows > 1) Dispatch<kRows - 1, kHalves>(t);
 }
 
-void Micro(const MicroTile& t) { Dispatch<kMr>(t); }
+void Micro(const MicroTile& t) {
+  if (t.cols <= kLanes) return Dispatch<kMr, 1>(t);
+  Dispatch<kMr, 2>(t);
+}
 
 // Four rows of eight 32-bit units become eight rows of four.
 HWY_INLINE void Transpose4x8(const uint32_t* HWY_RESTRICT source, int64_t stride, uint32_t* HWY_RESTRICT panel,
@@ -137,24 +141,23 @@ void PackNk(const void* from, int64_t stride, int cols, int64_t units, uint32_t*
 }
 
 void PackKn(const void* source, int64_t stride, int cols, int64_t rows, const uint8_t* mask, int64_t mask_stride,
-            float mask_scale, uint32_t* panel) {
+            uint32_t* panel) {
   const D d;
-  const V scale = hn::Set(d, mask_scale);
   const float* from = static_cast<const float*>(source);
   float* to = reinterpret_cast<float*>(panel);
   for (int64_t k = 0; k < rows; ++k, from += stride, to += kNr) {
     if (cols < kNr) {
       for (int j = 0; j < kNr; ++j) {
         const bool keep = j < cols && (mask == nullptr || (mask[k * mask_stride + j / 8] >> (j % 8) & 1) != 0);
-        to[j] = keep ? from[j] * (mask != nullptr ? mask_scale : 1.0f) : 0.0f;
+        to[j] = keep ? from[j] : 0.0f;
       }
       continue;
     }
     V x0 = hn::LoadU(d, from), x1 = hn::LoadU(d, from + kLanes);
     if (mask != nullptr) {
       const uint8_t* bits = mask + k * mask_stride;
-      x0 = hn::IfThenElseZero(hn::LoadMaskBits(d, bits), hn::Mul(x0, scale));
-      x1 = hn::IfThenElseZero(hn::LoadMaskBits(d, bits + kLanes / 8), hn::Mul(x1, scale));
+      x0 = hn::IfThenElseZero(hn::LoadMaskBits(d, bits), x0);
+      x1 = hn::IfThenElseZero(hn::LoadMaskBits(d, bits + kLanes / 8), x1);
     }
     hn::Store(x0, d, to);
     hn::Store(x1, d, to + kLanes);
@@ -162,9 +165,8 @@ void PackKn(const void* source, int64_t stride, int cols, int64_t rows, const ui
 }
 
 void PackRows(const void* source, int64_t stride, int64_t rows, int64_t k, const uint8_t* mask, int64_t mask_stride,
-              float mask_scale, uint32_t* out, int64_t out_stride) {
+              uint32_t* out, int64_t out_stride) {
   const D d;
-  const V scale = hn::Set(d, mask_scale);
   for (int64_t r = 0; r < rows; ++r) {
     const float* from = static_cast<const float*>(source) + r * stride;
     float* to = reinterpret_cast<float*>(out) + r * out_stride;
@@ -175,10 +177,9 @@ void PackRows(const void* source, int64_t stride, int64_t rows, int64_t k, const
     const uint8_t* bits = mask + r * mask_stride;
     int64_t j = 0;
     for (; j + kLanes <= k; j += kLanes) {
-      const V x = hn::Mul(hn::LoadU(d, from + j), scale);
-      hn::StoreU(hn::IfThenElseZero(hn::LoadMaskBits(d, bits + j / 8), x), d, to + j);
+      hn::StoreU(hn::IfThenElseZero(hn::LoadMaskBits(d, bits + j / 8), hn::LoadU(d, from + j)), d, to + j);
     }
-    for (; j < k; ++j) to[j] = (bits[j / 8] >> (j % 8) & 1) != 0 ? from[j] * mask_scale : 0.0f;
+    for (; j < k; ++j) to[j] = (bits[j / 8] >> (j % 8) & 1) != 0 ? from[j] : 0.0f;
   }
 }
 

@@ -29,6 +29,8 @@ struct MicroTile {
   int64_t init_stride = 0;           // floats
   float* out = nullptr;
   int64_t out_stride = 0;            // floats
+  uint16_t* out_bf16 = nullptr;      // where not null the result is rounded to bf16 and goes here instead
+  int64_t out_bf16_stride = 0;       // elements
 };
 
 struct GemmKernel {
@@ -44,13 +46,14 @@ struct GemmKernel {
 
   // The same from a matrix stored (k, n): source points at row k0, column n0; `rows` counts stored rows (elements of the
   // reduction; an odd last bf16 row is paired with zero). mask (bits over the source, from column n0; may be null)
-  // zeroes elements and scales the kept ones.
+  // zeroes elements.
   void (*pack_kn)(const void* source, int64_t stride, int cols, int64_t rows, const uint8_t* mask, int64_t mask_stride,
-                  float mask_scale, uint32_t* panel);
+                  uint32_t* panel);
 
-  // Copies rows of A (rows, k) into dense units, applying a mask; an odd last bf16 is paired with zero.
+  // Copies rows of A (rows, k) into dense units, zeroing what a mask drops; an odd last bf16 is paired with zero. Up to 16
+  // units behind a row may be overwritten.
   void (*pack_rows)(const void* source, int64_t stride, int64_t rows, int64_t k, const uint8_t* mask,
-                    int64_t mask_stride, float mask_scale, uint32_t* out, int64_t out_stride);
+                    int64_t mask_stride, uint32_t* out, int64_t out_stride);
 
   // Transposes A stored (k, m): columns [0, m) become rows of dense units.
   void (*pack_transposed)(const void* source, int64_t stride, int64_t m, int64_t k, uint32_t* out, int64_t out_stride);
