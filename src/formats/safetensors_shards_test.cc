@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/faulty_env.h"
 
 namespace attune::safetensors_shards_test {
 
@@ -28,11 +29,19 @@ void Fill(ShardedSafetensorsWriter& writer) {
   writer.WriteAt("c.weight", 0, Bytes(12, 7));
   writer.WriteLate("c.state", Bytes(5, 8));
   writer.WriteAt("b.weight", 6, Bytes(6, 5));  // the second half first
-  std::thread other([&] { writer.WriteAt("b.weight", 0, Bytes(6, 4)); });
+  std::exception_ptr failure;
+  std::thread other([&] {
+    try {
+      writer.WriteAt("b.weight", 0, Bytes(6, 4));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  });
+  other.join();
+  if (failure) std::rethrow_exception(failure);
   writer.WriteAt("a.map", 0, Bytes(8, 1));
   writer.WriteLate("a.state", Bytes(3, 2));
   writer.WriteAt("a.weight", 0, Bytes(10, 3));
-  other.join();
 }
 
 void ExpectTensors(const std::string& folder) {
@@ -103,6 +112,39 @@ TEST(SafetensorsShards, WhatWasNotDeclaredOrNotWrittenFailsAndLeavesNothing) {
     EXPECT_THROW(writer.WriteLate("c.state", Bytes(1, 0)), Error);
   }
   EXPECT_TRUE(std::filesystem::is_empty(folder));
+}
+
+// Whatever call the disk fills up at, one error says so; no file is half written and no index names it.
+TEST(SafetensorsShards, AFullDiskLeavesNoHalfFiles) {
+  const std::string folder = Folder("full");
+  const auto write = [&] {
+    ShardedSafetensorsWriter writer(folder, kGroups, 75);
+    Fill(writer);
+    writer.Commit();
+  };
+  int calls = 0, failures = 0;
+  {
+    FaultyEnv env;
+    write();
+    calls = static_cast<int>(env.calls().size());
+  }
+  ASSERT_GT(calls, 10);
+  for (int at = 0; at < calls; ++at) {
+    std::filesystem::remove_all(folder);
+    std::filesystem::create_directories(folder);
+    FaultyEnv env({Fault::Kind::kDiskFull, at, 0});
+    try {
+      write();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kFailed);
+      ++failures;
+      for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+        EXPECT_EQ(entry.path().extension(), ".safetensors") << "at call " << at << ": " << entry.path();
+      }
+      EXPECT_FALSE(FileExists(folder + "/model.safetensors.index.json")) << at;
+    }
+  }
+  EXPECT_GT(failures, 5);
 }
 
 }  // namespace attune::safetensors_shards_test
