@@ -88,20 +88,10 @@ class FaultyEnv : public Env {
     return Fails("read", paths_[fd]) ? -1 : Env::Read(fd, data, size);
   }
   ssize_t Write(int fd, const void* data, size_t size) override {
-    const std::lock_guard lock(mutex_);
-    const int number = static_cast<int>(calls_.size());
-    const bool fails = Fails("write", paths_[fd], true);
-    const int error = errno;
-    const bool half =
-        number == fault_.at && fault_.kind != Fault::Kind::kNone && fault_.kind != Fault::Kind::kError;
-    if (fails && !half) return -1;
-    if (const Inode inode = InodeOf(fd); !unsynced_.contains(inode)) unsynced_[inode] = ::dup(fd);
-    const ssize_t written = Env::Write(fd, data, half ? (size + 1) / 2 : size);
-    if (fault_.kind == Fault::Kind::kDeath && fails) {
-      errno = error;
-      return -1;
-    }
-    return written;
+    return DoWrite(fd, size, [&](size_t count) { return Env::Write(fd, data, count); });
+  }
+  ssize_t WriteAt(int fd, const void* data, size_t size, off_t offset) override {
+    return DoWrite(fd, size, [&](size_t count) { return Env::WriteAt(fd, data, count, offset); });
   }
   int Sync(int fd) override {
     const std::lock_guard lock(mutex_);
@@ -155,6 +145,24 @@ class FaultyEnv : public Env {
     struct stat info {};
     if (::fstat(fd, &info) != 0) std::abort();
     return {info.st_dev, info.st_ino};
+  }
+
+  template <class WriteSome>
+  ssize_t DoWrite(int fd, size_t size, WriteSome write) {
+    const std::lock_guard lock(mutex_);
+    const int number = static_cast<int>(calls_.size());
+    const bool fails = Fails("write", paths_[fd], true);
+    const int error = errno;
+    const bool half =
+        number == fault_.at && fault_.kind != Fault::Kind::kNone && fault_.kind != Fault::Kind::kError;
+    if (fails && !half) return -1;
+    if (const Inode inode = InodeOf(fd); !unsynced_.contains(inode)) unsynced_[inode] = ::dup(fd);
+    const ssize_t written = write(half ? (size + 1) / 2 : size);
+    if (fault_.kind == Fault::Kind::kDeath && fails) {
+      errno = error;
+      return -1;
+    }
+    return written;
   }
 
   // Records the call; true, with errno set, when it is to fail.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -71,15 +72,21 @@ void OpenFile::Read(void* data, size_t wanted) {
   }
 }
 
-void WriteAll(int fd, const std::string& path, const void* data, size_t size) {
+// write(cursor, size) is write or pwrite.
+template <class WriteSome>
+void WriteAll(const std::string& path, const void* data, size_t size, WriteSome write) {
   const char* cursor = static_cast<const char*>(data);
   while (size > 0) {
-    const ssize_t written = Retried([&] { return CurrentEnv().Write(fd, cursor, size); });
+    const ssize_t written = Retried([&] { return write(cursor, size); });
     if (written < 0) Failed("{}: cannot be written: {}", path, std::strerror(errno));
     if (written == 0) Failed("{}: cannot be written: the system takes no more bytes", path);
     cursor += written;
     size -= static_cast<size_t>(written);
   }
+}
+
+void WriteAll(int fd, const std::string& path, const void* data, size_t size) {
+  WriteAll(path, data, size, [fd](const char* from, size_t count) { return CurrentEnv().Write(fd, from, count); });
 }
 
 int Sync(int fd) {
@@ -147,6 +154,13 @@ int64_t FileSize(const std::string& path) {
     BadInput("{}: cannot be opened: {}", path, std::strerror(errno));
   if (!S_ISREG(info.st_mode)) BadInput("{}: is not a regular file", path);
   return info.st_size;
+}
+
+int64_t FreeDiskBytes(std::string path) {
+  while (!PathExists(path) && path != ParentOf(path)) path = ParentOf(path);
+  struct statvfs info {};
+  if (::statvfs(path.c_str(), &info) != 0) BadInput("{}: cannot ask for free disk space: {}", path, std::strerror(errno));
+  return static_cast<int64_t>(info.f_bavail) * static_cast<int64_t>(info.f_frsize);
 }
 
 bool FileExists(const std::string& path) {
@@ -262,6 +276,12 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::Write(const void* data, size_t size) { WriteAll(fd_, path_, data, size); }
+
+void AtomicFile::WriteAt(int64_t offset, const void* data, size_t size) {
+  WriteAll(path_, data, size, [&](const char* from, size_t count) {
+    return CurrentEnv().WriteAt(fd_, from, count, offset + (from - static_cast<const char*>(data)));
+  });
+}
 
 void AtomicFile::Commit() {
   if (!sync_later && Sync(fd_) != 0) Failed("{}: cannot be flushed to disk: {}", path_, std::strerror(errno));

@@ -46,6 +46,10 @@ void ReadInPieces(const std::string& path, const std::function<void(std::span<co
 // A regular file's bytes. Errors: Error{kBadInput} as for MappedFile.
 int64_t FileSize(const std::string& path);
 
+// Bytes that a user may still write to the disk that holds `path` or, where that is not there yet, the nearest folder
+// above it. Errors: Error{kBadInput} when the system cannot tell.
+int64_t FreeDiskBytes(std::string path);
+
 bool FileExists(const std::string& path);       // a regular file, links followed
 bool DirectoryExists(const std::string& path);  // a directory, links followed
 
@@ -85,6 +89,8 @@ class AtomicFile {
 
   void Write(const void* data, size_t size);
   void Write(std::string_view text) { Write(text.data(), text.size()); }
+  // At a place of its own, whatever Write has written; safe from several threads.
+  void WriteAt(int64_t offset, const void* data, size_t size);
   void Commit();
 
  private:

@@ -35,7 +35,7 @@ int RunCommandLine(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", "attune 0.1.0");
   for (const auto add : {AddTrainCommand, AddEvalCommand, AddGenerateCommands, AddLogitsCommand, AddTokenizeCommand,
-                         AddTokenizerCommands, AddExportCommands, AddInspectCommands, AddBenchCommand, AddRunsCommands}) {
+                         AddTokenizerCommands, AddExportCommands, AddSynthCommand, AddQuantizeCommand, AddInspectCommands, AddBenchCommand, AddRunsCommands}) {
     add(app, context);
   }
   if (argc > 1 && argv[1][0] != '-') {

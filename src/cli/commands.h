@@ -31,6 +31,8 @@ void AddLogitsCommand(CLI::App& app, CommandContext& context);
 void AddTokenizeCommand(CLI::App& app, CommandContext& context);
 void AddTokenizerCommands(CLI::App& app, CommandContext& context);  // tokenizer train
 void AddExportCommands(CLI::App& app, CommandContext& context);   // merge, export
+void AddSynthCommand(CLI::App& app, CommandContext& context);
+void AddQuantizeCommand(CLI::App& app, CommandContext& context);
 void AddInspectCommands(CLI::App& app, CommandContext& context);  // info, doctor
 void AddBenchCommand(CLI::App& app, CommandContext& context);
 void AddRunsCommands(CLI::App& app, CommandContext& context);  // runs list, show, compare, export

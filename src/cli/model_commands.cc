@@ -1,4 +1,4 @@
-// attune merge, export, info, doctor, bench.
+// attune merge, export, synth, info, doctor, bench.
 #include <fmt/format.h>
 
 #include <map>
@@ -7,8 +7,10 @@
 #include "app/bench_job.h"
 #include "app/export_job.h"
 #include "app/inspect_job.h"
+#include "app/synth_job.h"
 #include "base/error.h"
 #include "cli/commands.h"
+#include "models/model_shapes.h"
 
 namespace attune {
 namespace {
@@ -19,6 +21,12 @@ const std::map<std::string, DType>& DTypes() {
   return types;
 }
 
+DType DTypeOf(const std::string& name, const char* flag) {
+  const auto found = DTypes().find(name);
+  if (found == DTypes().end()) BadInput("{} {}: use float32, bfloat16 or float16", flag, name);
+  return found->second;
+}
+
 struct ExportFlags {
   ExportJob job;
   std::string dtype, format = "safetensors";
@@ -26,11 +34,7 @@ struct ExportFlags {
 
 void RunExport(const ExportFlags& flags, const CommandContext& context) {
   ExportJob job = flags.job;
-  if (!flags.dtype.empty()) {
-    const auto found = DTypes().find(flags.dtype);
-    if (found == DTypes().end()) BadInput("--dtype {}: use float32, bfloat16 or float16", flags.dtype);
-    job.dtype = found->second;
-  }
+  if (!flags.dtype.empty()) job.dtype = DTypeOf(flags.dtype, "--dtype");
   if (flags.format == "gguf" || flags.format == "gguf-adapter") {
     BadInput("--format {}: writing GGUF arrives with a later version; use --format safetensors", flags.format);
   }
@@ -91,6 +95,35 @@ void AddExportCommands(CLI::App& app, CommandContext& context) {
     command->add_flag("--json", context.json, "One JSON document on standard output");
     command->callback([flags, &context] { context.run = [flags, &context] { RunExport(*flags, context); }; });
   }
+}
+
+void AddSynthCommand(CLI::App& app, CommandContext& context) {
+  auto* synth = app.add_subcommand("synth", "Make up a model of a published shape, with random weights");
+  synth->footer(fmt::format("Example: attune synth --shape llama-2-7b --output llama-2-7b-random\nShapes: {}",
+                            fmt::join(ModelShapeNames(), ", ")));
+  struct SynthFlags {
+    SynthJob job;
+    std::string dtype = "bfloat16";
+  };
+  auto flags = std::make_shared<SynthFlags>();
+  synth->add_option("--shape", flags->job.shape, "Whose shape")->required();
+  synth->add_option("--output", flags->job.output, "A new folder")->required();
+  synth->add_option("--seed", flags->job.seed, "Of the weights (default 42)");
+  synth->add_option("--torch_dtype", flags->dtype, "bfloat16 (default), float16 or float32");
+  synth->add_flag("--json", context.json, "One JSON document on standard output");
+  synth->callback([flags, &context] {
+    context.run = [flags, &context] {
+      flags->job.dtype = DTypeOf(flags->dtype, "--torch_dtype");
+      const SynthResult r = RunSynth(flags->job);
+      Say(context, fmt::format("wrote {} tensors ({:.1f} M parameters, {:.1f} MB in {} {}) to {} ({:.1f}s)", r.tensors,
+                               static_cast<double>(r.parameters) / 1e6, static_cast<double>(r.bytes) / 1e6, r.files,
+                               r.files == 1 ? "file" : "files", r.output, r.seconds));
+      if (context.json) {
+        PrintJson({{"output", r.output}, {"tensors", r.tensors}, {"parameters", r.parameters}, {"bytes", r.bytes},
+                   {"files", r.files}, {"seconds", r.seconds}});
+      }
+    };
+  });
 }
 
 void AddInspectCommands(CLI::App& app, CommandContext& context) {

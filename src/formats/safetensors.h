@@ -73,6 +73,14 @@ struct TensorDeclaration {
   std::vector<int64_t> shape;
 };
 
+// As the reference writer sorts: widest type first, then by name.
+void SortForSafetensors(std::vector<TensorDeclaration>* tensors);
+
+// The header of a file that holds these tensors in this order, padded to a multiple of 8 bytes. `path` names the file in
+// errors: Error{kFailed} for a tensor that cannot be stored.
+std::string SafetensorsHeaderText(const std::vector<TensorDeclaration>& tensors, const Metadata& metadata,
+                                  const std::string& path);
+
 // Streams a file: declare every tensor, then hand over the bytes of each in the order of order(), whole or in
 // pieces. Nothing is held in memory. The file appears under its name at Commit() and not before. Errors:
 // Error{kFailed} when the disk fails or the bytes do not fit what was declared.
@@ -81,7 +89,6 @@ class SafetensorsWriter {
   SafetensorsWriter(const std::string& path, std::vector<TensorDeclaration> tensors,
                     const Metadata& metadata = {{"format", "pt"}});
 
-  // As the reference writer sorts: widest type first, then by name.
   const std::vector<TensorDeclaration>& order() const { return order_; }
 
   void Write(std::string_view name, std::span<const std::byte> bytes);

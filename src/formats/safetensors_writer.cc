@@ -44,8 +44,10 @@ std::string Quoted(const std::string& text, const std::string& path) {
   }
 }
 
-std::string HeaderText(const std::vector<TensorDeclaration>& tensors, const Metadata& metadata,
-                       const std::string& path) {
+}  // namespace
+
+std::string SafetensorsHeaderText(const std::vector<TensorDeclaration>& tensors, const Metadata& metadata,
+                                  const std::string& path) {
   std::string text = "{";
   const auto separate = [&] {
     if (text.size() > 1) text += ',';
@@ -76,16 +78,18 @@ std::string HeaderText(const std::vector<TensorDeclaration>& tensors, const Meta
   return text;
 }
 
-}  // namespace
+void SortForSafetensors(std::vector<TensorDeclaration>* tensors) {
+  std::sort(tensors->begin(), tensors->end(), [](const TensorDeclaration& a, const TensorDeclaration& b) {
+    const int rank_a = WriterRank(a.dtype), rank_b = WriterRank(b.dtype);
+    return rank_a != rank_b ? rank_a > rank_b : a.name < b.name;
+  });
+}
 
 SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<TensorDeclaration> tensors,
                                      const Metadata& metadata)
     : file_(path), path_(path), order_(std::move(tensors)) {
-  std::sort(order_.begin(), order_.end(), [](const TensorDeclaration& a, const TensorDeclaration& b) {
-    const int rank_a = WriterRank(a.dtype), rank_b = WriterRank(b.dtype);
-    return rank_a != rank_b ? rank_a > rank_b : a.name < b.name;
-  });
-  const std::string header = HeaderText(order_, metadata, path);
+  SortForSafetensors(&order_);
+  const std::string header = SafetensorsHeaderText(order_, metadata, path);
   const uint64_t length = header.size();
   file_.Write(&length, sizeof length);
   file_.Write(header);

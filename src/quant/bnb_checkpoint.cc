@@ -187,6 +187,26 @@ Bnb4Encoder::Bnb4Encoder(const Bnb4Settings& settings, const std::string& name, 
   absmax_.resize(static_cast<size_t>(BlockCount(elements_, settings.block_size)));
 }
 
+TensorGroup Bnb4Encoder::Declare() const {
+  constexpr int64_t kLongestNumber = 25;  // "-1.2345678901234567e-100" and one to spare
+  const std::string state = StateName(name_, settings_.type);
+  const int64_t units = std::ssize(packed_) / LayoutOf(settings_.storage).block_bytes;
+  TensorGroup group{{{name_, settings_.storage, {units, 1}}, {name_ + ".quant_map", DType::kF32, {16}}}, {}};
+  BnbQuantState known = state_;
+  if (settings_.nested) known.nested = BnbQuantState::Nested{};
+  const int64_t length = std::ssize(BnbQuantStateText(known));
+  group.tensors.push_back({name_ + ".absmax", settings_.nested ? DType::kU8 : DType::kF32, {blocks()}});
+  if (settings_.nested) {
+    group.tensors.push_back(
+        {name_ + ".nested_absmax", DType::kF32, {BlockCount(blocks(), NestedScales::kBlockSize)}});
+    group.tensors.push_back({name_ + ".nested_quant_map", DType::kF32, {256}});
+    group.late = {state, DType::kU8, {length + kLongestNumber}};
+  } else {
+    group.tensors.push_back({state, DType::kU8, {length}});
+  }
+  return group;
+}
+
 void Bnb4Encoder::EncodeBlocks(const std::byte* source, int64_t first, int64_t last) {
   const int64_t begin = first * settings_.block_size;
   const int64_t count = std::min(last * settings_.block_size, elements_) - begin;

@@ -17,7 +17,7 @@
 #include <string_view>
 #include <vector>
 
-#include "formats/safetensors.h"
+#include "formats/safetensors_shards.h"
 #include "quant/bnb4.h"
 #include "quant/bnb_state.h"
 
@@ -66,6 +66,10 @@ class Bnb4Encoder {
   // its packed bytes are no whole number of `storage`, or it has no elements.
   Bnb4Encoder(const Bnb4Settings& settings, const std::string& name, DType dtype,
               const std::vector<int64_t>& shape);
+
+  // The tensors that Finish will give, for a writer that wants sizes first. Nested, the state holds a mean whose digits
+  // are not known before: it is the group's late tensor.
+  TensorGroup Declare() const;
 
   int64_t blocks() const { return static_cast<int64_t>(absmax_.size()); }
   // Blocks first ... last - 1 of the values at `source`, the start of the whole tensor.

@@ -1,0 +1,172 @@
+#include "app/quantize_job.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <mutex>
+#include <set>
+#include <span>
+#include <thread>
+
+#include "app/bundle.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/system.h"
+#include "formats/durable_folder.h"
+#include "formats/json.h"
+#include "formats/safetensors_shards.h"
+#include "models/hf_config.h"
+#include "quant/float16.h"
+
+namespace attune {
+namespace {
+
+constexpr int64_t kKeptPiece = int64_t{1} << 20;  // elements of a kept tensor converted and written at a time
+
+// As the model is stored; blocks of a GGUF file become bfloat16.
+DType PlainType(const ModelFiles& files) {
+  const DType type = files.Find("model.layers.0.self_attn.q_proj.weight")->dtype;
+  return type == DType::kF32 || type == DType::kF16 ? type : DType::kBF16;
+}
+
+// Rows of a stored tensor in a plain type, in Hugging Face's order.
+void ReadRowsAs(const ModelFiles& files, const StoredTensor& stored, int64_t first, int64_t rows, DType dtype, std::byte* out) {
+  if (dtype == DType::kBF16) return files.ReadRowsBf16(stored, first, rows, reinterpret_cast<uint16_t*>(out));
+  if (dtype == DType::kF32) return files.ReadRows(stored, first, rows, reinterpret_cast<float*>(out));
+  std::vector<float> values(static_cast<size_t>(rows * stored.columns()));
+  files.ReadRows(stored, first, rows, values.data());
+  for (size_t i = 0; i < values.size(); ++i) reinterpret_cast<uint16_t*>(out)[i] = FloatToHalf(values[i]);
+}
+
+class Quantization {
+ public:
+  Quantization(const ModelFiles& files, const QuantizeJob& job, DType dtype)
+      : files_(files), config_(job.config), dtype_(dtype), tensors_(ExpectedTensors(files.spec())) {
+    ChooseLayers();
+    for (const ExpectedTensor& t : tensors_) {
+      groups_.push_back(linear_.contains(t.name) ? EncoderOf(t).Declare() : TensorGroup{{{t.name, dtype_, t.shape}}, {}});
+    }
+  }
+
+  const std::vector<TensorGroup>& groups() const { return groups_; }
+  size_t tensors() const { return tensors_.size(); }
+  int64_t quantized() const { return std::ssize(linear_); }
+
+  void Write(size_t index, ShardedSafetensorsWriter& writer) const {
+    const StoredTensor& stored = *files_.Find(tensors_[index].name);
+    linear_.contains(stored.name) ? WriteQuantized(index, stored, writer) : WriteKept(stored, writer);
+    files_.DropPages(stored);
+  }
+
+ private:
+  void ChooseLayers() {
+    std::vector<std::string> parameters;
+    for (const ExpectedTensor& t : tensors_) parameters.push_back(t.name);
+    std::vector<std::string> tied;
+    if (files_.spec().tie_word_embeddings) tied = {"model.embed_tokens.weight", "lm_head.weight"};
+    const SkippedModules skipped(
+        config_.llm_int8_skip_modules ? *config_.llm_int8_skip_modules : DefaultSkippedModules(parameters, "lm_head", tied),
+        "llm_int8_skip_modules");
+    for (const ExpectedTensor& t : tensors_) {
+      if (t.shape.size() != 2 || t.name == "model.embed_tokens.weight") continue;
+      if (!skipped.Skips(t.name.substr(0, t.name.rfind('.')))) linear_.insert(t.name);
+    }
+    if (linear_.empty()) BadInput("llm_int8_skip_modules: every linear layer is skipped, so nothing is left to quantise");
+  }
+
+  Bnb4Encoder EncoderOf(const ExpectedTensor& t) const { return {config_.Settings(), t.name, dtype_, t.shape}; }
+
+  void WriteQuantized(size_t index, const StoredTensor& stored, ShardedSafetensorsWriter& writer) const {
+    Bnb4Encoder encoder = EncoderOf(tensors_[index]);
+    if (stored.dtype == dtype_ && stored.permuted_head_dim == 0) {
+      encoder.EncodeBlocks(stored.bytes.data(), 0, encoder.blocks());
+    } else {
+      std::vector<std::byte> values(static_cast<size_t>(BytesOf(dtype_, stored.rows() * stored.columns())));
+      ReadRowsAs(files_, stored, 0, stored.rows(), dtype_, values.data());
+      encoder.EncodeBlocks(values.data(), 0, encoder.blocks());
+    }
+    for (const Bnb4Encoder::Part& part : encoder.Finish()) {
+      const std::string& name = part.declaration.name;
+      name == groups_[index].late.name ? writer.WriteLate(name, part.bytes) : writer.WriteAt(name, 0, part.bytes);
+    }
+  }
+
+  void WriteKept(const StoredTensor& stored, ShardedSafetensorsWriter& writer) const {
+    const int64_t piece = std::max<int64_t>(1, kKeptPiece / stored.columns());
+    std::vector<std::byte> room;
+    for (int64_t row = 0; row < stored.rows(); row += piece) {
+      const int64_t rows = std::min(piece, stored.rows() - row);
+      room.resize(static_cast<size_t>(BytesOf(dtype_, rows * stored.columns())));
+      ReadRowsAs(files_, stored, row, rows, dtype_, room.data());
+      writer.WriteAt(stored.name, BytesOf(dtype_, row * stored.columns()), room);
+      files_.DropPages(stored);
+    }
+  }
+
+  const ModelFiles& files_;
+  const BnbConfig& config_;
+  DType dtype_;
+  std::vector<ExpectedTensor> tensors_;
+  std::set<std::string> linear_;  // what is quantised
+  std::vector<TensorGroup> groups_;
+};
+
+void WriteAll(const Quantization& quantization, ShardedSafetensorsWriter& writer) {
+  std::atomic<size_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr failure;
+  const auto work = [&] {
+    try {
+      for (size_t i = next++; i < quantization.tensors(); i = next++) quantization.Write(i, writer);
+    } catch (...) {
+      next = quantization.tensors();
+      const std::lock_guard lock(mutex);
+      failure = std::current_exception();
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int64_t i = 1; i < CpuCount(); ++i) threads.emplace_back(work);
+  work();
+  for (std::thread& thread : threads) thread.join();
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace
+
+QuantizeResult RunQuantize(const QuantizeJob& job) {
+  const auto start = std::chrono::steady_clock::now();
+  if (PathExists(job.output) && !(DirectoryExists(job.output) && ListDirectory(job.output).empty())) {
+    BadInput("{}: exists already; name a new folder", job.output);
+  }
+  const ModelBundle bundle = OpenModel(job.model);
+  const ModelFiles& files = bundle.files;
+  const DType dtype = job.dtype.value_or(PlainType(files));
+  const Quantization quantization(files, job, dtype);
+  QuantizeResult result{job.output, quantization.quantized(), 0, 0, 0, 0, 0};
+  for (const ExpectedTensor& t : ExpectedTensors(files.spec())) result.source_bytes += std::ssize(files.Find(t.name)->bytes);
+  result.kept = static_cast<int64_t>(quantization.tensors()) - result.quantized;
+
+  DurableFolder folder(job.output);
+  const LaterSync later;
+  ShardedSafetensorsWriter writer(folder.partial(), quantization.groups());
+  if (const int64_t free = FreeDiskBytes(folder.partial()); writer.bytes() > free) {
+    BadInput("{}: the result takes {} MB and the disk has {} MB free; make room or name another disk", job.output,
+             writer.bytes() / 1'000'000, free / 1'000'000);
+  }
+  WriteAll(quantization, writer);
+  writer.Commit();
+  const nlohmann::ordered_json source =
+      files.is_gguf() ? nlohmann::ordered_json::object() : ParseOrderedJsonFile(files.path() + "/config.json");
+  nlohmann::ordered_json config = HfConfig(files.spec(), source, dtype, files.spec().tie_word_embeddings);
+  config["quantization_config"] = job.config.ToJson();
+  WriteFileAtomic(folder.partial() + "/config.json", config.dump(2) + "\n");
+  WriteTextFiles(bundle, folder.partial());
+  folder.Commit();
+  result.bytes = writer.bytes();
+  result.files = writer.files();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+}  // namespace attune

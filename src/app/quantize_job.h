@@ -1,0 +1,33 @@
+// Writing a model as a pre-quantised checkpoint that transformers and bitsandbytes load with load_in_4bit.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "adapters/bnb_config.h"
+#include "base/dtype.h"
+
+namespace attune {
+
+struct QuantizeJob {
+  std::string model;   // folder, .gguf file or org/name
+  std::string output;  // a new or empty folder
+  BnbConfig config;    // load_in_4bit is true
+  // Of what stays unquantised, and of the values before they are quantised: F32, F16 or BF16; absent: as the model is
+  // stored, BF16 for a GGUF file of blocks.
+  std::optional<DType> dtype;
+};
+
+struct QuantizeResult {
+  std::string output;
+  int64_t quantized = 0, kept = 0, source_bytes = 0, bytes = 0, files = 0;
+  double seconds = 0;
+};
+
+// Linear layers become 4-bit, but for those that llm_int8_skip_modules names or, without it, the output head; embeddings,
+// norms and biases are kept. One weight a thread is in memory at a time. Errors: Error{kBadInput}: the output exists, the
+// disk has too little room, a value that is not finite, a layer that does not fill bnb_4bit_quant_storage.
+QuantizeResult RunQuantize(const QuantizeJob& job);
+
+}  // namespace attune

@@ -1,0 +1,67 @@
+// attune quantize.
+#include <fmt/format.h>
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "app/quantize_job.h"
+#include "base/error.h"
+#include "cli/commands.h"
+
+namespace attune {
+namespace {
+
+struct QuantizeFlags {
+  std::string model, output, dtype;
+  // BitsAndBytesConfig's fields as they were given.
+  std::vector<std::pair<std::string, std::string>> fields = {
+      {"load_in_4bit", "true"},          {"bnb_4bit_quant_type", "nf4"},      {"bnb_4bit_use_double_quant", "false"},
+      {"bnb_4bit_compute_dtype", "float32"}, {"bnb_4bit_quant_storage", "uint8"}};
+  std::vector<std::string> skip_modules;
+};
+
+QuantizeJob JobOf(const QuantizeFlags& flags) {
+  QuantizeJob job{flags.model, flags.output, {}, {}};
+  for (const auto& [key, text] : flags.fields) {
+    const bool is_truth = text == "true" || text == "false";
+    job.config.SetField(key, is_truth ? nlohmann::ordered_json(text == "true") : nlohmann::ordered_json(text), "quantize");
+  }
+  if (!flags.skip_modules.empty()) job.config.llm_int8_skip_modules = flags.skip_modules;
+  if (!job.config.load_in_4bit) BadInput("quantize: load_in_4bit false leaves nothing to do; only 4-bit checkpoints are written");
+  if (flags.dtype.empty()) return job;
+  job.dtype = TorchDType(flags.dtype);
+  if (!job.dtype) BadInput("--torch_dtype {}: use float32, bfloat16 or float16", flags.dtype);
+  return job;
+}
+
+void PrintQuantized(const QuantizeFlags& flags, const CommandContext& context) {
+  const QuantizeResult r = RunQuantize(JobOf(flags));
+  Say(context, fmt::format("quantised {} tensors, kept {}: {:.1f} MB became {:.1f} MB in {} {} in {} ({:.1f}s)", r.quantized,
+                           r.kept, static_cast<double>(r.source_bytes) / 1e6, static_cast<double>(r.bytes) / 1e6, r.files,
+                           r.files == 1 ? "file" : "files", r.output, r.seconds));
+  if (context.json) {
+    PrintJson({{"output", r.output}, {"quantized", r.quantized}, {"kept", r.kept}, {"source_bytes", r.source_bytes},
+               {"bytes", r.bytes}, {"files", r.files}, {"seconds", r.seconds}});
+  }
+}
+
+}  // namespace
+
+void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
+  auto* quantize = app.add_subcommand("quantize", "Write a 4-bit checkpoint that transformers and bitsandbytes load");
+  quantize->footer("Example: attune quantize --model M --output M-nf4 --bnb_4bit_use_double_quant true");
+  auto flags = std::make_shared<QuantizeFlags>();
+  quantize->add_option("--model", flags->model, "Model folder, .gguf file or org/name")->required();
+  quantize->add_option("--output", flags->output, "A new folder")->required();
+  for (auto& [key, value] : flags->fields) quantize->add_option("--" + key, value, "default " + value);
+  quantize->add_option("--llm_int8_skip_modules", flags->skip_modules,
+                       "Modules to leave alone, separated by commas, instead of the output head")
+      ->delimiter(',');
+  quantize->add_option("--torch_dtype", flags->dtype,
+                       "Of what is kept: float32, bfloat16 or float16; default: as stored, bfloat16 for GGUF blocks");
+  quantize->add_flag("--json", context.json, "One JSON document on standard output");
+  quantize->callback([flags, &context] { context.run = [flags, &context] { PrintQuantized(*flags, context); }; });
+}
+
+}  // namespace attune
