@@ -34,8 +34,8 @@ using OpTable =
                Kernel<SwiGluBackward>, Kernel<DropoutMask>, Kernel<EmbeddingNoise>, Kernel<Copy>,
                Kernel<Fill>, Kernel<AddBias>, Kernel<SumRows>, Kernel<Attention>, Kernel<AttentionBackward>,
                Kernel<AttentionCached>, Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<FindNonFinite>,
-               Kernel<AdamW>, Kernel<Sgd>, Kernel<Lion>, Kernel<Adafactor>, Kernel<StoredLinear>,
-               Kernel<Dequantize>>;
+               Kernel<AdamW>, Kernel<AdamW8bit>, Kernel<Sgd>, Kernel<Lion>, Kernel<Adafactor>,
+               Kernel<StoredLinear>, Kernel<Dequantize>>;
 
 // Where the time of a step goes, by tag: filled while a profile is set on the device.
 struct OpCost {

@@ -30,6 +30,17 @@ struct AdamW {
   int64_t step = 1;  // counts from 1
 };
 
+// AdamW with its states in 8 bits, to the bit what quant/adamw8bit.h defines. m and v: (1, n) U8 codes; absmax_m and
+// absmax_v: (1, ceil(n / 256)) f32. The op may be a stretch of a tensor that starts at a block of 256.
+struct AdamW8bit {
+  static constexpr const char* kName = "adamw_8bit";
+  Matrix weight, gradient;  // (1, n) f32
+  Matrix m, v, absmax_m, absmax_v;
+  float gradient_scale = 1.0f;
+  double learning_rate = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  int64_t step = 1;  // counts from 1
+};
+
 // As torch.optim.SGD without momentum: decay is added to the gradient.
 struct Sgd {
   static constexpr const char* kName = "sgd";

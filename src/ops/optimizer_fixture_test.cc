@@ -57,6 +57,32 @@ constexpr Shape kShapes[] = {
 
 Matrix Flat(const Matrix& m) { return DenseMatrix(m.data, m.dtype, 1, m.rows * m.cols); }
 
+// What bitsandbytes' AdamW8bit does with tensors too small for 8 bits (tests/data/nf4/adamw8bit.json): torch's AdamW.
+TEST(OptimizerFixture, AdamWOfSmallTensorsIn8BitOptimisers) {
+  const SafetensorsFile file(std::string(ATTUNE_TEST_DATA) + "/nf4/adamw8bit.safetensors");
+  constexpr int64_t kCount = 1000;
+  Operands o;
+  const auto load = [&](const std::string& name) {
+    const TensorView* tensor = file.Find("small_stays_fp32." + name);
+    if (tensor == nullptr || tensor->dtype != DType::kF32) throw std::runtime_error(name);
+    return o.Bytes(tensor->bytes.data(), kCount, DType::kF32, 1);
+  };
+  AdamW op{.weight = load("param.0"), .gradient = {}, .m = o.Zeros(1, kCount), .v = o.Zeros(1, kCount)};
+  op.learning_rate = 0.01;
+  op.beta2 = 0.995;
+  op.weight_decay = 0.01;
+  for (const std::string step : {"1", "2", "3"}) {
+    op.step = std::stoi(step);
+    op.gradient = load("grad." + step);
+    Cpu().Run(op);
+    const std::pair<Matrix, const char*> results[] = {{op.weight, "param."}, {op.m, "state1."}, {op.v, "state2."}};
+    for (const auto& [matrix, name] : results) {
+      const Matrix expected = load(name + step);
+      for (int64_t i = 0; i < kCount; ++i) ASSERT_NEAR(Get(matrix, 0, i), Get(expected, 0, i), 1e-6) << name << step << " " << i;
+    }
+  }
+}
+
 TEST(OptimizerFixture, Sgd) {
   for (const Shape& shape : kShapes) {
     for (const double decay : {0.0, 0.1}) {

@@ -117,6 +117,50 @@ void ExpectSteps(Operands& o, const Op& op, std::initializer_list<Matrix Op::*> 
   }
 }
 
+// To the bit: states that are encoded again would carry a difference on. Gradients span many decades, so that every
+// part of the maps is met; some are zero, some not finite, one's square is too large for a float.
+TEST(AdamW8bit, ManyStepsToTheBit) {
+  for (const int64_t n : {1, 7, 255, 256, 257, 4096, 9001}) {
+    SCOPED_TRACE(n);
+    Operands o;
+    const int64_t blocks = (n + 255) / 256;
+    const std::vector<uint8_t> zeros(static_cast<size_t>(n));
+    AdamW8bit first{.weight = o.Random(1, n), .gradient = {}, .m = {}, .v = {}, .absmax_m = {}, .absmax_v = {}};
+    first.gradient_scale = 0.5f;
+    first.learning_rate = 0.02;
+    first.weight_decay = 0.1;
+    AdamW8bit ops[4] = {first, first, first, first};
+    for (AdamW8bit& op : ops) {
+      op.weight = o.Clone(first.weight);
+      op.m = o.Bytes(zeros.data(), n, DType::kU8, 1);
+      op.v = o.Bytes(zeros.data(), n, DType::kU8, 1);
+      op.absmax_m = o.Zeros(1, blocks);
+      op.absmax_v = o.Zeros(1, blocks);
+    }
+    for (int64_t step = 1; step <= 8; ++step) {
+      const Matrix gradient = o.Random(1, n);
+      std::uniform_real_distribution<double> decades(-9, 1);
+      for (int64_t i = 0; i < n; ++i) Put(gradient, 0, i, Get(gradient, 0, i) * std::pow(10, decades(o.random())));
+      for (int64_t i = 5; i < n; i += 97) Put(gradient, 0, i, 0);
+      if (step == 3 && n > 6) Put(gradient, 0, 6, NAN);
+      if (step == 4) Put(gradient, 0, n / 2, -INFINITY);
+      if (step == 8 && n > 300) Put(gradient, 0, 300, 1e30);
+      for (AdamW8bit& op : ops) {
+        op.gradient = gradient;
+        op.step = step;
+      }
+      for (int threads = 1; threads <= 3; ++threads) Cpu(threads).Run(ops[threads - 1]);
+      Reference(ops[3]);
+      for (int i = 0; i < 3; ++i) {
+        for (const auto field : {&AdamW8bit::weight, &AdamW8bit::m, &AdamW8bit::v, &AdamW8bit::absmax_m, &AdamW8bit::absmax_v}) {
+          ExpectSameBits(ops[i].*field, ops[3].*field);
+        }
+      }
+      if (HasFailure()) return;
+    }
+  }
+}
+
 TEST(Sgd, ManyStepsAgainstReference) {
   for (int64_t n : {1, 7, 8, 33, 5000, 9000}) {
     SCOPED_TRACE(n);

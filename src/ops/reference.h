@@ -36,6 +36,7 @@ void Reference(const CrossEntropy& op);
 void Reference(const SumSquares& op);
 void Reference(const FindNonFinite& op);
 void Reference(const AdamW& op);
+void Reference(const AdamW8bit& op);
 void Reference(const Sgd& op);
 void Reference(const Lion& op);
 void Reference(const Adafactor& op);

@@ -1,10 +1,12 @@
 // Plain references of the loss and the optimisers.
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include "ops/cpu/raw.h"
 #include "ops/reference.h"
+#include "quant/adamw8bit.h"
 
 namespace attune {
 
@@ -53,6 +55,15 @@ void Reference(const AdamW& op) {
     Put(op.m, 0, i, m);
     Put(op.v, 0, i, v);
   }
+}
+
+void Reference(const AdamW8bit& op) {
+  const auto span = [](const Matrix& m, auto* data) { return std::span(data, static_cast<size_t>(m.cols)); };
+  const AdamW8bitSettings settings = {op.learning_rate, op.beta1, op.beta2, op.eps, op.weight_decay, op.gradient_scale};
+  StepAdamW8bit(settings, op.step,
+                {span(op.weight, Raw<float>(op.weight)), span(op.gradient, Raw<const float>(op.gradient)),
+                 span(op.m, Raw<uint8_t>(op.m)), span(op.v, Raw<uint8_t>(op.v)),
+                 span(op.absmax_m, Raw<float>(op.absmax_m)), span(op.absmax_v, Raw<float>(op.absmax_v))});
 }
 
 void Reference(const FindNonFinite& op) {

@@ -8,26 +8,8 @@
 namespace attune {
 namespace {
 
-// The numbers of a step, rounded to float32 where torch rounds them.
-struct StepNumbers {
-  float beta1, rest1, beta2, rest2, epsilon, decay, scale;
-  float correction;  // square root of 1 - beta2^step
-  float rate;        // -learning rate / (1 - beta1^step)
-
-  StepNumbers(const AdamW8bitSettings& s, int64_t step)
-      : beta1(static_cast<float>(s.beta1)),
-        rest1(static_cast<float>(1 - s.beta1)),
-        beta2(static_cast<float>(s.beta2)),
-        rest2(static_cast<float>(1 - s.beta2)),
-        epsilon(static_cast<float>(s.epsilon)),
-        decay(s.weight_decay > 0 ? static_cast<float>(1 - s.learning_rate * s.weight_decay) : 1.0f),
-        scale(s.gradient_scale),
-        correction(static_cast<float>(std::sqrt(1 - std::pow(s.beta2, static_cast<double>(step))))),
-        rate(static_cast<float>(-s.learning_rate / (1 - std::pow(s.beta1, static_cast<double>(step))))) {}
-};
-
 // One element; the states are float32 here.
-void Update(const StepNumbers& n, float gradient, float* parameter, float* m, float* v) {
+void Update(const AdamW8bitNumbers& n, float gradient, float* parameter, float* m, float* v) {
   gradient *= n.scale;
   if (!std::isfinite(gradient)) {
     *m = *v = 0;
@@ -41,6 +23,17 @@ void Update(const StepNumbers& n, float gradient, float* parameter, float* m, fl
 
 }  // namespace
 
+AdamW8bitNumbers::AdamW8bitNumbers(const AdamW8bitSettings& s, int64_t step)
+    : beta1(static_cast<float>(s.beta1)),
+      rest1(static_cast<float>(1 - s.beta1)),
+      beta2(static_cast<float>(s.beta2)),
+      rest2(static_cast<float>(1 - s.beta2)),
+      epsilon(static_cast<float>(s.epsilon)),
+      scale(s.gradient_scale),
+      decay(s.weight_decay > 0 ? static_cast<float>(1 - s.learning_rate * s.weight_decay) : 1.0f),
+      correction(static_cast<float>(std::sqrt(1 - std::pow(s.beta2, static_cast<double>(step))))),
+      rate(static_cast<float>(-s.learning_rate / (1 - std::pow(s.beta1, static_cast<double>(step))))) {}
+
 AdamW8bitState::AdamW8bitState(int64_t elements)
     : m(static_cast<size_t>(elements)),
       v(m.size()),
@@ -50,7 +43,7 @@ AdamW8bitState::AdamW8bitState(int64_t elements)
 void StepAdamW8bit(const AdamW8bitSettings& settings, int64_t step, const AdamW8bitRange& range) {
   const NearestCode& nearest_m = NearestDynamic(true);
   const NearestCode& nearest_v = NearestDynamic(false);
-  const StepNumbers numbers(settings, step);
+  const AdamW8bitNumbers numbers(settings, step);
   float m[kAdamW8bitBlock], v[kAdamW8bitBlock];
   const size_t count = range.parameters.size();
   for (size_t start = 0, block = 0; start < count; start += kAdamW8bitBlock, ++block) {
@@ -66,12 +59,6 @@ void StepAdamW8bit(const AdamW8bitSettings& settings, int64_t step, const AdamW8
     EncodeDynamic8(nearest_m, kAdamW8bitBlock, m, elements, m_codes, &range.absmax_m[block]);
     EncodeDynamic8(nearest_v, kAdamW8bitBlock, v, elements, v_codes, &range.absmax_v[block]);
   }
-}
-
-void StepAdamW32bit(const AdamW8bitSettings& settings, int64_t step, std::span<float> parameters,
-                    std::span<const float> gradient, std::span<float> m, std::span<float> v) {
-  const StepNumbers numbers(settings, step);
-  for (size_t i = 0; i < parameters.size(); ++i) Update(numbers, gradient[i], &parameters[i], &m[i], &v[i]);
 }
 
 }  // namespace attune

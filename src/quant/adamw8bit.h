@@ -1,6 +1,7 @@
 // AdamW with its two states in 8 bits, as bitsandbytes' AdamW8bit updates on a CPU: blocks of 256 elements,
 // the first state by the signed dynamic map, the second by the unsigned one, the weight decay before the
-// update. A plain reference, of which threads may take ranges of whole blocks. Source: Dettmers et al.,
+// update. A plain reference, of which threads may take ranges of whole blocks (ops/cpu/optimizer_8bit.cc is
+// the kernel). Source: Dettmers et al.,
 // "8-bit Optimizers via Block-wise Quantization" (arXiv 2110.02861); bitsandbytes 0.50.2, backends/cpu/ops.py
 // and optim/optimizer.py. Against its own states and parameters: parameters to 1e-6, one code in a thousand
 // may be the neighbour (its quantiser divides in another order).
@@ -17,8 +18,17 @@ struct AdamW8bitSettings {
   float gradient_scale = 1;
 };
 
+// The numbers of step `step` (from 1), rounded to float32 where torch rounds them.
+struct AdamW8bitNumbers {
+  AdamW8bitNumbers(const AdamW8bitSettings& settings, int64_t step);
+  float beta1, rest1, beta2, rest2, epsilon, scale;
+  float decay;       // 1 - learning rate * weight decay
+  float correction;  // square root of 1 - beta2^step
+  float rate;        // -learning rate / (1 - beta1^step)
+};
+
 inline constexpr int64_t kAdamW8bitBlock = 256;
-// Tensors of fewer elements keep their states in float32.
+// Tensors of fewer elements keep their states in float32 (torch's AdamW, ops/optimizer.h).
 inline constexpr int64_t kLeastAdamW8bitElements = 4096;
 
 // The states of `elements` parameters; zeros before the first step. m and v are codes, absmax_m and absmax_v
@@ -41,9 +51,5 @@ struct AdamW8bitRange {
 // state, as on bitsandbytes' GPUs; its CPU rule would spoil the block. Parameters kept in bfloat16 are the
 // caller's to round.
 void StepAdamW8bit(const AdamW8bitSettings& settings, int64_t step, const AdamW8bitRange& range);
-
-// The same rule with states in float32, for tensors below kLeastAdamW8bitElements. All spans of one size.
-void StepAdamW32bit(const AdamW8bitSettings& settings, int64_t step, std::span<float> parameters,
-                    std::span<const float> gradient, std::span<float> m, std::span<float> v);
 
 }  // namespace attune

@@ -42,8 +42,7 @@ CodeMap MakeDynamicMap(bool is_signed) {
 
 // Numbers fall into buckets by sign, exponent and seven bits of fraction, finer than any map's spacing where
 // it matters; magnitudes below 2^-32 share a bucket, and so do those of 2 and above.
-constexpr uint32_t kSmallest = (127u - 32) << 7, kLargest = 128u << 7;
-constexpr uint32_t kBuckets = kLargest - kSmallest + 1;
+constexpr uint32_t kSmallest = NearestCode::kSmallest, kLargest = NearestCode::kLargest, kBuckets = NearestCode::kBuckets;
 
 uint32_t BucketOf(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
@@ -69,10 +68,10 @@ const CodeMap& DynamicMap(bool is_signed) {
   return maps[is_signed];
 }
 
-NearestCode::NearestCode(const CodeMap& map) : map_(map), first_(2 * kBuckets) {
+NearestCode::NearestCode(const CodeMap& map) : map_(map), first_(2 * kBuckets + 3) {
   for (size_t i = 0; i + 1 < map.size(); ++i) middles_[i] = (map[i] + map[i + 1]) / 2.0f;
   middles_[255] = INFINITY;
-  for (uint32_t bucket = 0; bucket < first_.size(); ++bucket) {
+  for (uint32_t bucket = 0; bucket < 2 * kBuckets; ++bucket) {
     const auto at = std::lower_bound(middles_.begin(), middles_.end(), LowestOf(bucket));
     first_[bucket] = static_cast<uint8_t>(at - middles_.begin());
   }

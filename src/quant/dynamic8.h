@@ -27,6 +27,14 @@ class NearestCode {
   const CodeMap& map() const { return map_; }
   uint8_t operator()(float x) const;
 
+  // The search as tables, for kernels: the bucket of a number x is the upper half of the bits of |x|, clamped to
+  // [kSmallest, kLargest], less kSmallest, plus kBuckets where x is negative. first()[bucket] is the lowest code that it
+  // can have, one more where x lies above middles()[that code]. (Of the two shared instances: no bucket holds two middles.
+  // Not for a NaN.)
+  static constexpr uint32_t kSmallest = (127u - 32) << 7, kLargest = 128u << 7, kBuckets = kLargest - kSmallest + 1;
+  const CodeMap& middles() const { return middles_; }
+  const std::vector<uint8_t>& first() const { return first_; }  // 2 kBuckets, and 3 bytes so that 4 can be read at each
+
  private:
   const CodeMap& map_;
   CodeMap middles_;             // middles_[i] lies between map[i] and map[i + 1]

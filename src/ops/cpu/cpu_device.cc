@@ -40,7 +40,7 @@ class CpuDevice : public Device {
               {CpuRmsNormWeightBackward}, {CpuRope}, {CpuSwiGlu}, {CpuSwiGluBackward}, {CpuDropoutMask},
               {CpuEmbeddingNoise}, {CpuCopy}, {CpuFill}, {CpuAddBias}, {CpuSumRows}, {CpuAttention},
               {CpuAttentionBackward}, {CpuAttentionCached}, {CpuCrossEntropy}, {CpuSumSquares},
-              {CpuFindNonFinite}, {CpuAdamW}, {CpuSgd}, {CpuLion}, {CpuAdafactor}, {CpuStoredLinear},
+              {CpuFindNonFinite}, {CpuAdamW}, {CpuAdamW8bit}, {CpuSgd}, {CpuLion}, {CpuAdafactor}, {CpuStoredLinear},
               {CpuDequantize}};
   }
 

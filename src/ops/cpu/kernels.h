@@ -42,6 +42,7 @@ void CpuCrossEntropy(void* state, const CrossEntropy& op);
 void CpuSumSquares(void* state, const SumSquares& op);
 void CpuFindNonFinite(void* state, const FindNonFinite& op);
 void CpuAdamW(void* state, const AdamW& op);
+void CpuAdamW8bit(void* state, const AdamW8bit& op);
 void CpuSgd(void* state, const Sgd& op);
 void CpuLion(void* state, const Lion& op);
 void CpuAdafactor(void* state, const Adafactor& op);
