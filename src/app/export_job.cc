@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 
 #include "app/bundle.h"
 #include "base/error.h"
@@ -16,17 +15,10 @@
 namespace attune {
 namespace {
 
-namespace fs = std::filesystem;
-
-// IEEE binary16, nearest even; beyond its range the value becomes infinite and the finite check speaks up.
-uint16_t HalfFromFloat(float value) { return std::bit_cast<uint16_t>(static_cast<_Float16>(value)); }
-
 void WriteTensor(SafetensorsWriter& writer, const std::string& name, DType dtype, const std::vector<float>& values) {
   if (dtype == DType::kF32) return writer.Write(name, std::as_bytes(std::span(values)));
   std::vector<uint16_t> narrow(values.size());
-  for (size_t i = 0; i < values.size(); ++i) {
-    narrow[i] = dtype == DType::kBF16 ? FloatToBf16(values[i]) : HalfFromFloat(values[i]);
-  }
+  NarrowFloats(values.data(), std::ssize(values), dtype, narrow.data());
   writer.Write(name, std::as_bytes(std::span(narrow)));
 }
 
@@ -56,10 +48,7 @@ static DType StoredType(const ModelFiles& files) {
 }
 
 ExportResult ExportFolder(const ExportJob& job) {
-  std::error_code error;
-  if (fs::exists(job.output, error) && !(fs::is_directory(job.output, error) && fs::is_empty(job.output, error))) {
-    BadInput("{}: exists already; name a new folder", job.output);
-  }
+  RequireNewFolder(job.output);
   const ModelBundle bundle = OpenModel(job.model);
   const ModelFiles& files = bundle.files;
   const DType dtype = job.dtype.value_or(StoredType(files));

@@ -1,18 +1,15 @@
 #include "app/quantize_job.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <exception>
-#include <mutex>
 #include <set>
 #include <span>
-#include <thread>
 
 #include "app/bundle.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/system.h"
+#include "base/threads.h"
 #include "formats/durable_folder.h"
 #include "formats/json.h"
 #include "formats/safetensors_shards.h"
@@ -36,7 +33,7 @@ void ReadRowsAs(const ModelFiles& files, const StoredTensor& stored, int64_t fir
   if (dtype == DType::kF32) return files.ReadRows(stored, first, rows, reinterpret_cast<float*>(out));
   std::vector<float> values(static_cast<size_t>(rows * stored.columns()));
   files.ReadRows(stored, first, rows, values.data());
-  for (size_t i = 0; i < values.size(); ++i) reinterpret_cast<uint16_t*>(out)[i] = FloatToHalf(values[i]);
+  NarrowFloats(values.data(), std::ssize(values), dtype, reinterpret_cast<uint16_t*>(out));
 }
 
 class Quantization {
@@ -53,9 +50,9 @@ class Quantization {
   size_t tensors() const { return tensors_.size(); }
   int64_t quantized() const { return std::ssize(linear_); }
 
-  void Write(size_t index, ShardedSafetensorsWriter& writer) const {
+  void Write(size_t index, std::vector<std::byte>& room, ShardedSafetensorsWriter& writer) const {
     const StoredTensor& stored = *files_.Find(tensors_[index].name);
-    linear_.contains(stored.name) ? WriteQuantized(index, stored, writer) : WriteKept(stored, writer);
+    linear_.contains(stored.name) ? WriteQuantized(index, stored, room, writer) : WriteKept(stored, room, writer);
     files_.DropPages(stored);
   }
 
@@ -77,14 +74,15 @@ class Quantization {
 
   Bnb4Encoder EncoderOf(const ExpectedTensor& t) const { return {config_.Settings(), t.name, dtype_, t.shape}; }
 
-  void WriteQuantized(size_t index, const StoredTensor& stored, ShardedSafetensorsWriter& writer) const {
+  void WriteQuantized(size_t index, const StoredTensor& stored, std::vector<std::byte>& room,
+                      ShardedSafetensorsWriter& writer) const {
     Bnb4Encoder encoder = EncoderOf(tensors_[index]);
     if (stored.dtype == dtype_ && stored.permuted_head_dim == 0) {
       encoder.EncodeBlocks(stored.bytes.data(), 0, encoder.blocks());
     } else {
-      std::vector<std::byte> values(static_cast<size_t>(BytesOf(dtype_, stored.rows() * stored.columns())));
-      ReadRowsAs(files_, stored, 0, stored.rows(), dtype_, values.data());
-      encoder.EncodeBlocks(values.data(), 0, encoder.blocks());
+      room.resize(static_cast<size_t>(BytesOf(dtype_, stored.rows() * stored.columns())));
+      ReadRowsAs(files_, stored, 0, stored.rows(), dtype_, room.data());
+      encoder.EncodeBlocks(room.data(), 0, encoder.blocks());
     }
     for (const Bnb4Encoder::Part& part : encoder.Finish()) {
       const std::string& name = part.declaration.name;
@@ -92,9 +90,8 @@ class Quantization {
     }
   }
 
-  void WriteKept(const StoredTensor& stored, ShardedSafetensorsWriter& writer) const {
+  void WriteKept(const StoredTensor& stored, std::vector<std::byte>& room, ShardedSafetensorsWriter& writer) const {
     const int64_t piece = std::max<int64_t>(1, kKeptPiece / stored.columns());
-    std::vector<std::byte> room;
     for (int64_t row = 0; row < stored.rows(); row += piece) {
       const int64_t rows = std::min(piece, stored.rows() - row);
       room.resize(static_cast<size_t>(BytesOf(dtype_, rows * stored.columns())));
@@ -112,33 +109,11 @@ class Quantization {
   std::vector<TensorGroup> groups_;
 };
 
-void WriteAll(const Quantization& quantization, ShardedSafetensorsWriter& writer) {
-  std::atomic<size_t> next{0};
-  std::mutex mutex;
-  std::exception_ptr failure;
-  const auto work = [&] {
-    try {
-      for (size_t i = next++; i < quantization.tensors(); i = next++) quantization.Write(i, writer);
-    } catch (...) {
-      next = quantization.tensors();
-      const std::lock_guard lock(mutex);
-      failure = std::current_exception();
-    }
-  };
-  std::vector<std::thread> threads;
-  for (int64_t i = 1; i < CpuCount(); ++i) threads.emplace_back(work);
-  work();
-  for (std::thread& thread : threads) thread.join();
-  if (failure) std::rethrow_exception(failure);
-}
-
 }  // namespace
 
 QuantizeResult RunQuantize(const QuantizeJob& job) {
   const auto start = std::chrono::steady_clock::now();
-  if (PathExists(job.output) && !(DirectoryExists(job.output) && ListDirectory(job.output).empty())) {
-    BadInput("{}: exists already; name a new folder", job.output);
-  }
+  RequireNewFolder(job.output);
   const ModelBundle bundle = OpenModel(job.model);
   const ModelFiles& files = bundle.files;
   const DType dtype = job.dtype.value_or(PlainType(files));
@@ -150,11 +125,10 @@ QuantizeResult RunQuantize(const QuantizeJob& job) {
   DurableFolder folder(job.output);
   const LaterSync later;
   ShardedSafetensorsWriter writer(folder.partial(), quantization.groups());
-  if (const int64_t free = FreeDiskBytes(folder.partial()); writer.bytes() > free) {
-    BadInput("{}: the result takes {} MB and the disk has {} MB free; make room or name another disk", job.output,
-             writer.bytes() / 1'000'000, free / 1'000'000);
-  }
-  WriteAll(quantization, writer);
+  RequireDiskSpace(job.output, "the result", writer.bytes());
+  InThreads<std::vector<std::byte>>(CpuCount(), quantization.tensors(), [&](size_t i, std::vector<std::byte>& room) {
+    quantization.Write(i, room, writer);
+  });
   writer.Commit();
   const nlohmann::ordered_json source =
       files.is_gguf() ? nlohmann::ordered_json::object() : ParseOrderedJsonFile(files.path() + "/config.json");

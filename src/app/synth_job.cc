@@ -1,17 +1,15 @@
 #include "app/synth_job.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <exception>
-#include <mutex>
+#include <cstring>
 #include <span>
-#include <thread>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/system.h"
+#include "base/threads.h"
 #include "formats/durable_folder.h"
 #include "formats/safetensors_shards.h"
 #include "models/hf_config.h"
@@ -38,14 +36,9 @@ uint64_t KeyOfTensor(uint64_t seed, const std::string& name) {
 
 // Norms are 1 and biases 0; both are short.
 void FillVector(const ExpectedTensor& tensor, DType dtype, int64_t count, std::byte* out) {
-  const float value = tensor.name.ends_with(".bias") ? 0.0f : 1.0f;
-  for (int64_t i = 0; i < count; ++i) {
-    if (dtype == DType::kF32) {
-      reinterpret_cast<float*>(out)[i] = value;
-    } else {
-      reinterpret_cast<uint16_t*>(out)[i] = dtype == DType::kBF16 ? FloatToBf16(value) : FloatToHalf(value);
-    }
-  }
+  const std::vector<float> values(static_cast<size_t>(count), tensor.name.ends_with(".bias") ? 0.0f : 1.0f);
+  if (dtype != DType::kF32) return NarrowFloats(values.data(), count, dtype, reinterpret_cast<uint16_t*>(out));
+  std::memcpy(out, values.data(), values.size() * sizeof(float));
 }
 
 void WritePiece(const SynthPiece& piece, const SynthJob& job, double stddev, std::vector<std::byte>& room,
@@ -87,9 +80,7 @@ SynthResult RunSynth(const SynthJob& job) {
   const auto start = std::chrono::steady_clock::now();
   const nlohmann::ordered_json shape = ModelShapeConfig(job.shape);
   const ModelSpec spec = ModelSpec::FromConfig(nlohmann::json(shape), job.shape);
-  if (PathExists(job.output) && !(DirectoryExists(job.output) && ListDirectory(job.output).empty())) {
-    BadInput("{}: exists already; name a new folder", job.output);
-  }
+  RequireNewFolder(job.output);
   const std::vector<ExpectedTensor> tensors = ExpectedTensors(spec);
   SynthResult result{job.output, std::ssize(tensors), 0, 0, 0, 0};
   std::vector<TensorGroup> groups;
@@ -100,34 +91,14 @@ SynthResult RunSynth(const SynthJob& job) {
     result.parameters += elements;
     for (int64_t first = 0; first < elements; first += kSynthPiece) pieces.push_back({&t, first, std::min(kSynthPiece, elements - first)});
   }
-  const int64_t needed = BytesOf(job.dtype, result.parameters) + (int64_t{16} << 20), free = FreeDiskBytes(job.output);
-  if (needed > free) {
-    BadInput("{}: {} takes {} MB and the disk has {} MB free; make room or name another disk", job.output, job.shape,
-             needed / 1'000'000, free / 1'000'000);
-  }
+  RequireDiskSpace(job.output, job.shape, BytesOf(job.dtype, result.parameters) + (int64_t{16} << 20));
   DurableFolder folder(job.output);
   const LaterSync later;
   ShardedSafetensorsWriter writer(folder.partial(), groups);
-  std::atomic<size_t> ticket{0};
-  std::mutex mutex;
-  std::exception_ptr failure;
-  const auto work = [&] {
-    std::vector<std::byte> room;
-    try {
-      for (size_t i = ticket++; i < pieces.size(); i = ticket++) {
-        WritePiece(pieces[i], job, shape["initializer_range"].get<double>(), room, writer);
-      }
-    } catch (...) {
-      ticket = pieces.size();
-      const std::lock_guard lock(mutex);
-      failure = std::current_exception();
-    }
-  };
-  std::vector<std::thread> threads;
-  for (int64_t i = 1; i < CpuCount(); ++i) threads.emplace_back(work);
-  work();
-  for (std::thread& thread : threads) thread.join();
-  if (failure) std::rethrow_exception(failure);
+  const double stddev = shape["initializer_range"].get<double>();
+  InThreads<std::vector<std::byte>>(CpuCount(), pieces.size(), [&](size_t i, std::vector<std::byte>& room) {
+    WritePiece(pieces[i], job, stddev, room, writer);
+  });
   writer.Commit();
   WriteFileAtomic(folder.partial() + "/config.json", HfConfig(spec, shape, job.dtype, spec.tie_word_embeddings).dump(2) + "\n");
   WriteByteTokenizer(folder.partial());

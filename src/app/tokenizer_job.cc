@@ -14,12 +14,6 @@ namespace {
 
 constexpr int64_t kMeasuredBytes = int64_t{4} << 20;
 
-void RefuseFullFolder(const std::string& path) {
-  if (PathExists(path) && !(DirectoryExists(path) && ListDirectory(path).empty())) {
-    BadInput("{}: exists already; name a new folder", path);
-  }
-}
-
 double FractionFor(int64_t wanted, int64_t bytes) {
   return wanted == 0 || bytes <= wanted ? 1 : static_cast<double>(wanted) / static_cast<double>(bytes);
 }
@@ -41,7 +35,7 @@ double BytesPerToken(const TrainTokenizerJob& job, const Tokenizer& tokenizer) {
 TrainTokenizerResult RunTrainTokenizer(const TrainTokenizerJob& job) {
   const auto start = std::chrono::steady_clock::now();
   TextReader reader(job.input);
-  RefuseFullFolder(job.output);
+  RequireNewFolder(job.output);
   DurableFolder folder(job.output);
   TokenizerSettings settings = job.settings;
   settings.sample_fraction = FractionFor(job.sample_bytes, reader.file_bytes());

@@ -156,11 +156,22 @@ int64_t FileSize(const std::string& path) {
   return info.st_size;
 }
 
-int64_t FreeDiskBytes(std::string path) {
-  while (!PathExists(path) && path != ParentOf(path)) path = ParentOf(path);
+void RequireDiskSpace(const std::string& path, std::string_view what, int64_t bytes) {
+  std::string there = path;
+  while (!PathExists(there) && there != ParentOf(there)) there = ParentOf(there);
   struct statvfs info {};
-  if (::statvfs(path.c_str(), &info) != 0) BadInput("{}: cannot ask for free disk space: {}", path, std::strerror(errno));
-  return static_cast<int64_t>(info.f_bavail) * static_cast<int64_t>(info.f_frsize);
+  if (::statvfs(there.c_str(), &info) != 0) BadInput("{}: cannot ask for free disk space: {}", there, std::strerror(errno));
+  const int64_t free = static_cast<int64_t>(info.f_bavail) * static_cast<int64_t>(info.f_frsize);
+  if (bytes > free) {
+    BadInput("{}: {} takes {} MB and the disk has {} MB free; make room or name another disk", path, what, bytes / 1'000'000,
+             free / 1'000'000);
+  }
+}
+
+void RequireNewFolder(const std::string& path) {
+  if (PathExists(path) && !(DirectoryExists(path) && ListDirectory(path).empty())) {
+    BadInput("{}: exists already; name a new folder", path);
+  }
 }
 
 bool FileExists(const std::string& path) {

@@ -46,9 +46,12 @@ void ReadInPieces(const std::string& path, const std::function<void(std::span<co
 // A regular file's bytes. Errors: Error{kBadInput} as for MappedFile.
 int64_t FileSize(const std::string& path);
 
-// Bytes that a user may still write to the disk that holds `path` or, where that is not there yet, the nearest folder
-// above it. Errors: Error{kBadInput} when the system cannot tell.
-int64_t FreeDiskBytes(std::string path);
+// Errors: Error{kBadInput} where `what`, of so many bytes, does not fit on the disk that holds `path` or, where that is not
+// there yet, the nearest folder above it; also when the system cannot tell.
+void RequireDiskSpace(const std::string& path, std::string_view what, int64_t bytes);
+
+// Errors: Error{kBadInput} where anything but an empty directory has that name.
+void RequireNewFolder(const std::string& path);
 
 bool FileExists(const std::string& path);       // a regular file, links followed
 bool DirectoryExists(const std::string& path);  // a directory, links followed

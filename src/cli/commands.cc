@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <optional>
 #include <vector>
 
 #include "base/error.h"
 #include "base/nearest.h"
 #include "cli/run.h"
+#include "quant/bnb_state.h"
 
 namespace attune {
 
@@ -21,6 +23,12 @@ void Say(const CommandContext& context, const std::string& line) {
   std::FILE* out = context.json ? stderr : stdout;
   fmt::print(out, "{}\n", line);
   std::fflush(out);
+}
+
+DType DTypeOf(const std::string& name, const char* flag) {
+  const std::optional<DType> dtype = TorchDType(name);
+  if (!dtype) BadInput("{} {}: use float32, bfloat16 or float16", flag, name);
+  return *dtype;
 }
 
 int RunCommandLine(int argc, char** argv) {

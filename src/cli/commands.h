@@ -9,7 +9,12 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/dtype.h"
+
 namespace attune {
+
+// The value of a flag that names a dtype as torch does.
+DType DTypeOf(const std::string& name, const char* flag);
 
 // What every command shares.
 struct CommandContext {

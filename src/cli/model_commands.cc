@@ -1,7 +1,6 @@
 // attune merge, export, synth, info, doctor, bench.
 #include <fmt/format.h>
 
-#include <map>
 #include <memory>
 
 #include "app/bench_job.h"
@@ -14,18 +13,6 @@
 
 namespace attune {
 namespace {
-
-const std::map<std::string, DType>& DTypes() {
-  static const std::map<std::string, DType> types = {
-      {"float32", DType::kF32}, {"bfloat16", DType::kBF16}, {"float16", DType::kF16}};
-  return types;
-}
-
-DType DTypeOf(const std::string& name, const char* flag) {
-  const auto found = DTypes().find(name);
-  if (found == DTypes().end()) BadInput("{} {}: use float32, bfloat16 or float16", flag, name);
-  return found->second;
-}
 
 struct ExportFlags {
   ExportJob job;

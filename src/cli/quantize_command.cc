@@ -29,9 +29,7 @@ QuantizeJob JobOf(const QuantizeFlags& flags) {
   }
   if (!flags.skip_modules.empty()) job.config.llm_int8_skip_modules = flags.skip_modules;
   if (!job.config.load_in_4bit) BadInput("quantize: load_in_4bit false leaves nothing to do; only 4-bit checkpoints are written");
-  if (flags.dtype.empty()) return job;
-  job.dtype = TorchDType(flags.dtype);
-  if (!job.dtype) BadInput("--torch_dtype {}: use float32, bfloat16 or float16", flags.dtype);
+  if (!flags.dtype.empty()) job.dtype = DTypeOf(flags.dtype, "--torch_dtype");
   return job;
 }
 

@@ -1,15 +1,9 @@
 #include "models/hf_config.h"
 
 #include "base/error.h"
+#include "quant/bnb_state.h"
 
 namespace attune {
-namespace {
-
-std::string TorchName(DType dtype) {
-  return dtype == DType::kF32 ? "float32" : dtype == DType::kF16 ? "float16" : "bfloat16";
-}
-
-}  // namespace
 
 nlohmann::ordered_json HfConfig(const ModelSpec& spec, const nlohmann::ordered_json& source, DType dtype, bool tied) {
   nlohmann::ordered_json config = source;

@@ -1,10 +1,9 @@
 #include "models/weights.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
 #include <mutex>
-#include <thread>
+
+#include "base/threads.h"
 
 namespace attune {
 namespace {
@@ -77,23 +76,10 @@ ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const Adapte
       pieces.push_back({stored, row, count, matrix.data.Plus(BytesOf(matrix.dtype, row * stored->columns())), matrix.dtype});
     }
   }
-  std::atomic<size_t> ticket{0};
   std::mutex mutex;
-  std::exception_ptr failure;
-  const auto work = [&] {
-    std::vector<float> room;
-    try {
-      for (size_t i = ticket++; i < pieces.size(); i = ticket++) ReadPiece(device, files, pieces[i], room, mutex);
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      failure = std::current_exception();
-    }
-  };
-  std::vector<std::thread> threads;
-  for (int i = 1; i < device.threads(); ++i) threads.emplace_back(work);
-  work();
-  for (std::thread& thread : threads) thread.join();
-  if (failure) std::rethrow_exception(failure);
+  InThreads<std::vector<float>>(device.threads(), pieces.size(), [&](size_t i, std::vector<float>& room) {
+    ReadPiece(device, files, pieces[i], room, mutex);
+  });
   for (const ExpectedTensor& expected : frozen) files.DropPages(*files.Find(expected.name));
 }
 

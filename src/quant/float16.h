@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "base/dtype.h"
+
 namespace attune {
 
 // IEEE binary16 to binary32. No step goes through a subnormal float32, so flush-to-zero modes do not change
@@ -44,6 +46,15 @@ inline uint16_t FloatToHalf(float value) {
   half = magnitude >= 0x47800000 ? 0x7C00 : half;
   half = magnitude > 0x7F800000 ? 0x7E00 : half;
   return static_cast<uint16_t>(half | (bits >> 16 & 0x8000));
+}
+
+// `count` values as BF16 or F16.
+inline void NarrowFloats(const float* from, int64_t count, DType dtype, uint16_t* to) {
+  if (dtype == DType::kBF16) {
+    for (int64_t i = 0; i < count; ++i) to[i] = FloatToBf16(from[i]);
+  } else {
+    for (int64_t i = 0; i < count; ++i) to[i] = FloatToHalf(from[i]);
+  }
 }
 
 }  // namespace attune

@@ -82,11 +82,7 @@ void FillNormalWeights(uint64_t key, float stddev, DType dtype, int64_t first, i
       std::memcpy(out + done * 4, values, static_cast<size_t>(size) * 4);
       continue;
     }
-    if (dtype == DType::kBF16) {
-      for (int64_t i = 0; i < size; ++i) narrow[i] = FloatToBf16(values[i]);
-    } else {
-      for (int64_t i = 0; i < size; ++i) narrow[i] = FloatToHalf(values[i]);
-    }
+    NarrowFloats(values, size, dtype, narrow);
     std::memcpy(out + done * 2, narrow, static_cast<size_t>(size) * 2);
   }
 }
