@@ -3,11 +3,14 @@
 #pragma once
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -81,6 +84,28 @@ class Program {
   std::string out_, err_;
   pid_t pid_ = -1;
   bool is_running_ = true;
+};
+
+// Tests in a folder of their own, where the program runs too.
+class ProgramTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const testing::TestInfo& test = *testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = testing::TempDir() + "/" + test.test_suite_name() + "-" + test.name();
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+  }
+  Outcome Attune(const std::vector<std::string>& arguments) { return Program(arguments, folder_, Path("outcome")).Wait(); }
+  // Exit code 2 and one line that holds `piece`.
+  void ExpectRefused(const std::vector<std::string>& arguments, const std::string& piece) {
+    const Outcome outcome = Attune(arguments);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+    EXPECT_NE(outcome.err.find(piece), std::string::npos) << outcome.err;
+  }
+  std::string Path(const std::string& name) const { return folder_ + "/" + name; }
+
+  std::string folder_;
 };
 
 }  // namespace attune

@@ -13,22 +13,16 @@
 namespace attune::quantize_test {
 
 const std::string kData = ATTUNE_TEST_DATA;
+const std::string kLlama = kData + "/models/llama";
 
-class Quantize : public testing::Test {
+class Quantize : public ProgramTest {
  protected:
-  void SetUp() override {
-    folder_ = testing::TempDir() + "/quantize-" + testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  Outcome Attune(const std::vector<std::string>& arguments) { return Program(arguments, folder_, folder_ + "/outcome").Wait(); }
-  Outcome Run(std::vector<std::string> more, const std::string& model = kData + "/models/llama") {
+  static std::vector<std::string> Arguments(const std::vector<std::string>& more, const std::string& model) {
     std::vector<std::string> arguments = {"quantize", "--model", model, "--output", "out"};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    return Attune(arguments);
+    return arguments;
   }
-  std::string Path(const std::string& name) const { return folder_ + "/" + name; }
-  std::string folder_;
+  Outcome Run(const std::vector<std::string>& more, const std::string& model = kLlama) { return Attune(Arguments(more, model)); }
 };
 
 // Every tensor of the fixture, byte for byte, but for the 8-bit scales: bitsandbytes' CPU kernel does not always take the
@@ -102,10 +96,7 @@ TEST_F(Quantize, ReadsGgufModels) {
 
 TEST_F(Quantize, RefusesInOneLine) {
   const auto expect = [&](const std::vector<std::string>& more, const std::string& piece) {
-    const Outcome outcome = Run(more);
-    EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
-    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
-    EXPECT_NE(outcome.err.find(piece), std::string::npos) << outcome.err;
+    ExpectRefused(Arguments(more, kLlama), piece);
     EXPECT_FALSE(std::filesystem::exists(Path("out")));
     EXPECT_FALSE(std::filesystem::exists(Path("out.partial")));
   };

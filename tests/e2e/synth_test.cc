@@ -11,16 +11,9 @@
 
 namespace attune::synth_test {
 
-class Synth : public testing::Test {
+class Synth : public ProgramTest {
  protected:
-  void SetUp() override {
-    folder_ = testing::TempDir() + "/synth-" + testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  Outcome Attune(const std::vector<std::string>& arguments) { return Program(arguments, folder_, folder_ + "/outcome").Wait(); }
-  std::string Weights(const std::string& name) { return ReadFile(folder_ + "/" + name + "/model.safetensors"); }
-  std::string folder_;
+  std::string Weights(const std::string& name) { return ReadFile(Path(name + "/model.safetensors")); }
 };
 
 TEST_F(Synth, MakesAModelThatOpensAndThatItsSeedDecides) {
@@ -39,10 +32,14 @@ TEST_F(Synth, MakesAModelThatOpensAndThatItsSeedDecides) {
     const size_t count = tensor.bytes.size() / 2;
     double square = 0;
     for (size_t i = 0; i < count; ++i) {
-      if (tensor.shape.size() == 1) ASSERT_EQ(Bf16ToFloat(values[i]), 1.0f) << tensor.name;
+      if (tensor.shape.size() == 1) {
+        ASSERT_EQ(Bf16ToFloat(values[i]), 1.0f) << tensor.name;
+      }
       square += std::pow(Bf16ToFloat(values[i]), 2);
     }
-    if (tensor.shape.size() == 2) EXPECT_NEAR(std::sqrt(square / static_cast<double>(count)), 0.02, 0.001) << tensor.name;
+    if (tensor.shape.size() == 2) {
+      EXPECT_NEAR(std::sqrt(square / static_cast<double>(count)), 0.02, 0.001) << tensor.name;
+    }
   }
   const Outcome tokens = Attune({"tokenize", "--model", "a", "--text", "Hä", "--json"});
   ASSERT_EQ(tokens.exit_code, 0) << tokens.err;
@@ -60,17 +57,11 @@ TEST_F(Synth, TiedModelsHaveNoHead) {
 }
 
 TEST_F(Synth, RefusesInOneLine) {
-  const auto expect = [&](const std::vector<std::string>& arguments, const std::string& piece) {
-    const Outcome outcome = Attune(arguments);
-    EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
-    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
-    EXPECT_NE(outcome.err.find(piece), std::string::npos) << outcome.err;
-  };
-  expect({"synth", "--shape", "lama-2-7b", "--output", "o"}, "did you mean \"llama-2-7b\"?; the shapes are llama-2-7b, llama-2-13b");
-  expect({"synth", "--shape", "tiny", "--output", "o", "--torch_dtype", "int8"}, "use float32, bfloat16 or float16");
+  ExpectRefused({"synth", "--shape", "lama-2-7b", "--output", "o"}, "did you mean \"llama-2-7b\"?; the shapes are llama-2-7b, llama-2-13b");
+  ExpectRefused({"synth", "--shape", "tiny", "--output", "o", "--torch_dtype", "int8"}, "use float32, bfloat16 or float16");
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/o"));
   std::filesystem::create_directories(folder_ + "/o/inside");
-  expect({"synth", "--shape", "tiny", "--output", "o"}, "exists already");
+  ExpectRefused({"synth", "--shape", "tiny", "--output", "o"}, "exists already");
 }
 
 }  // namespace attune::synth_test
