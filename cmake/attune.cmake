@@ -32,10 +32,10 @@ if(ATTUNE_PCH AND NOT ATTUNE_FUZZ)
   endif()
 endif()
 
-# attune_library(NAME [COLD] [DEPS lib ...] [SHARDS n]): every .cc of the folder but its tests becomes attune_NAME, its *_test.cc files the
-# test executable NAME_test. The presets compile several files as one (CMAKE_UNITY_BUILD), so names in unnamed namespaces
-# are unlike within a folder; to work on one file, configure without a preset. COLD: none
-# of its loops is hot, so it is compiled with less effort.
+# attune_library(NAME [COLD] [DEPS lib ...] [SHARDS n]): every .cc of the folder but its tests becomes attune_NAME, its
+# *_test.cc files the test executable NAME_test. COLD: none of its loops is hot, so it is compiled with less effort.
+# The presets compile several files as one (CMAKE_UNITY_BUILD), so names in unnamed namespaces are unlike within a folder;
+# to work on one file, configure without a preset.
 function(attune_library name)
   cmake_parse_arguments(ARG "COLD" "SHARDS" "DEPS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cc cpu/*.cc)
