@@ -18,13 +18,12 @@ InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const Ad
     : device_(device), files_(files), spec_(files.spec()), capacity_(capacity) {
   RefuseWhatTheDecoderLacks(spec_);
   const int64_t q_cols = spec_.num_attention_heads * spec_.head_dim, kv_cols = spec_.num_key_value_heads * spec_.head_dim;
-  int64_t widest = 0, rank = 1;
+  int64_t rank = 1;
   for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) {
     const std::string path = "model.layers." + std::to_string(l) + ".";
     Block block;
     for (int p = 0; p < 7; ++p) {
       block.projections[p] = Load(path + kProjections[p], adapter);
-      widest = std::max(widest, block.projections[p].weight.rows * block.projections[p].weight.cols);
       rank = std::max(rank, block.projections[p].low_a.rows);
     }
     block.norm1 = LoadNorm(path + "input_layernorm", adapter);
@@ -57,7 +56,6 @@ InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const Ad
   up_ = room(DType::kF32, rows, spec_.intermediate_size);
   low_ = room(DType::kF32, rows, rank);
   logits_ = room(DType::kF32, 1, spec_.vocab_size);
-  if (rows > kFewRows) decoded_ = room(DType::kF32, 1, widest);
   host_logits_.resize(static_cast<size_t>(spec_.vocab_size));
 
   const RopeTables rope = MakeRopeTables(spec_, capacity);
@@ -140,15 +138,10 @@ void InferenceModel::RunLinear(const StoredLayer& layer, const Matrix& x, const 
   if (x.rows <= kFewRows) {
     device_.Run(StoredLinear{y, x, layer.weight, start});
   } else {
-    Matrix weight = layer.weight;
-    if (weight.dtype != DType::kF32) {
-      weight = DenseMatrix(decoded_.data, DType::kF32, layer.weight.rows, layer.weight.cols);
-      device_.Run(Dequantize{weight, layer.weight});
-    }
     Gemm product;
     product.c = y;
     product.a = x;
-    product.b = weight;
+    product.b = layer.weight;
     product.b_transposed = true;
     product.start = start;
     device_.Run(product);

@@ -35,7 +35,7 @@ using OpTable =
                Kernel<Fill>, Kernel<AddBias>, Kernel<SumRows>, Kernel<Attention>, Kernel<AttentionBackward>,
                Kernel<AttentionCached>, Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<FindNonFinite>,
                Kernel<AdamW>, Kernel<AdamW8bit>, Kernel<Sgd>, Kernel<Lion>, Kernel<Adafactor>,
-               Kernel<StoredLinear>, Kernel<Dequantize>>;
+               Kernel<StoredLinear>>;
 
 // Where the time of a step goes, by tag: filled while a profile is set on the device.
 struct OpCost {

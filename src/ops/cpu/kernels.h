@@ -47,6 +47,5 @@ void CpuSgd(void* state, const Sgd& op);
 void CpuLion(void* state, const Lion& op);
 void CpuAdafactor(void* state, const Adafactor& op);
 void CpuStoredLinear(void* state, const StoredLinear& op);
-void CpuDequantize(void* state, const Dequantize& op);
 
 }  // namespace attune
