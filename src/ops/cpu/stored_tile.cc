@@ -6,6 +6,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "base/error.h"
@@ -73,40 +74,44 @@ HWY_INLINE void Widen(VBytes16 q, float scale, float offset, T* out) {
   });
 }
 
-// A format: a block at `in` (layouts: quant/gguf_blocks.cc). Sixteen(h) gives elements 16 h and after as bytes, with the
-// scale and the offset that go with them.
+// A format: a block at `in` (layouts: quant/gguf_blocks.cc). Sixteen(h) gives elements 16 h and after as bytes; the scale and
+// the offset that go with them are there after Factors(h), which where kShared holds for an even h and the next.
 struct Q8_0 {
   static constexpr int kElements = 32, kBytes = 34;
-  static constexpr bool kHasOffset = false;
+  static constexpr bool kHasOffset = false, kShared = true;
   explicit Q8_0(const uint8_t* block) : in(block), scale(Half16(block)) {}
-  HWY_INLINE VBytes16 Sixteen(int h) { return Load16(in + 2 + 16 * h); }
+  HWY_INLINE void Factors(int) {}
+  HWY_INLINE VBytes16 Sixteen(int h) const { return Load16(in + 2 + 16 * h); }
   const uint8_t* in;
   float scale, offset = 0;
 };
 
 struct Q4_0 {
   static constexpr int kElements = 32, kBytes = 18;
-  static constexpr bool kHasOffset = false;
+  static constexpr bool kHasOffset = false, kShared = true;
   explicit Q4_0(const uint8_t* block) : in(block), scale(Half16(block)) {}
-  HWY_INLINE VBytes16 Sixteen(int h) { return Less(Nibble(Load16(in + 2), h), 8); }
+  HWY_INLINE void Factors(int) {}
+  HWY_INLINE VBytes16 Sixteen(int h) const { return Less(Nibble(Load16(in + 2), h), 8); }
   const uint8_t* in;
   float scale, offset = 0;
 };
 
 struct Q4_1 {
   static constexpr int kElements = 32, kBytes = 20;
-  static constexpr bool kHasOffset = true;
+  static constexpr bool kHasOffset = true, kShared = true;
   explicit Q4_1(const uint8_t* block) : in(block), scale(Half16(block)), offset(Half16(block + 2)) {}
-  HWY_INLINE VBytes16 Sixteen(int h) { return Nibble(Load16(in + 4), h); }
+  HWY_INLINE void Factors(int) {}
+  HWY_INLINE VBytes16 Sixteen(int h) const { return Nibble(Load16(in + 4), h); }
   const uint8_t* in;
   float scale, offset;
 };
 
 struct Q5_0 {
   static constexpr int kElements = 32, kBytes = 22;
-  static constexpr bool kHasOffset = false;
+  static constexpr bool kHasOffset = false, kShared = true;
   explicit Q5_0(const uint8_t* block) : in(block), scale(Half16(block)) {}
-  HWY_INLINE VBytes16 Sixteen(int h) {
+  HWY_INLINE void Factors(int) {}
+  HWY_INLINE VBytes16 Sixteen(int h) const {
     return Less(hn::Or(Nibble(Load16(in + 6), h), WhereBit(in + 2 + 2 * h, 16)), 16);
   }
   const uint8_t* in;
@@ -115,9 +120,10 @@ struct Q5_0 {
 
 struct Q5_1 {
   static constexpr int kElements = 32, kBytes = 24;
-  static constexpr bool kHasOffset = true;
+  static constexpr bool kHasOffset = true, kShared = true;
   explicit Q5_1(const uint8_t* block) : in(block), scale(Half16(block)), offset(Half16(block + 2)) {}
-  HWY_INLINE VBytes16 Sixteen(int h) { return hn::Or(Nibble(Load16(in + 8), h), WhereBit(in + 4 + 2 * h, 16)); }
+  HWY_INLINE void Factors(int) {}
+  HWY_INLINE VBytes16 Sixteen(int h) const { return hn::Or(Nibble(Load16(in + 8), h), WhereBit(in + 4 + 2 * h, 16)); }
   const uint8_t* in;
   float scale, offset;
 };
@@ -129,25 +135,27 @@ HWY_INLINE VBytes16 TwoBits(const uint8_t* quants, int h) {
 
 struct Q2_K {
   static constexpr int kElements = 256, kBytes = 84;
-  static constexpr bool kHasOffset = true;
+  static constexpr bool kHasOffset = true, kShared = false;
   explicit Q2_K(const uint8_t* block) : in(block), whole(Half16(block + 80)), minimum(Half16(block + 82)) {}
-  HWY_INLINE VBytes16 Sixteen(int h) {
+  HWY_INLINE void Factors(int h) {
     scale = whole * static_cast<float>(in[h] & 15);
     offset = -(minimum * static_cast<float>(in[h] >> 4));
-    return TwoBits(in + 16, h);
   }
+  HWY_INLINE VBytes16 Sixteen(int h) const { return TwoBits(in + 16, h); }
   const uint8_t* in;
   float whole, minimum, scale = 0, offset = 0;
 };
 
 struct Q3_K {
   static constexpr int kElements = 256, kBytes = 110;
-  static constexpr bool kHasOffset = false;
+  static constexpr bool kHasOffset = false, kShared = false;
   explicit Q3_K(const uint8_t* block) : in(block), whole(Half16(block + 108)) {}
-  HWY_INLINE VBytes16 Sixteen(int h) {
+  HWY_INLINE void Factors(int h) {
     const uint8_t* packed = in + 96;
     const int low = packed[h % 8] >> (h / 8 * 4) & 15, high = packed[8 + h % 4] >> (h / 4 * 2) & 3;
     scale = whole * static_cast<float>((low | high << 4) - 32);
+  }
+  HWY_INLINE VBytes16 Sixteen(int h) const {
     const VBytes16 third = hn::ShiftLeft<2>(Field(Load16(in + 16 * (h % 2)), h / 2, 1));
     return Less(hn::Or(TwoBits(in + 32, h), third), 4);
   }
@@ -170,11 +178,11 @@ struct KFactors {
 
 struct Q4_K {
   static constexpr int kElements = 256, kBytes = 144;
-  static constexpr bool kHasOffset = true;
+  static constexpr bool kHasOffset = true, kShared = true;
   explicit Q4_K(const uint8_t* block) : in(block), factors(block) {}
-  HWY_INLINE VBytes16 Sixteen(int h) {
+  HWY_INLINE void Factors(int h) { factors.Load(h / 2, &scale, &offset); }
+  HWY_INLINE VBytes16 Sixteen(int h) const {
     const int sub = h / 2;
-    factors.Load(sub, &scale, &offset);
     return Nibble(Load16(in + 16 + 32 * (sub / 2) + 16 * (h % 2)), sub % 2);
   }
   const uint8_t* in;
@@ -184,11 +192,11 @@ struct Q4_K {
 
 struct Q5_K {
   static constexpr int kElements = 256, kBytes = 176;
-  static constexpr bool kHasOffset = true;
+  static constexpr bool kHasOffset = true, kShared = true;
   explicit Q5_K(const uint8_t* block) : in(block), factors(block) {}
-  HWY_INLINE VBytes16 Sixteen(int h) {
+  HWY_INLINE void Factors(int h) { factors.Load(h / 2, &scale, &offset); }
+  HWY_INLINE VBytes16 Sixteen(int h) const {
     const int sub = h / 2;
-    factors.Load(sub, &scale, &offset);
     const VBytes16 fifth = hn::ShiftLeft<4>(Field(Load16(in + 16 + 16 * (h % 2)), sub, 1));
     return hn::Or(Nibble(Load16(in + 48 + 32 * (sub / 2) + 16 * (h % 2)), sub % 2), fifth);
   }
@@ -199,11 +207,11 @@ struct Q5_K {
 
 struct Q6_K {
   static constexpr int kElements = 256, kBytes = 210;
-  static constexpr bool kHasOffset = false;
+  static constexpr bool kHasOffset = false, kShared = false;
   explicit Q6_K(const uint8_t* block) : in(block), whole(Half16(block + 208)) {}
-  HWY_INLINE VBytes16 Sixteen(int h) {
+  HWY_INLINE void Factors(int h) { scale = whole * static_cast<float>(static_cast<int8_t>(in[192 + h])); }
+  HWY_INLINE VBytes16 Sixteen(int h) const {
     const int half = h / 8, run = h % 8 / 2, start = h % 2 * 16;
-    scale = whole * static_cast<float>(static_cast<int8_t>(in[192 + h]));
     const VBytes16 low = Nibble(Load16(in + 64 * half + 32 * (run % 2) + start), run / 2);
     const VBytes16 high = hn::ShiftLeft<4>(Field(Load16(in + 128 + 32 * half + start), run * 2, 3));
     return Less(hn::Or(low, high), 32);
@@ -226,9 +234,10 @@ void DecodeFormat(const StoredTile& t) {
     for (int64_t c = t.col; c < end;) {
       Format block(row + c / Format::kElements * Format::kBytes);
       int h = static_cast<int>(c % Format::kElements / 16);
+      if (Format::kShared && h % 2 != 0) block.Factors(h);
       for (; c < end && h < Format::kElements / 16; ++h, c += 16, out += 16) {
-        const VBytes16 q = block.Sixteen(h);
-        Widen<Format::kHasOffset>(q, block.scale, block.offset, out);
+        if (!Format::kShared || h % 2 == 0) block.Factors(h);
+        Widen<Format::kHasOffset>(block.Sixteen(h), block.scale, block.offset, out);
       }
     }
   }
@@ -319,19 +328,43 @@ struct NarrowTable {
 #endif
 };
 
+// What Bnb4View::Scale gives, without its division (block sizes are powers of two): a block of 64 takes no longer than one.
+class BlockScales {
+ public:
+  explicit BlockScales(const Bnb4View& view)
+      : view_(view), nested_shift_(std::countr_zero(static_cast<uint64_t>(view.nested_block_size))) {}
+
+  HWY_INLINE float operator()(int64_t block) const {
+    const auto* absmax = reinterpret_cast<const uint8_t*>(view_.absmax);
+    if (!view_.nested) return Load(absmax + 4 * block);
+    return Load(view_.nested_map + 4 * absmax[block]) * Load(view_.nested_absmax + 4 * (block >> nested_shift_)) + view_.offset;
+  }
+
+ private:
+  static float Load(const void* from) {
+    float value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+  }
+  const Bnb4View& view_;
+  int nested_shift_;
+};
+
 template <class T, class Lookup>
 void DecodeCodes(const StoredTile& t) {
   const Bnb4View view = ViewBnb4Piece(Raw<const std::byte>(t.w), t.w.rows * t.w.cols);
+  const BlockScales scale(view);
+  const int shift = std::countr_zero(static_cast<uint64_t>(view.block_size));
   const auto* packed = reinterpret_cast<const uint8_t*>(view.packed);
   for (int64_t r = 0; r < t.rows; ++r) {
     int64_t first = (t.row + r) * t.w.cols + t.col, left = t.cols;
     T* out = OutRow<T>(t, r);
     while (left > 0) {
-      const int64_t block = first / view.block_size;
-      const int64_t here = std::min(left, (block + 1) * view.block_size - first);
+      const int64_t block = first >> shift;
+      const int64_t here = std::min(left, ((block + 1) << shift) - first);
       int64_t done = 0;
       if (first % 2 == 0 && here >= 32) {
-        const Lookup table(view.table.data(), view.Scale(block));
+        const Lookup table(view.table.data(), scale(block));
         for (; done + 32 <= here; done += 32) {
           const VBytes16 bytes = Load16(packed + (first + done) / 2);
           const VBytes16 high = Nibble(bytes, 1), low = Nibble(bytes, 0);
