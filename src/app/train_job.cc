@@ -56,7 +56,7 @@ RunConfig ConfigOf(const nlohmann::ordered_json& record, const ResumeJob& job) {
 
 // The name that the adapter's own files give their base stays, wherever the base has been found again.
 void KeepBaseName(const std::string& checkpoint, RunConfig* config) {
-  if (config->method != "lora" || !FileExists(checkpoint + "/adapter_config.json")) return;
+  if (config->method == "full" || !FileExists(checkpoint + "/adapter_config.json")) return;
   config->lora.base_model_name_or_path = AdapterFolder::Open(checkpoint).config.base_model_name_or_path;
 }
 

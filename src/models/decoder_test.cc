@@ -52,7 +52,7 @@ std::vector<float> Floats(const TensorView& tensor) {
 }
 
 struct Case {
-  const char* adapter = "";  // folder under lora/, or none
+  const char* adapter = "";  // folder under tests/data, or none
   DType compute = DType::kF32;
   KeepPolicy policy = KeepPolicy::kExpensiveParts;
   bool guarded = false;
@@ -66,17 +66,17 @@ class Engine {
       : files_(ModelFiles::Open(model)),
         device_(MakeCpuDevice({.threads = 2, .guarded = c.guarded, .emulate_bf16 = c.compute == DType::kBF16})) {
     if (*c.adapter != 0) {
-      const std::string folder = kData + "/lora/" + c.adapter;
+      const std::string folder = kData + "/" + c.adapter;
       adapter_ = BuildAdapterSpec(files_.spec(), AdapterFolder::Open(folder).config, folder, UnknownTargets::kIgnore);
       adapter_.dropout = 0;
     }
     if (c.full) adapter_ = BuildFullSpec(files_.spec(), {}, "full");
-    weights_.emplace(*device_, files_, adapter_, c.compute);
+    weights_.emplace(*device_, files_, adapter_, BaseStorage(files_, c.compute, nullptr));
     trainables_ = AdapterTrainables(adapter_);
     vectors_ = std::make_unique<TrainableVectors>(*device_, trainables_);
     if (c.full) InitializeFromFiles(*device_, *vectors_, trainables_, files_);
     if (*c.adapter != 0) {
-      const std::string path = kData + "/lora/" + c.adapter + "/adapter_model.safetensors";
+      const std::string path = kData + "/" + c.adapter + "/adapter_model.safetensors";
       LoadTrainedFile(*device_, vectors_->value(), trainables_, OpenTrainedFile(trainables_, path));
     }
     const int64_t tokens = inputs.batch.tokens();
@@ -170,6 +170,22 @@ TEST(GgufModel, LogitsAgreeWithTransformers) {
   ExpectLogits(AllLogits(engine, inputs, io.Find("logits")->shape[2]), inputs, *io.Find("logits"));
 }
 
+// Checkpoints that transformers and bitsandbytes wrote: decoded in every product, as their own 4-bit layers compute.
+class QuantizedTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(QuantizedTest, LogitsAgreeWithTransformers) {
+  const std::string folder = kData + "/nf4/" + GetParam();
+  const SafetensorsFile io(folder + "/io.safetensors");
+  const FixtureInputs inputs = ReadInputs(io);
+  for (const bool guarded : {false, true}) {
+    Engine engine(folder, {.policy = KeepPolicy::kNothing, .guarded = guarded}, inputs);
+    ExpectLogits(AllLogits(engine, inputs, io.Find("logits")->shape[2]), inputs, *io.Find("logits"));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Checkpoints, QuantizedTest,
+                         testing::Values("llama_fp4", "llama_nf4_dq", "llama_nf4_dq_blocks_cross_rows"));
+
 void ExpectGradientsOf(const std::string& model, const std::string& io_path, const Case& c) {
   const SafetensorsFile io(io_path);
   const FixtureInputs inputs = ReadInputs(io);
@@ -189,29 +205,35 @@ void ExpectGradientsOf(const std::string& model, const std::string& io_path, con
 
 void ExpectGradients(const Case& c) {
   const std::string name = c.adapter;
-  const std::string base = name.starts_with("qwen2") ? "qwen2" : name.find("bias") != std::string::npos ? "llama_tied_bias" : "llama";
-  ExpectGradientsOf(kData + "/models/" + base, kData + "/lora/" + name + "/io.safetensors", c);
+  const std::string base = name.find("qwen2") != std::string::npos ? "qwen2" : name.find("bias") != std::string::npos ? "llama_tied_bias" : "llama";
+  ExpectGradientsOf(kData + "/models/" + base, kData + "/" + name + "/io.safetensors", c);
 }
 
-TEST(LoraGradients, AllSevenProjections) { ExpectGradients({"llama_all7_r16"}); }
-TEST(LoraGradients, RankStabilised) { ExpectGradients({"llama_rslora"}); }
-TEST(LoraGradients, SomeLayers) { ExpectGradients({"llama_layers"}); }
-TEST(LoraGradients, Qwen2) { ExpectGradients({"qwen2_all_linear"}); }
-TEST(LoraGradients, AHeadTrainedWhole) { ExpectGradients({"llama_modules_to_save"}); }
-TEST(LoraGradients, Biases) { ExpectGradients({"llama_bias_lora_only"}); }
-TEST(LoraGradients, Embedding) { ExpectGradients({"llama_embed"}); }
+TEST(LoraGradients, AllSevenProjections) { ExpectGradients({"lora/llama_all7_r16"}); }
+TEST(LoraGradients, RankStabilised) { ExpectGradients({"lora/llama_rslora"}); }
+TEST(LoraGradients, SomeLayers) { ExpectGradients({"lora/llama_layers"}); }
+TEST(LoraGradients, Qwen2) { ExpectGradients({"lora/qwen2_all_linear"}); }
+TEST(LoraGradients, AHeadTrainedWhole) { ExpectGradients({"lora/llama_modules_to_save"}); }
+TEST(LoraGradients, Biases) { ExpectGradients({"lora/llama_bias_lora_only"}); }
+TEST(LoraGradients, Embedding) { ExpectGradients({"lora/llama_embed"}); }
 TEST(LoraGradients, EmbeddingOnAGuardedDeviceInBf16) {
-  ExpectGradients({"llama_embed", DType::kBF16, KeepPolicy::kBlockInputs, true});
+  ExpectGradients({"lora/llama_embed", DType::kBF16, KeepPolicy::kBlockInputs, true});
 }
-TEST(LoraGradients, Bf16) { ExpectGradients({"llama_all7_r16", DType::kBF16}); }
+TEST(LoraGradients, Bf16) { ExpectGradients({"lora/llama_all7_r16", DType::kBF16}); }
 TEST(LoraGradients, SmallLogitChunks) {
-  ExpectGradients({"llama_all7_r16", DType::kF32, KeepPolicy::kExpensiveParts, false, 5});
+  ExpectGradients({"lora/llama_all7_r16", DType::kF32, KeepPolicy::kExpensiveParts, false, 5});
+}
+TEST(LoraGradients, OnA4BitBase) {
+  for (const KeepPolicy policy : {KeepPolicy::kExpensiveParts, KeepPolicy::kBlockInputs}) {
+    ExpectGradientsOf(kData + "/nf4/llama_nf4_dq", kData + "/nf4/llama_nf4_dq/adapter/io.safetensors",
+                      {"nf4/llama_nf4_dq/adapter", DType::kF32, policy});
+  }
 }
 TEST(LoraGradients, OnAGuardedDevice) {
-  ExpectGradients({"llama_all7_r16", DType::kF32, KeepPolicy::kExpensiveParts, true});
+  ExpectGradients({"lora/llama_all7_r16", DType::kF32, KeepPolicy::kExpensiveParts, true});
 }
 TEST(LoraGradients, OnAGuardedDeviceInBf16WithCheckpointing) {
-  ExpectGradients({"llama_all7_r16", DType::kBF16, KeepPolicy::kBlockInputs, true});
+  ExpectGradients({"lora/llama_all7_r16", DType::kBF16, KeepPolicy::kBlockInputs, true});
 }
 
 class FullGradients : public testing::TestWithParam<const char*> {};
@@ -247,7 +269,7 @@ TEST(KeepPolicies, GiveTheSameBits) {
     FixtureInputs inputs = ReadInputs(io);
     std::vector<std::vector<float>> gradients;
     for (const KeepPolicy policy : {KeepPolicy::kEverything, KeepPolicy::kExpensiveParts, KeepPolicy::kBlockInputs}) {
-      Engine engine(kData + "/models/llama", {"llama_all7_r16", compute, policy}, inputs);
+      Engine engine(kData + "/models/llama", {"lora/llama_all7_r16", compute, policy}, inputs);
       engine.decoder().TrainBatch(inputs.batch, 1.0f);
       gradients.push_back(engine.WholeGradient());
     }
@@ -260,9 +282,9 @@ TEST(KeepPolicies, GiveTheSameBits) {
 TEST(Packing, DoesNotMixSequences) {
   const SafetensorsFile io(kData + "/lora/llama_all7_r16/io.safetensors");
   const FixtureInputs inputs = ReadInputs(io);
-  Engine together(kData + "/models/llama", {"llama_all7_r16"}, inputs);
+  Engine together(kData + "/models/llama", {"lora/llama_all7_r16"}, inputs);
   together.decoder().TrainBatch(inputs.batch, 1.0f);
-  Engine apart(kData + "/models/llama", {"llama_all7_r16"}, inputs);
+  Engine apart(kData + "/models/llama", {"lora/llama_all7_r16"}, inputs);
   for (size_t s = 0; s + 1 < inputs.batch.starts.size(); ++s) {
     PackedBatch one;
     const auto first = inputs.batch.starts[s], last = inputs.batch.starts[s + 1];

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "models/adapter_values.h"
+#include "models/base_storage.h"
 #include "models/model_files.h"
 #include "ops/device.h"
 
@@ -51,6 +52,7 @@ class InferenceModel {
 
   Device& device_;
   const ModelFiles& files_;
+  BaseStorage storage_;
   ModelSpec spec_;
   int64_t capacity_, length_ = 0;
   std::vector<Block> blocks_;

@@ -17,9 +17,12 @@ namespace attune {
 
 struct StoredFormat {
   DType dtype = DType::kF32;
-  int64_t block_size = 64;          // kBnb4: elements a scale
-  bool nested = false;              // kBnb4: the scales are quantised too,
-  int64_t nested_block_size = NestedScales::kBlockSize;  // so many by one scale
+  // Of kBnb4: elements a scale; whether the scales are quantised too, and how many by one scale; the codes' table, where they
+  // are still to be made.
+  int64_t block_size = 64;
+  bool nested = false;
+  int64_t nested_block_size = NestedScales::kBlockSize;
+  Bnb4Type type = Bnb4Type::kNf4;
 
   bool operator==(const StoredFormat&) const = default;
 };
