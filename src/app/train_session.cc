@@ -124,6 +124,8 @@ TrainSession::TrainSession(const RunConfig& config, TrainEvents& events)
                           train_.examples, eval_ ? &*eval_ : nullptr, storage_, device_->scratch_bytes(), ResidentBytes()};
   plan_ = PlanRun(inputs);
   CheckFit(inputs);
+  const int64_t paged = Optimizer::PlannedBytes(method_->trainables(), config_.training).file;
+  if (paged > 0) RequireDiskSpace(config_.training.output_dir, "the file of the optimiser's states", paged);
   MakeFingerprint();
   TellNotes(note);
 }

@@ -24,7 +24,7 @@ std::vector<MemoryRow> MemoryTable(const PlanInputs& in, const DecoderSettings& 
   rows.push_back({"base weights", ModelWeights::PlannedBytes(in.spec, in.adapter, in.storage)});
   rows.push_back({"trained weights", trained + ComputeCopyBytes(in.spec, in.adapter, settings.compute)});
   rows.push_back({"their gradients", trained});
-  rows.push_back({"optimizer states", Optimizer::PlannedBytes(in.trainables, in.arguments)});
+  rows.push_back({"optimizer states", Optimizer::PlannedBytes(in.trainables, in.arguments).memory});
   // Buffers share the arena's bytes; what each part would take alone is told in proportion to its peak.
   const int64_t logits = plan.plan.PeakBytes(StepPlan::Part::kLogits);
   rows.push_back({"activations", plan.plan.arena_bytes() - logits});
