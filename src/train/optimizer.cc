@@ -123,9 +123,11 @@ Optimizer::Optimizer(Device& device, const TrainableVectors& vectors, const std:
     case Kind::kSgd:
       break;
     case Kind::kAdamW8bit:
-      return AddEightBit(tensors);
+      AddEightBit(tensors);
+      return;
     case Kind::kAdafactor:
-      return AddFactored(tensors);
+      AddFactored(tensors);
+      return;
   }
   AddGroups(tensors);
 }
