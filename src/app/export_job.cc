@@ -55,7 +55,8 @@ static void CheckBase(const ExportJob& job) {
   const std::string record = job.adapter + "/run.json";
   if (job.adapter.empty() || job.any_base || !FileExists(record)) return;
   const nlohmann::ordered_json then = ParseOrderedJsonFile(record).value("model", nlohmann::ordered_json::object());
-  for (const auto& [key, value] : QuickModelHash(job.model).items()) {
+  const nlohmann::ordered_json now = QuickModelHash(job.model);
+  for (const auto& [key, value] : now.items()) {
     if (!then.contains(key) || then[key] == value) continue;
     BadInput("{}: the adapter was trained on another base than {} ({}: {} then, {} now); give that one, or --any_base (a 4-bit "
              "model's adapter onto the 16-bit weights it was made from)",

@@ -116,7 +116,7 @@ TEST_F(CommandLine, BadSettingsAreRefusedByName) {
   ExpectRefused(Train("--target_modules q_prj"), {"q_prj", "q_proj"});
   ExpectRefused(Train("--use_dora true"), {"use_dora"});
   ExpectRefused(Train("--init_lora_weights pissa"), {"pissa"});
-  ExpectRefused(Train("--method qlora"), {"qlora"});
+  ExpectRefused(Train("--method qlorra"), {"qlorra", "qlora"});
   ExpectRefused(Train("--optim lomo"), {"optim", "lomo"});
   ExpectRefused(Train("--lr_scheduler_type cosin"), {"cosin", "cosine"});
   ExpectRefused("train --model " + kLlama + " --data " + Rows(), {"output_dir"});

@@ -74,6 +74,7 @@ TEST_F(QloraTest, ResumesToTheSameBits) {
 
 TEST_F(QloraTest, TrainsOnTheBlocksOfAGgufFile) {
   const std::string gguf = kData + "/gguf/tiny_llama_mixed.gguf";
+  WriteFileAtomic(Path("rows.jsonl"), "{\"input_ids\": [1, 5, 9, 13, 2]}\n{\"input_ids\": [4, 8, 15, 16, 23, 42]}\n");
   ASSERT_EQ(Run({"export", "--model", gguf, "--format", "safetensors", "--output", Path("plain")}).exit_code, 0);
   ASSERT_EQ(Run(On(gguf, "blocks", {"--bf16", "false"})).exit_code, 0);
   ASSERT_EQ(Run(On(Path("plain"), "values", {"--bf16", "false"})).exit_code, 0);
