@@ -130,6 +130,12 @@ void MappedFile::DropPages(std::span<const std::byte> range) const {
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
+void MappedFile::Prefetch(std::span<const std::byte> range) const {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(range.data()) / page * page;
+  ::madvise(reinterpret_cast<void*>(begin), reinterpret_cast<uintptr_t>(range.data() + range.size()) - begin, MADV_WILLNEED);
+}
+
 ScratchFile::ScratchFile(const std::string& folder, std::string_view what, int64_t bytes)
     : size_(static_cast<size_t>(std::max<int64_t>(1, bytes))) {
   const std::string path = folder + "/.scratch-" + std::to_string(::getpid());

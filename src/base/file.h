@@ -30,6 +30,9 @@ class MappedFile {
   // keep).
   void DropPages(std::span<const std::byte> range) const;
 
+  // Has the kernel begin to read these bytes from the disk.
+  void Prefetch(std::span<const std::byte> range) const;
+
  private:
   std::string path_;
   const std::byte* data_ = nullptr;

@@ -83,6 +83,21 @@ TEST_F(QloraTest, TrainsOnTheBlocksOfAGgufFile) {
   EXPECT_LT(planned("blocks"), planned("values"));
 }
 
+// The same bits, with the base in its file.
+TEST_F(QloraTest, OffloadedBasesGiveTheSameBits) {
+  ASSERT_EQ(Run({"export", "--model", Llama(), "--format", "safetensors", "--output", Path("half"), "--dtype", "bfloat16"}).exit_code, 0);
+  const Arguments settings = {"--bf16", "false", "--gradient_checkpointing", "true"};
+  ASSERT_EQ(Run(On(Path("half"), "held", settings)).exit_code, 0);
+  Arguments offloaded = settings;
+  offloaded.insert(offloaded.end(), {"--offload", "true"});
+  const Outcome outcome = Run(On(Path("half"), "mapped", offloaded));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_NE((outcome.out + outcome.err).find("offload: "), std::string::npos);
+  EXPECT_TRUE(SameFile("held/adapter_model.safetensors", "mapped/adapter_model.safetensors"));
+  const auto weights = [&](const std::string& run) { return ReadJson(run + "/run.json")["planned_bytes"].get<int64_t>(); };
+  EXPECT_LT(weights("mapped"), weights("held"));
+}
+
 TEST_F(QloraTest, WhatCannotBeIsRefused) {
   const auto refused = [&](const Arguments& arguments, const std::vector<std::string>& pieces) {
     ExpectRefused(Run(arguments), pieces);
