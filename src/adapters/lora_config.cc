@@ -145,6 +145,7 @@ constexpr LoraSetter kLoraSetters[] = {
     {"target_modules", [](LoraConfig& c, const Field& f) { c.target_modules = f.Selection(); }},
     {"exclude_modules", [](LoraConfig& c, const Field& f) { c.exclude_modules = f.Selection(); }},
     {"bias", SetBias},
+    {"use_dora", [](LoraConfig& c, const Field& f) { c.use_dora = f.Boolean(); }},
     {"use_rslora", [](LoraConfig& c, const Field& f) { c.use_rslora = f.Boolean(); }},
     {"fan_in_fan_out", [](LoraConfig& c, const Field& f) { c.fan_in_fan_out = f.Boolean(); }},
     {"init_lora_weights", SetInit},
@@ -168,7 +169,6 @@ constexpr LoraSetter kLoraSetters[] = {
     {"runtime_config", Accept},
     {"megatron_core", Accept},
     {"qalora_group_size", Accept},
-    {"use_dora", RefuseUnlessOff},
     {"trainable_token_indices", RefuseUnlessOff},
     {"target_parameters", RefuseUnlessOff},
     {"lora_bias", RefuseUnlessOff},
@@ -286,7 +286,7 @@ ordered_json LoraConfig::ToJson() const {
   json["task_type"] = ToJsonValue(task_type);
   json["trainable_token_indices"] = nullptr;
   json["use_bdlora"] = nullptr;
-  json["use_dora"] = false;
+  json["use_dora"] = use_dora;
   json["use_qalora"] = false;
   json["use_rslora"] = use_rslora;
   json["velora_config"] = nullptr;

@@ -27,6 +27,7 @@ struct LoraConfig {
   Selection target_modules;   // nothing: PEFT's default for the model_type
   Selection exclude_modules;  // wins over target_modules
   Bias bias = Bias::kNone;
+  bool use_dora = false;    // W' = m (W + s BA) / |W + s BA|, row by row
   bool use_rslora = false;  // scaling alpha / sqrt(r) instead of alpha / r
   bool fan_in_fan_out = false;
   Init init_lora_weights = Init::kDefault;

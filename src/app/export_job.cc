@@ -35,7 +35,7 @@ std::vector<float> MergedValues(const ModelFiles& files, const AdapterValues& ad
   files.ReadRows(*stored, 0, stored->rows(), values.data());
   files.DropPages(*stored);
   const AdapterModule* m = is_bias ? nullptr : adapter.FindModule(module);
-  if (m != nullptr) adapter.AddLowRank(*m, values);
+  if (m != nullptr) adapter.Merge(*m, values);
   return values;
 }
 

@@ -32,6 +32,9 @@ class LoraMethod : public TrainMethod {
     if (!first_.empty()) return Load(device, vectors, first_);
     InitializeTrained(device, vectors, trainables(), lora_, bundle_.files, seed_);
   }
+  void FinishInitialization(Decoder& decoder) const override {
+    if (first_.empty()) decoder.InitializeMagnitudes();
+  }
   void Save(Device& device, const TrainableVectors& vectors, const std::string& folder) const override {
     SaveAdapter(device, vectors, trainables(), lora_, folder);
     WriteTextFiles(bundle_, folder);

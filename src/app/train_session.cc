@@ -206,6 +206,7 @@ TrainResult TrainSession::Run(const ResumePoint* point, const std::function<bool
   const TrainableVectors vectors(*device_, method_->trainables());
   if (point == nullptr) method_->Initialize(*device_, vectors);
   Decoder decoder(*device_, bundle_.files.spec(), weights, method_->spec(), method_->trainables(), &vectors, plan_.settings);
+  if (point == nullptr) method_->FinishInitialization(decoder);
   TrainResult result;
   result.output_dir = output_dir;
   result.noun = method_->noun();

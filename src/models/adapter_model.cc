@@ -30,7 +30,7 @@ std::vector<float> FirstValues(const TrainableTensor& t, const LoraConfig& confi
     if (config.init_lora_weights == LoraConfig::Init::kRandom) generator.FillKaimingUniform(values, t.rows);
   } else if (t.kind == Kind::kLoraEmbeddingB) {
     generator.FillNormal(values);
-  } else if (t.kind != Kind::kLoraEmbeddingA) {  // that one starts with zeros
+  } else if (t.kind != Kind::kLoraEmbeddingA && t.kind != Kind::kMagnitude) {  // these start with zeros
     const std::string name = t.module + (t.kind == Kind::kBias ? ".bias" : ".weight");
     const StoredTensor* stored = files.Find(name);
     if (stored == nullptr) stored = files.Find("model.embed_tokens.weight");  // a tied head
@@ -76,10 +76,14 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
   const std::vector<ModuleInfo> modules = DecoderModules(spec);
   AdapterSpec adapter;
   adapter.dropout = static_cast<float>(config.lora_dropout);
+  adapter.use_dora = config.use_dora;
   for (const MatchedModule& match : MatchTargets(config, modules, spec.model_type, where, unknown)) {
     const ModuleInfo& m = match.module;
     constexpr int64_t kMaxRank = 4096;  // what the working memory of the matrix product is sized for
     if (match.rank > kMaxRank) BadInput("{}: r {} for {} is more than the {} that are supported", where, match.rank, m.path, kMaxRank);
+    if (config.use_dora && m.is_embedding) {
+      BadInput("{}: use_dora with {} among the target_modules is not supported: leave the embedding out", where, m.path);
+    }
     adapter.modules.push_back({m.path, m.in, m.out, match.rank, static_cast<float>(match.scaling), m.is_embedding});
   }
   for (const ModuleInfo& m : MatchModulesToSave(config, modules, where)) {

@@ -22,7 +22,7 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
                              UnknownTargets unknown = UnknownTargets::kRefuse);
 
 // Gives every trained tensor its first value: A and B as init_lora_weights says, from torch's generator with this seed;
-// trained copies of base weights and biases from the files.
+// trained copies of base weights and biases from the files. Magnitudes become 0: Decoder::InitializeMagnitudes sets them.
 void InitializeTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
                        const LoraConfig& config, const ModelFiles& files, uint64_t seed);
 

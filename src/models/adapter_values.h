@@ -24,9 +24,9 @@ struct AdapterValues {
     return Replacement("model.embed_tokens", false) != nullptr || FindModule("model.embed_tokens") != nullptr;
   }
 
-  // Adds the low-rank product of an adapted module to its base weight, in f32 as PEFT's merge does:
-  // w (out, in) += scale B A, or of an embedding w (vocabulary, width) += scale (B A)^T.
-  void AddLowRank(const AdapterModule& module, std::vector<float>& w) const;
+  // The base weight with an adapted module's adapter, in f32 as PEFT's merge: w (out, in) becomes w + scale B A, with DoRA
+  // its rows stretched to their magnitudes; of an embedding w (vocabulary, width) becomes w + scale (B A)^T.
+  void Merge(const AdapterModule& module, std::vector<float>& w) const;
 };
 
 }  // namespace attune

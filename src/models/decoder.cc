@@ -51,6 +51,7 @@ Decoder::Decoder(Device& device, const ModelSpec& spec, const ModelWeights& weig
   device.Upload(At(plan_.sin, 1).data, rope.sin.data(), static_cast<int64_t>(rope.sin.size() * sizeof(float)));
   MakeComputeCopies();
   BindWeights(weights);
+  MakeDora();
   lowest_trained_layer_ = LowestTrainedLayer();
   RefreshTrained();
 }
@@ -58,8 +59,9 @@ Decoder::Decoder(Device& device, const ModelSpec& spec, const ModelWeights& weig
 Decoder::~Decoder() = default;
 
 LinearContext Decoder::Context() const {
-  return {device_, dropout_ ? At(plan_.keys, 1).Columns(0, tokens_) : Matrix{},
-          plan_.mask >= 0 ? At(plan_.mask, 1).data : DeviceAddress{}};
+  const auto room = [&](StepPlan::Id id) { return id >= 0 ? At(id, 1).data : DeviceAddress{}; };
+  return {device_, dropout_ ? At(plan_.keys, 1).Columns(0, tokens_) : Matrix{}, room(plan_.mask),
+          {room(plan_.dora_out), room(plan_.dora_in), room(plan_.dora_in2)}};
 }
 
 void Decoder::UploadInts(StepPlan::Id id, const std::vector<int32_t>& values) {
@@ -102,6 +104,10 @@ Matrix Decoder::Low(StepPlan::Id id, const Linear& linear) const {
   return linear.adapter.rank > 0 ? At(id, tokens_).Columns(0, linear.adapter.a.rows) : Matrix{};
 }
 
+Matrix Decoder::Direction(StepPlan::Id id, const Linear& linear) const {
+  return linear.adapter.dora.magnitude ? At(id, tokens_) : Matrix{};
+}
+
 AttentionShape Decoder::ShapeOf(int64_t layer) const {
   return {spec_.num_attention_heads, spec_.num_key_value_heads, spec_.head_dim,
           spec_.sliding_window[static_cast<size_t>(layer)], 1.0f / std::sqrt(static_cast<float>(spec_.head_dim))};
@@ -130,11 +136,13 @@ void Decoder::ForwardAttention(int64_t layer, const Matrix& x, const Matrix& x2)
   attention.shape = ShapeOf(layer);
   const Matrix outputs[3] = {attention.q, attention.k, attention.v};
   for (int i = 0; i < 3; ++i) {
-    LinearForward(context, w.projections[i], h, outputs[i], {}, Low(b.low[i], w.projections[i]));
+    LinearForward(context, w.projections[i], h, outputs[i], {}, Low(b.low[i], w.projections[i]),
+                  Direction(b.direction[i], w.projections[i]));
   }
   RunRope(layer, attention.q, attention.k, false);
   device_.Run(attention);
-  LinearForward(context, w.projections[3], attention.out, x2, x, Low(b.low[3], w.projections[3]));
+  LinearForward(context, w.projections[3], attention.out, x2, x, Low(b.low[3], w.projections[3]),
+                Direction(b.direction[3], w.projections[3]));
 }
 
 void Decoder::ForwardMlp(int64_t layer, const Matrix& x2, const Matrix& x_next, bool recompute) {
@@ -142,15 +150,16 @@ void Decoder::ForwardMlp(int64_t layer, const Matrix& x2, const Matrix& x_next, 
   const Layer& w = layers_[static_cast<size_t>(layer)];
   const LinearContext context = Context();
   const auto low = [&](int i) { return Low(b.low[i], w.projections[i]); };
+  const auto direction = [&](int i) { return Direction(b.direction[i], w.projections[i]); };
   const Matrix h = At(b.h2, tokens_), gate = At(b.gate, tokens_), up = At(b.up, tokens_), act = At(b.act, tokens_);
   NormInto(h, x2, w.norm2, At(b.rstd2, 1).Columns(0, tokens_));
-  LinearForward(context, w.projections[4], h, gate, {}, low(4));
-  LinearForward(context, w.projections[5], h, up, {}, low(5));
+  LinearForward(context, w.projections[4], h, gate, {}, low(4), direction(4));
+  LinearForward(context, w.projections[5], h, up, {}, low(5), direction(5));
   device_.Run(SwiGlu{act, gate, up});
   if (!recompute) {
-    LinearForward(context, w.projections[6], act, x_next, x2, low(6));
+    LinearForward(context, w.projections[6], act, x_next, x2, low(6), direction(6));
   } else if (w.projections[6].adapter.rank > 0) {
-    LowRankForward(context, w.projections[6], act, low(6));
+    AdapterForward(context, w.projections[6], act, low(6), direction(6));
   }
 }
 
@@ -202,7 +211,8 @@ BatchLoss Decoder::RunHead(bool train, float scale) {
     const Matrix x = hidden.Rows(first, count), logits = At(plan_.logits, count);
     const Matrix low =
         head_.adapter.rank > 0 ? At(plan_.head_low, n).Rows(first, count).Columns(0, head_.adapter.a.rows) : Matrix{};
-    LinearForward(context, head_, x, logits, {}, low);
+    const Matrix direction = plan_.head_direction >= 0 ? At(plan_.head_direction, count) : Matrix{};
+    LinearForward(context, head_, x, logits, {}, low, direction);
     CrossEntropy ce;
     ce.logits = logits;
     ce.targets = At(plan_.targets, 1).Columns(first, count);
@@ -219,7 +229,7 @@ BatchLoss Decoder::RunHead(bool train, float scale) {
     device_.Run(ce);
     if (!train) continue;
     const Matrix dlow = head_.adapter.rank > 0 ? At(plan_.dlow, count).Columns(0, head_.adapter.a.rows) : Matrix{};
-    LinearBackward(context, head_, x, ce.gradient, At(plan_.dhidden, n).Rows(first, count), {}, low, dlow);
+    LinearBackward(context, head_, x, ce.gradient, At(plan_.dhidden, n).Rows(first, count), {}, low, dlow, direction);
   }
   std::vector<float> losses(static_cast<size_t>(n)), correct(losses.size());
   device_.Download(losses.data(), At(plan_.losses, 1).data, n * 4);
@@ -250,7 +260,8 @@ void Decoder::Logits(const PackedBatch& batch, const std::function<void(int64_t,
     const Matrix logits = At(plan_.logits, count);
     const Matrix low =
         head_.adapter.rank > 0 ? At(plan_.head_low, n).Rows(first, count).Columns(0, head_.adapter.a.rows) : Matrix{};
-    LinearForward(Context(), head_, hidden.Rows(first, count), logits, {}, low);
+    LinearForward(Context(), head_, hidden.Rows(first, count), logits, {}, low,
+                  plan_.head_direction >= 0 ? At(plan_.head_direction, count) : Matrix{});
     host.resize(static_cast<size_t>(count * spec_.vocab_size));
     device_.Download(host.data(), logits.data, static_cast<int64_t>(host.size()) * 4);
     sink(first, host);

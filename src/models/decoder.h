@@ -56,6 +56,9 @@ class Decoder {
   // Brings what products read up to date with the trained vector. Call after every change of it.
   void RefreshTrained();
 
+  // The first value of every DoRA magnitude: the norm of its row, so that training starts from the adapter without it.
+  void InitializeMagnitudes();
+
   // Forward and backward; gradients of scale * (sum of losses) are added to the gradient vector.
   BatchLoss TrainBatch(const PackedBatch& batch, float scale);
 
@@ -103,12 +106,15 @@ class Decoder {
   void BindTable(const ModelWeights& weights);
   void BindTrained(const std::string& path, Linear* linear);
   void MakeComputeCopies();
+  void MakeDora();
+  void RefreshMagnitudes();
   Matrix Copied(const TrainableTensor& tensor) const;
   int64_t LowestTrainedLayer() const;
   void Upload(const PackedBatch& batch);
   void UploadInts(StepPlan::Id id, const std::vector<int32_t>& values);
   LinearContext Context() const;
   Matrix Low(StepPlan::Id id, const Linear& linear) const;
+  Matrix Direction(StepPlan::Id id, const Linear& linear) const;
   AttentionShape ShapeOf(int64_t layer) const;
   void RunRope(int64_t layer, const Matrix& q, const Matrix& k, bool inverse);
 
@@ -148,6 +154,8 @@ class Decoder {
   std::vector<TrainableTensor> trainables_;
   std::unordered_map<std::string, std::vector<TrainableTensor>> trained_;
   std::vector<ComputeCopy> copies_;
+  std::vector<const Linear*> dora_;  // the layers with magnitudes
+  DeviceAddress dora_room_;
 
   int64_t tokens_ = 0, sequences_ = 0, labelled_ = 0;
   bool has_keys_ = false, dropout_ = false;  // of the batch: training, with dropout
@@ -158,5 +166,8 @@ std::vector<TrainableTensor> AdapterTrainables(const AdapterSpec& adapter);
 
 // Bytes a decoder allocates beside its arena and the trained vectors: what bf16 products read of trained matrices.
 int64_t ComputeCopyBytes(const ModelSpec& spec, const AdapterSpec& adapter, DType compute);
+
+// Likewise: the norms of weight-decomposed adapters, and the room they are computed in.
+int64_t DoraNormBytes(const AdapterSpec& adapter, DType compute);
 
 }  // namespace attune

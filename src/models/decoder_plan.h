@@ -47,6 +47,7 @@ struct TrainedBias {
 struct AdapterSpec {
   std::vector<AdapterModule> modules;
   float dropout = 0.0f;
+  bool use_dora = false;  // every linear module has a magnitude (models/dora.h)
   std::vector<FullModule> full_modules;
   std::vector<TrainedBias> trained_biases;
   // Full fine-tuning: tensors go by the model's own names, and a tied head is trained through its embedding. An adapter's
@@ -54,6 +55,7 @@ struct AdapterSpec {
   bool whole_model = false;
 
   int64_t MaxRank() const;        // over linear modules
+  bool HasDora(const std::string& path) const;  // whether this module's adapter is weight-decomposed
   int64_t EmbeddingRank() const;  // 0: the embedding has no adapter
   bool Trains(const std::string& weight) const;  // whether a weight of the model is trained whole, by its name
 };
@@ -80,6 +82,7 @@ struct LayerBuffers {
   StepPlan::Id attention = -1, lse = -1;     // (T, heads * head_dim) C, (T, heads) f32
   StepPlan::Id gate = -1, up = -1, act = -1;  // (T, I) C
   StepPlan::Id low[7] = {-1, -1, -1, -1, -1, -1, -1};  // (T, rank) C of q k v o gate up down
+  StepPlan::Id direction[7] = {-1, -1, -1, -1, -1, -1, -1};  // (T, out) C or f32: what DoRA's magnitudes multiply
 };
 
 struct DecoderPlan {
@@ -93,9 +96,11 @@ struct DecoderPlan {
   StepPlan::Id embedding_low = -1, embedding_dlow = -1;  // (T, rank) f32: the embedding's adapter
   // The head.
   StepPlan::Id hidden = -1, head_rstd = -1, head_low = -1, dhidden = -1, logits = -1, losses = -1, correct = -1;
+  StepPlan::Id head_direction = -1;  // (logit_rows, vocabulary) C
   // Backward.
   StepPlan::Id dx = -1, dx_c = -1, dact = -1, dh = -1, dattention = -1, dq = -1, dk = -1, dv = -1, dk_sum = -1,
                dv_sum = -1, dlow = -1, mask = -1;
+  StepPlan::Id dora_out = -1, dora_in = -1, dora_in2 = -1;  // LinearContext::dora
 };
 
 // Names of a layer's seven projections in the order of LayerBuffers::low: "self_attn.q_proj", ...

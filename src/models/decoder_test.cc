@@ -58,6 +58,7 @@ struct Case {
   bool guarded = false;
   int64_t logit_rows = 256;
   bool full = false;  // full fine-tuning instead of an adapter
+  float dropout = 0;
 };
 
 class Engine {
@@ -68,7 +69,7 @@ class Engine {
     if (*c.adapter != 0) {
       const std::string folder = kData + "/lora/" + c.adapter;
       adapter_ = BuildAdapterSpec(files_.spec(), AdapterFolder::Open(folder).config, folder, UnknownTargets::kIgnore);
-      adapter_.dropout = 0;
+      adapter_.dropout = c.dropout;
     }
     if (c.full) adapter_ = BuildFullSpec(files_.spec(), {}, "full");
     weights_.emplace(*device_, files_, adapter_, c.compute);
@@ -203,6 +204,11 @@ TEST(LoraGradients, Embedding) { ExpectGradients({"llama_embed"}); }
 TEST(LoraGradients, EmbeddingOnAGuardedDeviceInBf16) {
   ExpectGradients({"llama_embed", DType::kBF16, KeepPolicy::kBlockInputs, true});
 }
+TEST(LoraGradients, WeightDecomposed) { ExpectGradients({"llama_dora"}); }
+TEST(LoraGradients, WeightDecomposedOnAGuardedDeviceWithCheckpointing) {
+  ExpectGradients({"llama_dora", DType::kF32, KeepPolicy::kBlockInputs, true});
+  ExpectGradients({"llama_dora", DType::kBF16, KeepPolicy::kBlockInputs, true});
+}
 TEST(LoraGradients, Bf16) { ExpectGradients({"llama_all7_r16", DType::kBF16}); }
 TEST(LoraGradients, SmallLogitChunks) {
   ExpectGradients({"llama_all7_r16", DType::kF32, KeepPolicy::kExpensiveParts, false, 5});
@@ -243,16 +249,19 @@ TEST(FullGradients, Bf16) {
 // What a block keeps is a matter of memory alone: not one bit of a gradient may change, dropout included.
 TEST(KeepPolicies, GiveTheSameBits) {
   for (const DType compute : {DType::kF32, DType::kBF16}) {
-    const SafetensorsFile io(kData + "/lora/llama_all7_r16/io.safetensors");
-    FixtureInputs inputs = ReadInputs(io);
-    std::vector<std::vector<float>> gradients;
-    for (const KeepPolicy policy : {KeepPolicy::kEverything, KeepPolicy::kExpensiveParts, KeepPolicy::kBlockInputs}) {
-      Engine engine(kData + "/models/llama", {"llama_all7_r16", compute, policy}, inputs);
-      engine.decoder().TrainBatch(inputs.batch, 1.0f);
-      gradients.push_back(engine.WholeGradient());
+    for (const char* adapter : {"llama_all7_r16", "llama_dora"}) {
+      const SafetensorsFile io(kData + "/lora/" + adapter + "/io.safetensors");
+      FixtureInputs inputs = ReadInputs(io);
+      for (int32_t t = 0; t < inputs.batch.tokens(); ++t) inputs.batch.keys.push_back(DropoutKey(1, 1, 1, t));
+      std::vector<std::vector<float>> gradients;
+      for (const KeepPolicy policy : {KeepPolicy::kEverything, KeepPolicy::kExpensiveParts, KeepPolicy::kBlockInputs}) {
+        Engine engine(kData + "/models/llama", {.adapter = adapter, .compute = compute, .policy = policy, .dropout = 0.2f}, inputs);
+        engine.decoder().TrainBatch(inputs.batch, 1.0f);
+        gradients.push_back(engine.WholeGradient());
+      }
+      EXPECT_EQ(gradients[0], gradients[1]) << adapter;
+      EXPECT_EQ(gradients[0], gradients[2]) << adapter;
     }
-    EXPECT_EQ(gradients[0], gradients[1]);
-    EXPECT_EQ(gradients[0], gradients[2]);
   }
 }
 

@@ -43,6 +43,7 @@ std::vector<TrainableTensor> AdapterTrainables(const AdapterSpec& adapter) {
     } else {
       tensors.push_back({path + ".lora_A.weight", m.path, Kind::kLoraA, m.rank, m.in});
       tensors.push_back({path + ".lora_B.weight", m.path, Kind::kLoraB, m.rank, m.out});
+      if (adapter.use_dora) tensors.push_back({path + ".lora_magnitude_vector", m.path, Kind::kMagnitude, 1, m.out});
     }
   }
   for (const FullModule& m : adapter.full_modules) {
@@ -90,6 +91,7 @@ void Decoder::MakeComputeCopies() {
 
 void Decoder::RefreshTrained() {
   for (const ComputeCopy& copy : copies_) device_.Run(Copy{copy.to, copy.from, {}}, "compute copies");
+  RefreshMagnitudes();
 }
 
 // What products read of a trained tensor.
@@ -183,6 +185,10 @@ void Decoder::BindTrained(const std::string& path, Linear* linear) {
       case Kind::kLoraB:
         linear->adapter.b_transposed = Copied(tensor);
         linear->adapter.db_transposed = gradient;
+        break;
+      case Kind::kMagnitude:
+        linear->adapter.dora.magnitude = TrainableVectors::Of(vectors_->value(), tensor);
+        linear->adapter.dora.dmagnitude = gradient;
         break;
       case Kind::kBias:
         linear->bias = TrainableVectors::Of(vectors_->value(), tensor);

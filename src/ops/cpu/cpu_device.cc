@@ -41,7 +41,7 @@ class CpuDevice : public Device {
               {CpuEmbeddingNoise}, {CpuCopy}, {CpuFill}, {CpuAddBias}, {CpuSumRows}, {CpuAttention},
               {CpuAttentionBackward}, {CpuAttentionCached}, {CpuCrossEntropy}, {CpuSumSquares},
               {CpuFindNonFinite}, {CpuAdamW}, {CpuAdamW8bit}, {CpuSgd}, {CpuLion}, {CpuAdafactor}, {CpuStoredLinear},
-              {CpuDequantize}};
+              {CpuDequantize}, {CpuRowSquares}, {CpuDoraFactors}, {CpuScaleColumns}, {CpuColumnProducts}, {CpuSelectScale}};
   }
 
   ~CpuDevice() override {

@@ -48,5 +48,10 @@ void CpuLion(void* state, const Lion& op);
 void CpuAdafactor(void* state, const Adafactor& op);
 void CpuStoredLinear(void* state, const StoredLinear& op);
 void CpuDequantize(void* state, const Dequantize& op);
+void CpuRowSquares(void* state, const RowSquares& op);
+void CpuDoraFactors(void* state, const DoraFactors& op);
+void CpuScaleColumns(void* state, const ScaleColumns& op);
+void CpuColumnProducts(void* state, const ColumnProducts& op);
+void CpuSelectScale(void* state, const SelectScale& op);
 
 }  // namespace attune
