@@ -2,13 +2,26 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "data/sampler.h"
 #include "formats/json.h"
 #include "models/adapter_model.h"
 #include "models/decoder.h"
 #include "models/full_finetuning.h"
+#include "train/eva.h"
 
 namespace attune {
 namespace {
+
+// The rows of the first epoch, in batches as they will come.
+std::vector<Chunk> EvaChunks(const std::vector<Example>& rows, const TrainingArguments& training) {
+  const std::vector<RowShape> shapes = ShapesOf(rows);
+  const std::vector<int64_t> order = EpochOrder(std::ssize(rows), training.data_seed.value_or(training.seed), 0, true);
+  std::vector<Chunk> chunks;
+  for (const Update& update : EpochUpdates(order, training.per_device_train_batch_size, 1, false)) {
+    for (Chunk& chunk : CutIntoChunks(update.front(), shapes, training.tokens_in_flight)) chunks.push_back(std::move(chunk));
+  }
+  return chunks;
+}
 
 class LoraMethod : public TrainMethod {
  public:
@@ -28,19 +41,38 @@ class LoraMethod : public TrainMethod {
     if (!first_.empty()) OpenTrainedFile(trainables(), AdapterFolder::WeightsPath(first_));  // refused before anything is written
   }
 
+  std::string UseRows(const std::vector<Example>& rows, const TrainingArguments& training, DType compute) override {
+    if (!first_.empty() || lora_.init_lora_weights != LoraConfig::Init::kEva) return "";
+    EvaStart start = FindEvaStart({bundle_.files, lora_, spec(), rows, EvaChunks(rows, training), compute});
+    lora_ = ResolveTargets(start.config, DecoderModules(bundle_.files.spec()), bundle_.files.spec().model_type);
+    const size_t modules = spec().modules.size();
+    SetSpec(BuildAdapterSpec(bundle_.files.spec(), lora_, "lora"));
+    initial_ = std::move(start.adapter);
+    return fmt::format("eva: ranks shared out over {} of {} modules from {} tokens{}", spec().modules.size(), modules,
+                       start.tokens, start.converged ? "" : "; the rows ran out before every component stood still");
+  }
+  void PrepareBase(Device& device, const ModelWeights& weights, const std::string& checkpoint) override {
+    if (!first_.empty() || initial_ || !lora_.IsWorkedOut() || (!checkpoint.empty() && !lora_.ChangesBase())) return;
+    initial_ = checkpoint.empty() ? InitialAdapter::FromWeights(device, bundle_.files, spec(), lora_, seed_)
+                                  : InitialAdapter::FromFile(spec(), trainables(), AdapterFolder::WeightsPath(checkpoint));
+    if (lora_.ChangesBase()) initial_->SubtractFrom(device, weights, bundle_.files, spec());
+  }
   void Initialize(Device& device, const TrainableVectors& vectors) const override {
     if (!first_.empty()) return Load(device, vectors, first_);
-    InitializeTrained(device, vectors, trainables(), lora_, bundle_.files, seed_);
+    InitializeTrained(device, vectors, trainables(), lora_, spec().tokens, bundle_.files, seed_);
+    if (initial_) initial_->Upload(device, vectors, trainables());
   }
   void FinishInitialization(Decoder& decoder) const override {
     if (first_.empty()) decoder.InitializeMagnitudes();
   }
   void Save(Device& device, const TrainableVectors& vectors, const std::string& folder) const override {
-    SaveAdapter(device, vectors, trainables(), lora_, folder);
+    SaveAdapter(device, vectors, trainables(), lora_, lora_.ChangesBase() ? &*initial_ : nullptr, folder);
     WriteTextFiles(bundle_, folder);
   }
   void Load(Device& device, const TrainableVectors& vectors, const std::string& folder) const override {
-    LoadTrainedFile(device, vectors.value(), trainables(), OpenTrainedFile(trainables(), AdapterFolder::WeightsPath(folder)));
+    const std::string path = AdapterFolder::WeightsPath(folder);
+    if (lora_.ChangesBase()) return InitialAdapter::Load(device, vectors, trainables(), path);
+    LoadTrainedFile(device, vectors.value(), trainables(), OpenTrainedFile(trainables(), path));
   }
   nlohmann::ordered_json Fingerprint() const override { return nlohmann::ordered_json::parse(lora_.ToText()); }
   const char* noun() const override { return "the adapter"; }
@@ -50,6 +82,7 @@ class LoraMethod : public TrainMethod {
   LoraConfig lora_;
   uint64_t seed_;
   std::string first_;  // a folder to go on from
+  std::optional<InitialAdapter> initial_;  // where the first values are decomposed weights
 };
 
 class FullMethod : public TrainMethod {

@@ -21,6 +21,13 @@ class TrainMethod {
   const AdapterSpec& spec() const { return spec_; }
   const std::vector<TrainableTensor>& trainables() const { return trainables_; }
 
+  // Looks at the training rows, where the first values come from them; what is trained may change. Gives a note, or "".
+  virtual std::string UseRows(const std::vector<Example>& /*rows*/, const TrainingArguments& /*training*/, DType /*compute*/) {
+    return "";
+  }
+  // Brings the base in memory to what is trained on; `checkpoint`: the folder that the run goes on from, or "". Call it
+  // before anything else that is not const.
+  virtual void PrepareBase(Device& /*device*/, const ModelWeights& /*weights*/, const std::string& /*checkpoint*/) {}
   // Puts the first values into the vector; then, once there is a decoder, those that it works out.
   virtual void Initialize(Device& device, const TrainableVectors& vectors) const = 0;
   virtual void FinishInitialization(Decoder& /*decoder*/) const {}

@@ -104,11 +104,13 @@ TrainSession::TrainSession(const RunConfig& config, TrainEvents& events)
   std::string note;
   compute_ = ChooseCompute(config_.training, *device_, &note);
   LoadData();
+  const std::string rows_note = method_->UseRows(train_.examples, config_.training, compute_);
   const PlanInputs inputs{bundle_.files.spec(), method_->spec(), method_->trainables(), config_.training, config_.shuffle,
                           train_.examples, eval_ ? &*eval_ : nullptr, compute_, device_->scratch_bytes(), ResidentBytes()};
   plan_ = PlanRun(inputs);
   CheckFit(inputs);
   MakeFingerprint();
+  if (!rows_note.empty()) events_.OnNote(rows_note);
   TellNotes(note);
 }
 
@@ -203,6 +205,7 @@ TrainResult TrainSession::Run(const ResumePoint* point, const std::function<bool
   options.on_note = [this](const std::string& line) { events_.OnNote(line); };
   RunRecord record(config_, bundle_.files.spec(), plan_.planned_bytes, options);
   const ModelWeights weights(*device_, bundle_.files, method_->spec(), compute_);
+  method_->PrepareBase(*device_, weights, point != nullptr ? point->path : "");
   const TrainableVectors vectors(*device_, method_->trainables());
   if (point == nullptr) method_->Initialize(*device_, vectors);
   Decoder decoder(*device_, bundle_.files.spec(), weights, method_->spec(), method_->trainables(), &vectors, plan_.settings);

@@ -59,6 +59,14 @@ const std::vector<float>* AdapterValues::Replacement(const std::string& module, 
   return nullptr;
 }
 
+void AdapterValues::PutTokenRows(std::vector<float>& table) const {
+  const auto* rows = Find("model.embed_tokens", Kind::kTokenRows);
+  for (size_t i = 0; i < spec.tokens.ids.size(); ++i) {
+    const int64_t width = spec.tokens.width;
+    std::copy_n(rows->begin() + static_cast<int64_t>(i) * width, width, table.begin() + spec.tokens.ids[i] * width);
+  }
+}
+
 void AdapterValues::Merge(const AdapterModule& m, std::vector<float>& w) const {
   if (m.is_embedding) {  // A (rank, vocabulary), B (width, rank)
     const std::vector<float>&a = *Find(m.path, Kind::kLoraEmbeddingA), &b = *Find(m.path, Kind::kLoraEmbeddingB);

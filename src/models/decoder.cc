@@ -83,12 +83,25 @@ void Decoder::Upload(const PackedBatch& batch) {
   UploadInts(plan_.starts, batch.starts);
   UploadInts(plan_.rows, batch.rows);
   UploadInts(plan_.targets, batch.targets);
+  if (plan_.token_slots >= 0) UploadTokenSlots(batch);
   if (has_keys_) UploadInts(plan_.keys, batch.keys);
   if (dropout_) {
     std::vector<int32_t> row_keys;
     for (const int32_t row : batch.rows) row_keys.push_back(batch.keys[static_cast<size_t>(row)]);
     UploadInts(plan_.row_keys, row_keys);
   }
+}
+
+void Decoder::UploadTokenSlots(const PackedBatch& batch) {
+  std::unordered_map<int32_t, int32_t> slot_of;
+  for (const int32_t id : adapter_.tokens.ids) slot_of.emplace(id, static_cast<int32_t>(slot_of.size()));
+  std::vector<int32_t> slots;
+  for (const int32_t id : batch.input_ids) {
+    const auto found = slot_of.find(id);
+    slots.push_back(found == slot_of.end() ? -1 : found->second);
+  }
+  UploadInts(plan_.token_slots, slots);
+  UploadInts(plan_.token_ids, adapter_.tokens.ids);
 }
 
 Matrix Decoder::LayerInput(int64_t layer) const {
@@ -134,6 +147,7 @@ void Decoder::ForwardAttention(int64_t layer, const Matrix& x, const Matrix& x2)
   attention.v = At(b.v, tokens_);
   attention.starts = At(plan_.starts, 1).Columns(0, sequences_ + 1);
   attention.shape = ShapeOf(layer);
+  if (observer_) observer_(layer, 0, h);
   const Matrix outputs[3] = {attention.q, attention.k, attention.v};
   for (int i = 0; i < 3; ++i) {
     LinearForward(context, w.projections[i], h, outputs[i], {}, Low(b.low[i], w.projections[i]),
@@ -141,6 +155,7 @@ void Decoder::ForwardAttention(int64_t layer, const Matrix& x, const Matrix& x2)
   }
   RunRope(layer, attention.q, attention.k, false);
   device_.Run(attention);
+  if (observer_) observer_(layer, 3, attention.out);
   LinearForward(context, w.projections[3], attention.out, x2, x, Low(b.low[3], w.projections[3]),
                 Direction(b.direction[3], w.projections[3]));
 }
@@ -153,9 +168,11 @@ void Decoder::ForwardMlp(int64_t layer, const Matrix& x2, const Matrix& x_next, 
   const auto direction = [&](int i) { return Direction(b.direction[i], w.projections[i]); };
   const Matrix h = At(b.h2, tokens_), gate = At(b.gate, tokens_), up = At(b.up, tokens_), act = At(b.act, tokens_);
   NormInto(h, x2, w.norm2, At(b.rstd2, 1).Columns(0, tokens_));
+  if (observer_) observer_(layer, 4, h);
   LinearForward(context, w.projections[4], h, gate, {}, low(4), direction(4));
   LinearForward(context, w.projections[5], h, up, {}, low(5), direction(5));
   device_.Run(SwiGlu{act, gate, up});
+  if (observer_) observer_(layer, 6, act);
   if (!recompute) {
     LinearForward(context, w.projections[6], act, x_next, x2, low(6), direction(6));
   } else if (w.projections[6].adapter.rank > 0) {
@@ -230,6 +247,7 @@ BatchLoss Decoder::RunHead(bool train, float scale) {
     if (!train) continue;
     const Matrix dlow = head_.adapter.rank > 0 ? At(plan_.dlow, count).Columns(0, head_.adapter.a.rows) : Matrix{};
     LinearBackward(context, head_, x, ce.gradient, At(plan_.dhidden, n).Rows(first, count), {}, low, dlow, direction);
+    if (plan_.head_token_columns >= 0) AddHeadTokenGradient(ce.gradient, x);
   }
   std::vector<float> losses(static_cast<size_t>(n)), correct(losses.size());
   device_.Download(losses.data(), At(plan_.losses, 1).data, n * 4);
@@ -237,6 +255,14 @@ BatchLoss Decoder::RunHead(bool train, float scale) {
   loss.sum = std::accumulate(losses.begin(), losses.end(), 0.0);
   loss.correct = static_cast<int64_t>(std::accumulate(correct.begin(), correct.end(), 0.0));
   return loss;
+}
+
+void Decoder::ObserveInputs(const PackedBatch& batch, const InputObserver& observer) {
+  Upload(batch);
+  has_keys_ = dropout_ = false;
+  observer_ = observer;
+  ForwardAll();
+  observer_ = nullptr;
 }
 
 BatchLoss Decoder::EvaluateBatch(const PackedBatch& batch) {

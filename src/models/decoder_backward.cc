@@ -40,6 +40,9 @@ void Decoder::BackwardAll() {
 void Decoder::BackwardEmbedding() {
   const Matrix dx = At(plan_.dx, tokens_), ids = At(plan_.ids, 1).Columns(0, tokens_);
   if (table_.dweight) device_.Run(EmbeddingBackward{table_.dweight, dx, ids});
+  if (table_.drows) {
+    device_.Run(EmbeddingBackward{table_.drows, dx, At(plan_.token_slots, 1).Columns(0, tokens_)});
+  }
   if (!table_.da) return;
   Gemm db;
   db.c = db.start = table_.db;
@@ -56,6 +59,19 @@ void Decoder::BackwardEmbedding() {
   low.alpha = table_.scale;
   device_.Run(low, "embedding lora d(low)");
   device_.Run(EmbeddingBackward{table_.da, low.c, ids});
+}
+
+// A tied head that is still the embedding trains the same rows: each is the weight of one logit.
+void Decoder::AddHeadTokenGradient(const Matrix& dlogits, const Matrix& x) {
+  if (head_.weight.data.value != table_.weight.data.value) return;
+  const Matrix columns = At(plan_.head_token_columns, dlogits.rows);
+  device_.Run(GatherColumns{columns, dlogits, At(plan_.token_ids, 1)});
+  Gemm rows;
+  rows.c = rows.start = table_.drows;
+  rows.a = columns;
+  rows.a_transposed = true;
+  rows.b = x;
+  device_.Run(rows, "trained tokens");
 }
 
 void Decoder::BackwardMlp(int64_t layer) {

@@ -83,6 +83,11 @@ class Planner {
     out_.targets = Input("labels", DType::kI32, 1, s_.max_labelled);
     out_.row_keys = Input("dropout keys of labelled rows", DType::kI32, 1, s_.max_labelled);
     out_.check = Input("answer of a check", DType::kI64, 1, 1);
+    const auto tokens = static_cast<int64_t>(adapter_.tokens.ids.size());
+    if (trains_ && tokens > 0) {
+      out_.token_slots = Input("trained tokens", DType::kI32, 1, s_.max_tokens);
+      out_.token_ids = Input("ids of trained tokens", DType::kI32, 1, tokens);
+    }
     out_.cos = Input("rope cos", DType::kF32, s_.max_length, spec_.head_dim / 2);
     out_.sin = Input("rope sin", DType::kF32, s_.max_length, spec_.head_dim / 2);
   }
@@ -155,6 +160,10 @@ class Planner {
     out_.logits = add("logits", Part::kLogits, DType::kF32, HeadRows(), spec_.vocab_size);
     out_.losses = add("losses", Part::kLogits, DType::kF32, 1, n);
     out_.correct = add("correct", Part::kLogits, DType::kF32, 1, n);
+    if (out_.token_ids >= 0 && spec_.tie_word_embeddings) {
+      out_.head_token_columns = add("d logits of trained tokens", Part::kLogits, s_.compute, HeadRows(),
+                                    static_cast<int64_t>(adapter_.tokens.ids.size()));
+    }
     if (dora_head_) out_.head_direction = add("lm_head dora direction", Part::kLogits, s_.compute, HeadRows(), spec_.vocab_size);
     if (low_cols_ > 0) out_.head_low = add("lm_head lora low", Part::kLogits, s_.compute, n, low_cols_);
     if (trains_) out_.dhidden = add("d last norm", Part::kGradients, DType::kF32, n, spec_.hidden_size);

@@ -43,6 +43,12 @@ struct TrainedBias {
   bool is_adapted = false;
 };
 
+// PEFT's trainable tokens: the rows of the embedding that are trained, and with them those of a tied head.
+struct TokenRows {
+  std::vector<int32_t> ids;
+  int64_t width = 0;
+};
+
 // Everything that is trained.
 struct AdapterSpec {
   std::vector<AdapterModule> modules;
@@ -50,6 +56,8 @@ struct AdapterSpec {
   bool use_dora = false;  // every linear module has a magnitude (models/dora.h)
   std::vector<FullModule> full_modules;
   std::vector<TrainedBias> trained_biases;
+  TokenRows tokens;
+  bool changes_base = false;  // models/initial_adapter.h
   // Full fine-tuning: tensors go by the model's own names, and a tied head is trained through its embedding. An adapter's
   // tensors go by PEFT's names, and a trained copy of an embedding leaves a tied head as it was.
   bool whole_model = false;
@@ -91,6 +99,8 @@ struct DecoderPlan {
   StepPlan::Id x_last = -1;  // (T, H) f32 the residual after the last block
   // Inputs, uploaded for each batch.
   StepPlan::Id ids = -1, positions = -1, starts = -1, keys = -1, rows = -1, targets = -1, row_keys = -1;
+  StepPlan::Id token_slots = -1;  // (1, T) I32: which trained row each token is, or -1
+  StepPlan::Id token_ids = -1, head_token_columns = -1;  // (1, tokens) I32; (logit_rows, tokens) C: of a tied head
   StepPlan::Id cos = -1, sin = -1;  // (max_length, head_dim / 2) f32
   StepPlan::Id check = -1;          // (1, 1) I64: room for an answer
   StepPlan::Id embedding_low = -1, embedding_dlow = -1;  // (T, rank) f32: the embedding's adapter

@@ -59,6 +59,7 @@ struct Case {
   int64_t logit_rows = 256;
   bool full = false;  // full fine-tuning instead of an adapter
   float dropout = 0;
+  LoraConfig::Tokens tokens;  // where no adapter is named: these are trained, and q_proj
 };
 
 class Engine {
@@ -71,10 +72,16 @@ class Engine {
       adapter_ = BuildAdapterSpec(files_.spec(), AdapterFolder::Open(folder).config, folder, UnknownTargets::kIgnore);
       adapter_.dropout = c.dropout;
     }
+    if (!c.tokens.empty()) {
+      LoraConfig config;
+      config.trainable_token_indices = c.tokens;
+      adapter_ = BuildAdapterSpec(files_.spec(), config, "test");
+    }
     if (c.full) adapter_ = BuildFullSpec(files_.spec(), {}, "full");
     weights_.emplace(*device_, files_, adapter_, c.compute);
     trainables_ = AdapterTrainables(adapter_);
     vectors_ = std::make_unique<TrainableVectors>(*device_, trainables_);
+    if (!c.tokens.empty()) InitializeTrained(*device_, *vectors_, trainables_, {}, adapter_.tokens, files_, 1);
     if (c.full) InitializeFromFiles(*device_, *vectors_, trainables_, files_);
     if (*c.adapter != 0) {
       const std::string path = kData + "/lora/" + c.adapter + "/adapter_model.safetensors";
@@ -88,6 +95,12 @@ class Engine {
   }
 
   std::vector<float> Gradient(const TrainableTensor& t) { return DownloadTrained(*device_, vectors_->gradient(), t); }
+
+  std::vector<float> Value(const TrainableTensor& t) { return DownloadTrained(*device_, vectors_->value(), t); }
+  void SetValue(const TrainableTensor& t, const std::vector<float>& values) {
+    UploadTrained(*device_, vectors_->value(), t, values);
+    decoder_->RefreshTrained();
+  }
 
   std::vector<float> WholeGradient() {
     std::vector<float> values(static_cast<size_t>(vectors_->elements()));
@@ -145,6 +158,7 @@ Agreement Compare(const std::vector<float>& a, const std::vector<float>& b) {
     aa += static_cast<double>(a[i]) * a[i];
     bb += static_cast<double>(b[i]) * b[i];
   }
+  if (aa == 0 && bb == 0) return {1, 1};  // the tokens that PEFT's fixture trains do not occur in its rows
   return {ab / std::sqrt(aa * bb), std::sqrt(aa / bb)};
 }
 
@@ -208,6 +222,40 @@ TEST(LoraGradients, WeightDecomposed) { ExpectGradients({"llama_dora"}); }
 TEST(LoraGradients, WeightDecomposedOnAGuardedDeviceWithCheckpointing) {
   ExpectGradients({"llama_dora", DType::kF32, KeepPolicy::kBlockInputs, true});
   ExpectGradients({"llama_dora", DType::kBF16, KeepPolicy::kBlockInputs, true});
+}
+TEST(LoraGradients, TrainedTokens) {
+  ExpectGradients({"llama_trainable_tokens"});
+  ExpectGradients({"llama_trainable_tokens", DType::kBF16, KeepPolicy::kBlockInputs, true});
+}
+
+// With a tied head no fixture exists: the loss must change along the gradient as its length says.
+TEST(LoraGradients, TrainedTokensOfATiedHead) {
+  const SafetensorsFile io(kData + "/models/llama_tied_bias/io.safetensors");
+  const FixtureInputs inputs = ReadInputs(io);
+  Case c;
+  c.tokens = {5, 7, 184};  // read, read and predicted, and read twice
+  c.guarded = true;
+  c.logit_rows = 20;
+  Engine engine(kData + "/models/llama_tied_bias", c, inputs);
+  const float scale = 1.0f / static_cast<float>(inputs.batch.rows.size());
+  engine.decoder().TrainBatch(inputs.batch, scale);
+  const TrainableTensor& rows = engine.trainables().back();
+  ASSERT_EQ(rows.key, "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta");
+  const std::vector<float> gradient = engine.Gradient(rows);
+  double squares = 0;
+  for (const float g : gradient) squares += static_cast<double>(g) * g;
+  ASSERT_GT(squares, 1e-4);
+  const auto loss_at = [&](double step) {
+    std::vector<float> values = engine.Value(rows);
+    for (size_t i = 0; i < values.size(); ++i) values[i] += static_cast<float>(step * gradient[i]);
+    engine.SetValue(rows, values);
+    const double loss = engine.decoder().EvaluateBatch(inputs.batch).sum * scale;
+    for (size_t i = 0; i < values.size(); ++i) values[i] -= static_cast<float>(step * gradient[i]);
+    engine.SetValue(rows, values);
+    return loss;
+  };
+  const double step = 1e-3 / std::sqrt(squares);
+  EXPECT_NEAR((loss_at(step) - loss_at(-step)) / (2 * step), squares, 5e-3 * squares);
 }
 TEST(LoraGradients, Bf16) { ExpectGradients({"llama_all7_r16", DType::kBF16}); }
 TEST(LoraGradients, SmallLogitChunks) {

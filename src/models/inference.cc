@@ -47,8 +47,8 @@ InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const Ad
   embedding_ = LoadEmbedding(adapter);
   final_norm_ = LoadNorm("model.norm", adapter);
   head_ = Load("lm_head", adapter);
-  // A tied head stays with the base's embedding, whatever an adapter makes of that one.
-  if (!head_.weight && (adapter == nullptr || !adapter->ChangesEmbedding())) head_.weight = embedding_;
+  // A tied head stays with the base's embedding, whatever an adapter makes of that one; trained tokens are both's.
+  if (!head_.weight && (adapter == nullptr || !adapter->UntiesHead())) head_.weight = embedding_;
   if (!head_.weight) head_.weight = UploadStored("model.embed_tokens.weight");
   rank = std::max(rank, head_.low_a.rows);
 
@@ -170,13 +170,14 @@ Matrix InferenceModel::LoadNorm(const std::string& path, const AdapterValues* ad
 // The table that tokens are looked up in, with what an adapter does to it.
 Matrix InferenceModel::LoadEmbedding(const AdapterValues* adapter) {
   const std::string path = "model.embed_tokens";
-  if (adapter == nullptr || !adapter->ChangesEmbedding()) return UploadStored(path + ".weight");
+  if (adapter == nullptr || (!adapter->UntiesHead() && adapter->spec.tokens.ids.empty())) return UploadStored(path + ".weight");
   if (const auto* values = adapter->Replacement(path, false)) return UploadFloats(*values, spec_.vocab_size, spec_.hidden_size);
   const StoredTensor& stored = *files_.Find(path + ".weight");
   std::vector<float> values(static_cast<size_t>(stored.rows() * stored.columns()));
   files_.ReadRows(stored, 0, stored.rows(), values.data());
   files_.DropPages(stored);
-  adapter->Merge(*adapter->FindModule(path), values);
+  if (const AdapterModule* m = adapter->FindModule(path)) adapter->Merge(*m, values);
+  adapter->PutTokenRows(values);
   return UploadFloats(values, spec_.vocab_size, spec_.hidden_size);
 }
 

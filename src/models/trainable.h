@@ -17,6 +17,7 @@ struct TrainableTensor {
     kMagnitude,       // (1, out): of a weight-decomposed adapter
     kLoraEmbeddingA,  // kept transposed in memory: (vocabulary, rank); files have (rank, vocabulary)
     kLoraEmbeddingB,  // as kLoraB
+    kTokenRows,       // (tokens, hidden): rows of the embedding that are trained
     kFullWeight,      // (out, in) of a linear layer that is trained whole
     kEmbedding,       // (vocabulary, hidden), trained whole
     kNorm,            // (1, hidden)

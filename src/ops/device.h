@@ -37,7 +37,7 @@ using OpTable =
                Kernel<AttentionCached>, Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<FindNonFinite>,
                Kernel<AdamW>, Kernel<AdamW8bit>, Kernel<Sgd>, Kernel<Lion>, Kernel<Adafactor>,
                Kernel<StoredLinear>, Kernel<Dequantize>, Kernel<RowSquares>, Kernel<DoraFactors>, Kernel<ScaleColumns>,
-               Kernel<ColumnProducts>, Kernel<SelectScale>>;
+               Kernel<ColumnProducts>, Kernel<SelectScale>, Kernel<GatherColumns>>;
 
 // Where the time of a step goes, by tag: filled while a profile is set on the device.
 struct OpCost {

@@ -18,6 +18,7 @@ namespace attune {
 void Reference(const Gemm& op);
 void Reference(const Embedding& op);
 void Reference(const EmbeddingBackward& op);
+void Reference(const GatherColumns& op);
 void Reference(const RmsNorm& op);
 void Reference(const RmsNormBackward& op);
 void Reference(const RmsNormWeightBackward& op);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "models/decoder.h"
+#include "models/initial_adapter.h"
 #include "models/weights.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
@@ -27,6 +28,8 @@ std::vector<MemoryRow> MemoryTable(const PlanInputs& in, const DecoderSettings& 
   const int64_t norms = DoraNormBytes(in.adapter, settings.compute);
   if (norms > 0) rows.push_back({"norms of DoRA", norms});
   rows.push_back({"optimizer states", Optimizer::PlannedBytes(in.trainables, in.arguments)});
+  const int64_t initial = InitialAdapterBytes(in.adapter);
+  if (initial > 0) rows.push_back({"first values of the adapter", initial});
   // Buffers share the arena's bytes; what each part would take alone is told in proportion to its peak.
   const int64_t logits = plan.plan.PeakBytes(StepPlan::Part::kLogits);
   rows.push_back({"activations", plan.plan.arena_bytes() - logits});

@@ -41,7 +41,8 @@ class CpuDevice : public Device {
               {CpuEmbeddingNoise}, {CpuCopy}, {CpuFill}, {CpuAddBias}, {CpuSumRows}, {CpuAttention},
               {CpuAttentionBackward}, {CpuAttentionCached}, {CpuCrossEntropy}, {CpuSumSquares},
               {CpuFindNonFinite}, {CpuAdamW}, {CpuAdamW8bit}, {CpuSgd}, {CpuLion}, {CpuAdafactor}, {CpuStoredLinear},
-              {CpuDequantize}, {CpuRowSquares}, {CpuDoraFactors}, {CpuScaleColumns}, {CpuColumnProducts}, {CpuSelectScale}};
+              {CpuDequantize}, {CpuRowSquares}, {CpuDoraFactors}, {CpuScaleColumns}, {CpuColumnProducts}, {CpuSelectScale},
+              {CpuGatherColumns}};
   }
 
   ~CpuDevice() override {

@@ -26,6 +26,7 @@ void CpuEmbeddingBackward(void* state, const EmbeddingBackward& op);
 void CpuRmsNorm(void* state, const RmsNorm& op);
 void CpuRmsNormBackward(void* state, const RmsNormBackward& op);
 void CpuRmsNormWeightBackward(void* state, const RmsNormWeightBackward& op);
+void CpuGatherColumns(void* state, const GatherColumns& op);
 void CpuRope(void* state, const Rope& op);
 void CpuSwiGlu(void* state, const SwiGlu& op);
 void CpuSwiGluBackward(void* state, const SwiGluBackward& op);

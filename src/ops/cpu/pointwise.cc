@@ -34,6 +34,7 @@ void EmbeddingBackwardKernel(const CpuState& state, const EmbeddingBackward& op)
   for (int64_t c0 = 0; c0 < op.dx.cols; c0 += kColumns) {
     const int64_t count = std::min(kColumns, op.dx.cols - c0);
     for (int64_t t = 0; t < op.dx.rows; ++t) {
+      if (ids[t] < 0) continue;
       const float* from = RawRow<const float>(op.dx, t) + c0;
       float* to = RawRow<float>(op.dtable, ids[t]) + c0;
       ForEach(count, [&](auto d, int64_t i) HWY_ATTR {
@@ -41,6 +42,19 @@ void EmbeddingBackwardKernel(const CpuState& state, const EmbeddingBackward& op)
       });
     }
   }
+}
+
+void GatherColumnsKernel(const CpuState& state, const GatherColumns& op) {
+  const int32_t* columns = Raw<const int32_t>(op.columns);
+  WithComputeType(op.x.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t t = 0; t < op.out.rows; ++t) {
+      const T* x = RawRow<const T>(op.x, t);
+      T* out = RawRow<T>(op.out, t);
+      for (int64_t j = 0; j < op.out.cols; ++j) out[j] = x[columns[j]];
+    }
+  });
 }
 
 void RopeKernel(const CpuState& state, const Rope& op) {
@@ -189,6 +203,7 @@ HWY_AFTER_NAMESPACE();
 namespace attune {
 HWY_EXPORT(EmbeddingKernel);
 HWY_EXPORT(EmbeddingBackwardKernel);
+HWY_EXPORT(GatherColumnsKernel);
 HWY_EXPORT(RopeKernel);
 HWY_EXPORT(SwiGluKernel);
 HWY_EXPORT(SwiGluBackwardKernel);
@@ -203,6 +218,7 @@ void CpuEmbedding(void* state, const Embedding& op) { HWY_DYNAMIC_DISPATCH(Embed
 void CpuEmbeddingBackward(void* state, const EmbeddingBackward& op) {
   HWY_DYNAMIC_DISPATCH(EmbeddingBackwardKernel)(State(state), op);
 }
+void CpuGatherColumns(void* state, const GatherColumns& op) { HWY_DYNAMIC_DISPATCH(GatherColumnsKernel)(State(state), op); }
 void CpuRope(void* state, const Rope& op) { HWY_DYNAMIC_DISPATCH(RopeKernel)(State(state), op); }
 void CpuSwiGlu(void* state, const SwiGlu& op) { HWY_DYNAMIC_DISPATCH(SwiGluKernel)(State(state), op); }
 void CpuSwiGluBackward(void* state, const SwiGluBackward& op) {
