@@ -144,7 +144,7 @@ bool IncrementalPca::Add(std::span<const float> rows) {
   mean = (mean * seen + batch_mean * added) / total;
   seen_ += count;
   TorchGenerator generator(42);
-  constexpr int64_t kIterations = 4;
+  constexpr int64_t kIterations = 2;  // torch.svd_lowrank's
   const TopSingular top = DecomposeByIteration(stacked, count_, kIterations, generator);
   before_ = std::move(components_);
   components_.resize(static_cast<size_t>(count_ * features_));
@@ -155,14 +155,14 @@ bool IncrementalPca::Add(std::span<const float> rows) {
   return true;
 }
 
-double IncrementalPca::Similarity(int64_t count) const {
-  double least = before_.empty() ? 0 : 1;
-  for (int64_t c = 0; c < count && !before_.empty(); ++c) {
-    const Eigen::Map<const Eigen::VectorXd> now(components_.data() + c * features_, features_),
-        then(before_.data() + c * features_, features_);
-    least = std::min(least, std::fabs(now.dot(then)));
+int64_t IncrementalPca::CountStill(double tau) const {
+  int64_t still = 0;
+  for (; still < count_ && !before_.empty(); ++still) {
+    const Eigen::Map<const Eigen::VectorXd> now(components_.data() + still * features_, features_),
+        then(before_.data() + still * features_, features_);
+    if (std::fabs(now.dot(then)) < tau) break;
   }
-  return least;
+  return still;
 }
 
 std::vector<double> IncrementalPca::explained() const {

@@ -45,8 +45,8 @@ class IncrementalPca {
   // Takes in rows (count, features). Gives false, and does nothing, where they are fewer than the components, as PEFT does.
   bool Add(std::span<const float> rows);
 
-  // Of the first `count` components: the least |cosine| between one and what it was before the last Add; 0 after the first.
-  double Similarity(int64_t count) const;
+  // How many of the components, from the largest on, the last Add turned so little that |cosine| stayed at `tau` or above.
+  int64_t CountStill(double tau) const;
 
   const std::vector<double>& components() const { return components_; }  // (components, features), unit rows, largest first
   std::vector<double> explained() const;  // the share of the rows' variance in each; empty before the first Add

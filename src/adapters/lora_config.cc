@@ -74,6 +74,7 @@ int64_t PissaIterations(const std::string& name) {
 void SetInit(LoraConfig& config, const Field& field) {
   constexpr std::string_view kWanted =
       "true, false, \"gaussian\", \"pissa\", \"pissa_niter_16\" (1 to 1000), \"olora\", \"eva\" or \"orthogonal\"";
+  config.pissa_iterations = 0;
   if (field.value.is_boolean()) {
     config.init_lora_weights = field.value.get<bool>() ? LoraConfig::Init::kDefault : LoraConfig::Init::kRandom;
     return;

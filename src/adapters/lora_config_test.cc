@@ -75,6 +75,8 @@ TEST(LoraConfig, WritesInitialisationsByTheirNames) {
     config.SetField("init_lora_weights", name, "w");
     EXPECT_EQ(config.ToJson()["init_lora_weights"], name);
     EXPECT_EQ(LoraConfig::FromJson(config.ToJson(), "w"), config);
+    config.SetField("init_lora_weights", true, "w");
+    EXPECT_EQ(config.ToJson()["init_lora_weights"], true);
   }
 }
 

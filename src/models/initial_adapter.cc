@@ -198,6 +198,7 @@ LoraConfig ConvertedConfig(LoraConfig config) {
   for (auto& [pattern, rank] : config.rank_pattern) rank *= 2;
   for (auto& [pattern, value] : config.alpha_pattern) value *= alpha;
   config.init_lora_weights = Init::kDefault;
+  config.pissa_iterations = 0;
   return config;
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/threads.h"
 #include "models/decoder.h"
 #include "models/weights.h"
 
@@ -25,6 +26,13 @@ InputKey InputOf(const AdapterModule& m) {
   BadInput("lora.init_lora_weights \"eva\" is for the projections of blocks: leave {} out of target_modules", m.path);
 }
 
+// What is known of one input, and the rows of it that are to come in.
+struct Input {
+  IncrementalPca pca;
+  std::vector<float> rows;
+  int64_t still = 0;  // so many components have been found
+};
+
 class Components {
  public:
   explicit Components(const EvaInputs& in) : in_(in) {
@@ -32,48 +40,65 @@ class Components {
       budget_ += m.rank;
       most_ = std::max(most_, static_cast<int64_t>(std::llround(static_cast<double>(m.rank) * in.config.eva.rho)));
     }
-    for (const AdapterModule& m : in.adapter.modules) inputs_.try_emplace(InputOf(m), m.in, most_);
+    for (const AdapterModule& m : in.adapter.modules) inputs_.try_emplace(InputOf(m), Input{IncrementalPca(m.in, most_), {}, 0});
+    ranks_.assign(in.adapter.modules.size(), most_);
   }
 
-  void Add(const InputKey& key, std::span<const float> rows) {
-    const auto found = inputs_.find(key);
-    if (found != inputs_.end()) found->second.Add(rows);
+  // Whether more rows of this input are of use: a rank exceeds what has been found.
+  bool Wants(const InputKey& key) const {
+    if (!inputs_.contains(key)) return false;
+    const Input& input = inputs_.at(key);
+    for (size_t i = 0; i < ranks_.size(); ++i) {
+      if (InputOf(in_.adapter.modules[i]) == key && ranks_[i] > input.still) return true;
+    }
+    return !IsKnown(input);
   }
-  bool Wants(const InputKey& key) const { return inputs_.contains(key); }
 
-  // Ranks by module: the components that explain most of their inputs, over all modules, to the sum of the ranks asked for.
-  std::vector<int64_t> Ranks() const {
+  void Take(const InputKey& key, std::vector<float> rows) { inputs_.at(key).rows = std::move(rows); }
+
+  // Decomposes what has been taken, inputs side by side.
+  void Decompose(int threads) {
+    std::vector<Input*> waiting;
+    for (auto& [key, input] : inputs_) {
+      if (!input.rows.empty()) waiting.push_back(&input);
+    }
+    struct NoRoom {};
+    InThreads<NoRoom>(threads, waiting.size(), [&](size_t i, NoRoom&) {
+      Input& input = *waiting[i];
+      if (input.pca.Add(input.rows)) input.still = input.pca.CountStill(in_.config.eva.tau);
+      input.rows = {};
+    });
+  }
+
+  // Shares ranks out by module: to the components that explain most of their inputs, over all modules, as many as have been
+  // asked for. Gives whether all of these have been found.
+  bool ShareRanks() {
     std::vector<std::pair<double, size_t>> candidates;
-    for (size_t i = 0; i < in_.adapter.modules.size(); ++i) {
+    for (size_t i = 0; i < ranks_.size(); ++i) {
       for (const double share : PcaOf(i).explained()) candidates.emplace_back(share, i);
     }
     std::stable_sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
-    std::vector<int64_t> ranks(in_.adapter.modules.size());
-    for (size_t i = 0; i < std::min(candidates.size(), static_cast<size_t>(budget_)); ++i) ranks[candidates[i].second] += 1;
-    return ranks;
-  }
-
-  bool Converged() const {
-    if (!Known()) return false;
-    const std::vector<int64_t> ranks = Ranks();
-    for (size_t i = 0; i < ranks.size(); ++i) {
-      if (PcaOf(i).Similarity(ranks[i]) < in_.config.eva.tau) return false;
-    }
-    return true;
+    ranks_.assign(ranks_.size(), 0);
+    for (size_t i = 0; i < std::min(candidates.size(), static_cast<size_t>(budget_)); ++i) ranks_[candidates[i].second] += 1;
+    return std::none_of(inputs_.begin(), inputs_.end(), [&](const auto& entry) { return Wants(entry.first); });
   }
 
   // Whether every input has been decomposed: a batch had rows enough.
-  bool Known() const {
-    return std::none_of(inputs_.begin(), inputs_.end(), [](const auto& entry) { return entry.second.explained().empty(); });
+  bool IsKnown() const {
+    return std::all_of(inputs_.begin(), inputs_.end(), [](const auto& entry) { return IsKnown(entry.second); });
   }
 
-  const IncrementalPca& PcaOf(size_t module) const { return inputs_.at(InputOf(in_.adapter.modules[module])); }
+  const std::vector<int64_t>& ranks() const { return ranks_; }
+  const IncrementalPca& PcaOf(size_t module) const { return inputs_.at(InputOf(in_.adapter.modules[module])).pca; }
   int64_t most() const { return most_; }
 
  private:
+  static bool IsKnown(const Input& input) { return !input.pca.explained().empty(); }
+
   const EvaInputs& in_;
   int64_t budget_ = 0, most_ = 0;
-  std::map<InputKey, IncrementalPca> inputs_;
+  std::map<InputKey, Input> inputs_;
+  std::vector<int64_t> ranks_;
 };
 
 // The base forward, with what its layers read handed out as f32.
@@ -110,8 +135,10 @@ class Forward {
       }
       AppendExample(example, &batch);
     }
+    if (wanted.empty()) return 0;
     decoder_->ObserveInputs(batch, [&](int64_t layer, int slot, const Matrix& x) {
-      if (components.Wants({layer, slot})) components.Add({layer, slot}, Rows(x, wanted));
+      if (components.Wants({layer, slot})) components.Take({layer, slot}, Rows(x, wanted));
+      if (slot == 6) components.Decompose(device_->threads());  // a block at a time: its inputs are held together
     });
     return std::ssize(wanted);
   }
@@ -142,7 +169,7 @@ EvaStart StartFrom(const EvaInputs& in, const Components& components) {
   start.config.alpha_pattern.clear();
   std::vector<std::string> targets;
   std::vector<LowRankFactors> factors;
-  const std::vector<int64_t> ranks = components.Ranks();
+  const std::vector<int64_t>& ranks = components.ranks();
   for (size_t i = 0; i < ranks.size(); ++i) {
     const AdapterModule& m = in.adapter.modules[i];
     if (ranks[i] == 0) continue;  // nothing to explain here that is not explained better elsewhere
@@ -172,10 +199,10 @@ EvaStart FindEvaStart(const EvaInputs& in) {
   bool converged = false;
   for (const Chunk& chunk : in.chunks) {
     tokens += forward.AddTo(chunk, components);
-    converged = components.Converged();
+    converged = components.ShareRanks();
     if (converged) break;
   }
-  if (!components.Known()) {
+  if (!components.IsKnown()) {
     BadInput("lora.init_lora_weights \"eva\": no batch holds {} trained tokens, as many as there are components (r x rho): "
              "raise per_device_train_batch_size and tokens_in_flight, or lower r",
              components.most());

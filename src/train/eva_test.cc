@@ -104,7 +104,7 @@ TEST(Eva, StopsWhenComponentsStandStill) {
   config.eva.tau = 0;
   const EvaStart start = Find(config, Rows(40, 20));
   EXPECT_TRUE(start.converged);
-  EXPECT_EQ(start.tokens, 3 * 17) << "the first batch of 60 tokens, less those that are masked";
+  EXPECT_EQ(start.tokens, 2 * 3 * 17) << "two batches of three rows, less the tokens that are masked";
 }
 
 TEST(Eva, RefusesRowsThatAreTooFew) {
