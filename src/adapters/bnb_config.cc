@@ -105,6 +105,12 @@ BnbConfig BnbConfig::FromJson(const ordered_json& json, const std::string& where
 
 bool BnbConfig::Knows(const std::string& key) { return FindSetter(kBnbSetters, key) != nullptr; }
 
+std::vector<std::string> BnbConfig::Keys() {
+  std::vector<std::string> keys;
+  for (const BnbSetter& setter : kBnbSetters) keys.push_back(setter.key);
+  return keys;
+}
+
 void BnbConfig::SetField(const std::string& key, const ordered_json& value, const std::string& where) {
   if (const BnbSetter* setter = FindSetter(kBnbSetters, key)) return setter->set(*this, BnbField{{key, value, where}});
   RefuseUnknownKey(kBnbSetters, key, where);

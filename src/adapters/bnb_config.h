@@ -35,8 +35,9 @@ struct BnbConfig {
   // quant_method, a wrong type, an unknown name (with the nearest known one), both bit widths at once.
   static BnbConfig FromJson(const nlohmann::ordered_json& json, const std::string& where);
 
-  // Whether SetField knows the key: those of BitsAndBytesConfig.
+  // Whether SetField knows the key: those of BitsAndBytesConfig, in Keys().
   static bool Knows(const std::string& key);
+  static std::vector<std::string> Keys();
   // Sets one field by its published name. Errors: as FromJson, and for an unknown key, with the nearest known
   // one.
   void SetField(const std::string& key, const nlohmann::ordered_json& value, const std::string& where);

@@ -58,7 +58,8 @@ constexpr std::pair<LoraConfig::Init, const char*> kInitNames[] = {{LoraConfig::
                                                                   {LoraConfig::Init::kPissa, "pissa"},
                                                                   {LoraConfig::Init::kOlora, "olora"},
                                                                   {LoraConfig::Init::kOrthogonal, "orthogonal"},
-                                                                  {LoraConfig::Init::kEva, "eva"}};
+                                                                  {LoraConfig::Init::kEva, "eva"},
+                                                                  {LoraConfig::Init::kLoftq, "loftq"}};
 constexpr std::string_view kIterated = "pissa_niter_";
 
 // "pissa_niter_16": so many iterations; 0 where the name is another one.
@@ -73,7 +74,7 @@ int64_t PissaIterations(const std::string& name) {
 
 void SetInit(LoraConfig& config, const Field& field) {
   constexpr std::string_view kWanted =
-      "true, false, \"gaussian\", \"pissa\", \"pissa_niter_16\" (1 to 1000), \"olora\", \"eva\" or \"orthogonal\"";
+      "true, false, \"gaussian\", \"pissa\", \"pissa_niter_16\" (1 to 1000), \"olora\", \"eva\", \"loftq\" or \"orthogonal\"";
   config.pissa_iterations = 0;
   if (field.value.is_boolean()) {
     config.init_lora_weights = field.value.get<bool>() ? LoraConfig::Init::kDefault : LoraConfig::Init::kRandom;
@@ -91,7 +92,7 @@ void SetInit(LoraConfig& config, const Field& field) {
     config.init_lora_weights = init;
     return;
   }
-  for (const char* later : {"loftq", "corda", "lora_ga", "mica"}) {
+  for (const char* later : {"corda", "lora_ga", "mica"}) {
     if (name != later) continue;
     BadInput("{}: {} \"{}\" arrives with a later version; known: {}", field.where, field.key, name, kWanted);
   }
@@ -116,6 +117,16 @@ void SetEva(LoraConfig& config, const Field& field) {
     } else if (!(key == "label_mask_value" && value == -100) && !(key == "whiten" && value == false)) {
       field.Bad(kWanted);
     }
+  }
+}
+
+// The base is quantised once, as the section quantization says; the alternating form would need another one.
+void CheckLoftq(LoraConfig&, const Field& field) {
+  constexpr std::string_view kWanted = "an object with loftq_bits 4 and loftq_iter 1: the base is quantised once, by quantization";
+  if (field.value.is_null()) return;
+  if (!field.value.is_object()) field.Bad(kWanted);
+  for (const auto& [key, value] : field.value.items()) {
+    if (!(key == "loftq_bits" && value == 4) && !(key == "loftq_iter" && value == 1)) field.Bad(kWanted);
   }
 }
 
@@ -263,7 +274,7 @@ constexpr LoraSetter kLoraSetters[] = {
     {"lora_bias", RefuseUnlessOff},
     {"ensure_weight_tying", RefuseUnlessOff},
     {"layer_replication", RefuseUnlessOff},
-    {"loftq_config", RefuseUnlessOff},
+    {"loftq_config", CheckLoftq},
     {"eva_config", SetEva},
     {"corda_config", RefuseUnlessOff},
     {"lora_ga_config", RefuseUnlessOff},

@@ -19,7 +19,7 @@ struct LoraConfig {
   enum class Bias { kNone, kAll, kLoraOnly };
   // true: A uniform in +-1/sqrt(in), B zero; "gaussian": A normal with deviation 1/r, B zero; false: both
   // uniform. The others: adapters/decomposition.h.
-  enum class Init { kDefault, kGaussian, kRandom, kPissa, kOlora, kOrthogonal, kEva };
+  enum class Init { kDefault, kGaussian, kRandom, kPissa, kOlora, kOrthogonal, kEva, kLoftq };
 
   int64_t r = 8;
   double lora_alpha = 8;
@@ -57,7 +57,7 @@ struct LoraConfig {
   bool operator==(const LoraConfig&) const = default;
 
   // Whether the first A and B are worked out from the weights or the data, not drawn.
-  bool IsWorkedOut() const { return ChangesBase() || init_lora_weights == Init::kOrthogonal || init_lora_weights == Init::kEva; }
+  bool IsWorkedOut() const { return init_lora_weights >= Init::kPissa; }
   // Whether the first A and B are taken out of the base, which is another one from then on.
   bool ChangesBase() const { return init_lora_weights == Init::kPissa || init_lora_weights == Init::kOlora; }
 

@@ -69,7 +69,7 @@ TEST(LoraConfig, ReadsFieldsOfEveryShape) {
 }
 
 TEST(LoraConfig, WritesInitialisationsByTheirNames) {
-  for (const char* name : {"pissa", "pissa_niter_16", "olora", "orthogonal", "gaussian", "eva"}) {
+  for (const char* name : {"pissa", "pissa_niter_16", "olora", "orthogonal", "gaussian", "eva", "loftq"}) {
     LoraConfig config;
     config.SetField("eva_config", ordered_json::parse(name == std::string("eva") ? R"({"rho": 1.5, "whiten": false})" : "null"), "w");
     config.SetField("init_lora_weights", name, "w");
@@ -105,6 +105,7 @@ TEST(LoraConfig, RefusesWrongTypesAndRanges) {
   ExpectFieldError("trainable_token_indices", "[1, 1]", "each once");
   ExpectFieldError("trainable_token_indices", "[-1]", "token ids");
   ExpectFieldError("trainable_token_indices", "{\"embed_tokens\": 3}", "token ids");
+  ExpectFieldError("loftq_config", "{\"loftq_iter\": 5}", "quantised once");
   ExpectFieldError("eva_config", "{\"rho\": 0.5}", "rho (1 or more)");
   ExpectFieldError("eva_config", "{\"whiten\": true}", "whiten false");
   ExpectFieldError("layers_pattern", "\"h\"", "needs layers_to_transform");
@@ -121,7 +122,7 @@ TEST(LoraConfig, RefusesWhatIsNotBuiltYetByName) {
     EXPECT_EQ(ErrorOfField(key, "null"), "no error");
   }
   for (const std::string name :
-       {"loftq", "corda", "lora_ga", "mica"}) {
+       {"corda", "lora_ga", "mica"}) {
     ExpectFieldError("init_lora_weights", "\"" + name + "\"", name + "\" arrives with a later version");
   }
 }

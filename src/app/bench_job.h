@@ -9,7 +9,7 @@ namespace attune {
 
 struct BenchTrainJob {
   std::string model;
-  std::string method = "lora";  // or "full"
+  std::string method = "lora";  // "qlora", "full"
   int64_t tokens = 2048;  // a step
   int64_t length = 512;   // of each sequence
   int64_t steps = 4;      // measured, after one that is not

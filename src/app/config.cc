@@ -212,7 +212,7 @@ const std::vector<std::string>& LoraKeys() {
   static const std::vector<std::string> keys = {
       "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "bias", "task_type", "use_rslora",
       "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern", "init_lora_weights",
-      "fan_in_fan_out", "use_dora", "trainable_token_indices", "eva_config"};
+      "fan_in_fan_out", "use_dora", "trainable_token_indices", "eva_config", "loftq_config"};
   return keys;
 }
 
@@ -241,6 +241,9 @@ void Set(RunConfig& config, const std::string& section, const std::string& key, 
   const std::string full = where + section + "." + key;
   if (section == "lora") {
     config.lora.SetField(key, json, where + "lora");
+  } else if (section == "quantization") {
+    if (!config.quantization) config.quantization.emplace();
+    config.quantization->SetField(key, json, where + "quantization");
   } else {
     const Fields& fields = *Sections().at(section);
     const auto field = fields.find(key);
@@ -259,21 +262,40 @@ void Set(RunConfig& config, const std::string& section, const std::string& key, 
 
 void SetMethod(RunConfig& config, const Json& json, const std::string& where) {
   const std::string method = json.is_string() ? json.get<std::string>() : json.dump();
-  if (method == "qlora") {
-    BadInput("{}method: \"qlora\" arrives with a later version; this one trains LoRA adapters (lora) or whole models (full)",
-             where);
+  if (method != "lora" && method != "qlora" && method != "full") {
+    BadInput("{}method: \"{}\" is not known; use lora, qlora or full", where, method);
   }
-  if (method != "lora" && method != "full") BadInput("{}method: \"{}\" is not known; use lora or full", where, method);
   config.method = method;
   config.source["method"] = method;
+}
+
+void CompleteQuantization(RunConfig& config, const std::string& where) {
+  const BnbConfig& quantization = *config.quantization;
+  quantization.Validate(where + (where.empty() ? "" : ": ") + "quantization");
+  if (!quantization.load_in_4bit && !quantization.load_in_8bit) {
+    if (config.method != "qlora") return config.quantization.reset();
+    BadInput("{}: quantization: set load_in_4bit or load_in_8bit, or leave the section out for method: qlora's own choice", where);
+  }
+  if (config.method != "qlora") {
+    BadInput("{}: method: {} keeps the base as it is; with a section quantization it is method: qlora", where, config.method);
+  }
+  if (quantization.llm_int8_has_fp16_weight) {
+    BadInput("{}: quantization.llm_int8_has_fp16_weight keeps the 16-bit weights beside the 8-bit ones; leave it out", where);
+  }
+  // Products run in the type the base is decoded to.
+  if (config.source["quantization"].contains("bnb_4bit_compute_dtype") && quantization.bnb_4bit_compute_dtype == DType::kF32) {
+    config.training.bf16 = config.training.fp16 = false;
+  }
 }
 
 // What is left to check once everything is set.
 void Complete(RunConfig& config, const std::string& where) {
   const bool from_scratch = !config.init_from_config.empty();
   if (config.method.empty()) {
-    config.method = from_scratch || config.source.contains("full") ? "full" : "lora";
+    const bool quantizes = config.quantization && (config.quantization->load_in_4bit || config.quantization->load_in_8bit);
+    config.method = from_scratch || config.source.contains("full") ? "full" : quantizes ? "qlora" : "lora";
   }
+  if (config.quantization) CompleteQuantization(config, where);
   const bool full = config.method == "full";
   if (full && (config.source.contains("lora") || !config.adapter.empty())) {
     BadInput("{}: method: full trains the model itself; remove {}", where,
@@ -300,15 +322,13 @@ void ReadFileInto(RunConfig& config, const std::string& path) {
   } catch (const YAML::Exception& error) {
     BadInput("{}:{}: not valid YAML: {}", path, error.mark.line + 1, error.msg);
   }
-  if (!root.IsMap()) BadInput("{}: must hold sections: model, data, lora, full, training", path);
-  const std::vector<std::string> known = {"method", "model", "data", "lora", "full", "training"};
+  if (!root.IsMap()) BadInput("{}: must hold sections: model, data, lora, quantization, full, training", path);
+  const std::vector<std::string> known = {"method", "model", "data", "lora", "quantization", "full", "training"};
   for (const auto& entry : root) {
     const auto name = entry.first.as<std::string>();
     const std::string where = fmt::format("{}:{}: ", path, entry.first.Mark().line + 1);
     if (name == "method") {
       SetMethod(config, YamlToJson(entry.second, path), where);
-    } else if (name == "quantization") {
-      BadInput("{}4-bit bases arrive with a later version; remove the section to train on the 16- or 32-bit base", where);
     } else if (std::find(known.begin(), known.end(), name) == known.end()) {
       const std::string nearest = NearestName(name, known);
       BadInput("{}unknown section \"{}\"{}", where, name, nearest.empty() ? "" : "; did you mean \"" + nearest + "\"?");
@@ -323,6 +343,8 @@ void ReadFileInto(RunConfig& config, const std::string& path) {
   }
 }
 
+bool IsSection(const std::string& name) { return name == "lora" || name == "quantization" || Sections().contains(name); }
+
 // "learning_rate" -> {"training", "learning_rate"}.
 std::pair<std::string, std::string> Resolve(const std::string& name) {
   const auto alias = Aliases().find(name);
@@ -330,9 +352,10 @@ std::pair<std::string, std::string> Resolve(const std::string& name) {
   const size_t dot = full.find('.');
   if (dot != std::string::npos) {
     const std::string section = full.substr(0, dot);
-    if (section == "lora" || Sections().contains(section)) return {section, full.substr(dot + 1)};
-    BadInput("{}: unknown section \"{}\"; known: model, data, lora, full, training", name, section);
+    if (IsSection(section)) return {section, full.substr(dot + 1)};
+    BadInput("{}: unknown section \"{}\"; known: model, data, lora, quantization, full, training", name, section);
   }
+  if (BnbConfig::Knows(full)) return {"quantization", full};
   if (std::find(LoraKeys().begin(), LoraKeys().end(), full) != LoraKeys().end()) return {"lora", full};
   for (const auto& [section, fields] : Sections()) {
     if (fields->contains(full)) return {section, full};
@@ -344,6 +367,7 @@ std::pair<std::string, std::string> Resolve(const std::string& name) {
   for (const auto& [section, fields] : Sections()) {
     for (const auto& [key, setter] : *fields) known.push_back(key);
   }
+  for (const std::string& key : BnbConfig::Keys()) known.push_back(key);
   for (const auto& [short_name, target] : Aliases()) known.push_back(short_name);
   const std::string nearest = NearestName(full, known);
   BadInput("unknown key \"{}\"{}", name, nearest.empty() ? "; docs/training.md lists the keys" : "; did you mean \"" + nearest + "\"?");
@@ -353,7 +377,8 @@ std::pair<std::string, std::string> Resolve(const std::string& name) {
 Json ParseSetting(const std::string& key, const std::string& text) {
   static const std::set<std::string> lists = {"lora.target_modules",      "lora.exclude_modules", "lora.modules_to_save",
                                               "lora.layers_to_transform", "lora.layers_pattern",  "full.train",
-                                              "full.freeze",              "lora.trainable_token_indices"};
+                                              "full.freeze",              "lora.trainable_token_indices",
+                                              "quantization.llm_int8_skip_modules"};
   // Plain names and numbers with commas between are a list, also a list of one; anything else (an expression, all-linear)
   // is what it would be in the file.
   const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
@@ -372,6 +397,7 @@ Json ParseSetting(const std::string& key, const std::string& text) {
 std::vector<std::string> ConfigKeys() {
   std::vector<std::string> keys;
   for (const std::string& key : LoraKeys()) keys.push_back("lora." + key);
+  for (const std::string& key : BnbConfig::Keys()) keys.push_back("quantization." + key);
   for (const auto& [section, fields] : Sections()) {
     for (const auto& [key, setter] : *fields) keys.push_back(section + "." + key);
   }
@@ -417,7 +443,7 @@ RunConfig ConfigFromSource(const Json& source, const std::string& where, const s
       SetMethod(config, fields, where + ": ");
       continue;
     }
-    if (!fields.is_object() || (section != "lora" && !Sections().contains(section))) {
+    if (!fields.is_object() || !IsSection(section)) {
       BadInput("{}: unknown section \"{}\"", where, section);
     }
     for (const auto& [key, value] : fields.items()) Set(config, section, key, value, where + ": ");

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "adapters/bnb_config.h"
 #include "adapters/lora_config.h"
 #include "models/full_finetuning.h"
 #include "train/arguments.h"
@@ -15,7 +16,7 @@
 namespace attune {
 
 struct RunConfig {
-  std::string method;  // "lora" or "full"; implied by what is set
+  std::string method;  // "lora", "qlora" or "full"; implied by what is set
   std::string model;   // name_or_path
   std::string init_from_config;  // train from scratch a model of this config.json, instead of `model`
   std::string tokenizer;         // a folder with tokenizer.json; empty: the model's own
@@ -25,6 +26,7 @@ struct RunConfig {
   std::string train_data, eval_data;
   bool shuffle = true;
   LoraConfig lora;
+  std::optional<BnbConfig> quantization;  // of the base; none: qlora chooses
   ParameterPatterns full;  // what full fine-tuning trains
   TrainingArguments training;
   bool is_recorded = true;        // in the user's store of runs

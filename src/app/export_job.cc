@@ -45,7 +45,8 @@ std::vector<float> MergedValues(const ModelFiles& files, const AdapterValues& ad
 
 // As the first projection is stored, where that is a plain type.
 static DType StoredType(const ModelFiles& files) {
-  const DType type = files.Find("model.layers.0.self_attn.q_proj.weight")->dtype;
+  const StoredTensor& first = *files.Find("model.layers.0.self_attn.q_proj.weight");
+  const DType type = first.bnb4 ? first.bnb4->state.dtype : first.dtype;  // of a 4-bit one: what it was before
   return type == DType::kBF16 || type == DType::kF16 ? type : DType::kF32;
 }
 

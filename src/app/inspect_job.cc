@@ -70,7 +70,7 @@ nlohmann::ordered_json Inspect(const std::string& path) {
   json["tokenizer_size"] = bundle.tokenizer != nullptr ? bundle.tokenizer->VocabularySize() : 0;
   json["chat_template"] = bundle.chat_template != nullptr;
   json["end_tokens"] = bundle.eos_ids;
-  json["bytes_in_f32"] = ModelWeights::PlannedBytes(spec, {}, DType::kF32);
+  json["bytes_in_f32"] = ModelWeights::PlannedBytes(spec, {}, BaseStorage(DType::kF32));
   json["ignored_tensors"] = bundle.files.ignored_tensors();
   return json;
 }

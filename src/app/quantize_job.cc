@@ -14,6 +14,7 @@
 #include "formats/json.h"
 #include "formats/safetensors_shards.h"
 #include "models/hf_config.h"
+#include "models/quantized_layers.h"
 #include "quant/float16.h"
 
 namespace attune {
@@ -25,6 +26,15 @@ constexpr int64_t kKeptPiece = int64_t{1} << 20;  // elements of a kept tensor c
 DType PlainType(const ModelFiles& files) {
   const DType type = files.Find("model.layers.0.self_attn.q_proj.weight")->dtype;
   return type == DType::kF32 || type == DType::kF16 ? type : DType::kBF16;
+}
+
+void RefuseQuantized(const ModelFiles& files) {
+  for (const ExpectedTensor& t : ExpectedTensors(files.spec())) {
+    const DType type = files.Find(t.name)->dtype;
+    if (type == DType::kBnb4 || type == DType::kInt8Rows) {
+      BadInput("{}: \"{}\" is {} already; quantise the 16-bit model it was made from", files.path(), t.name, NameOf(type));
+    }
+  }
 }
 
 // Rows of a stored tensor in a plain type, in Hugging Face's order.
@@ -39,8 +49,8 @@ void ReadRowsAs(const ModelFiles& files, const StoredTensor& stored, int64_t fir
 class Quantization {
  public:
   Quantization(const ModelFiles& files, const QuantizeJob& job, DType dtype)
-      : files_(files), config_(job.config), dtype_(dtype), tensors_(ExpectedTensors(files.spec())) {
-    ChooseLayers();
+      : files_(files), config_(job.config), dtype_(dtype), tensors_(ExpectedTensors(files.spec())),
+        linear_(QuantizedLayers(files.spec(), job.config)) {
     for (const ExpectedTensor& t : tensors_) {
       groups_.push_back(linear_.contains(t.name) ? EncoderOf(t).Declare() : TensorGroup{{{t.name, dtype_, t.shape}}, {}});
     }
@@ -57,21 +67,6 @@ class Quantization {
   }
 
  private:
-  void ChooseLayers() {
-    std::vector<std::string> parameters;
-    for (const ExpectedTensor& t : tensors_) parameters.push_back(t.name);
-    std::vector<std::string> tied;
-    if (files_.spec().tie_word_embeddings) tied = {"model.embed_tokens.weight", "lm_head.weight"};
-    const SkippedModules skipped(
-        config_.llm_int8_skip_modules ? *config_.llm_int8_skip_modules : DefaultSkippedModules(parameters, "lm_head", tied),
-        "llm_int8_skip_modules");
-    for (const ExpectedTensor& t : tensors_) {
-      if (t.shape.size() != 2 || t.name == "model.embed_tokens.weight") continue;
-      if (!skipped.Skips(t.name.substr(0, t.name.rfind('.')))) linear_.insert(t.name);
-    }
-    if (linear_.empty()) BadInput("llm_int8_skip_modules: every linear layer is skipped, so nothing is left to quantise");
-  }
-
   Bnb4Encoder EncoderOf(const ExpectedTensor& t) const { return {config_.Settings(), t.name, dtype_, t.shape}; }
 
   void WriteQuantized(size_t index, const StoredTensor& stored, std::vector<std::byte>& room,
@@ -116,6 +111,7 @@ QuantizeResult RunQuantize(const QuantizeJob& job) {
   RequireNewFolder(job.output);
   const ModelBundle bundle = OpenModel(job.model);
   const ModelFiles& files = bundle.files;
+  RefuseQuantized(files);
   const DType dtype = job.dtype.value_or(PlainType(files));
   const Quantization quantization(files, job, dtype);
   QuantizeResult result{job.output, quantization.quantized(), 0, 0, 0, 0, 0};

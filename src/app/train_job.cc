@@ -22,6 +22,7 @@ void MakePathsAbsolute(RunConfig& config) {
                                      {"training", "output_dir"}}) {
     if (!config.source.contains(section) || !config.source[section].contains(key)) continue;
     auto& value = config.source[section][key];
+    if (!value.is_string()) continue;  // null: none
     const auto text = value.get<std::string>();
     if (key == std::string("output_dir") || FileExists(text) || DirectoryExists(text)) value = AbsolutePath(text);
   }
@@ -56,7 +57,7 @@ RunConfig ConfigOf(const nlohmann::ordered_json& record, const ResumeJob& job) {
 
 // The name that the adapter's own files give their base stays, wherever the base has been found again.
 void KeepBaseName(const std::string& checkpoint, RunConfig* config) {
-  if (config->method != "lora" || !FileExists(checkpoint + "/adapter_config.json")) return;
+  if (config->method == "full" || !FileExists(checkpoint + "/adapter_config.json")) return;
   config->lora.base_model_name_or_path = AdapterFolder::Open(checkpoint).config.base_model_name_or_path;
 }
 

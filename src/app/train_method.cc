@@ -38,12 +38,15 @@ class LoraMethod : public TrainMethod {
     lora_ = ResolveTargets(lora_, DecoderModules(spec), spec.model_type);
     if (!lora_.base_model_name_or_path) lora_.base_model_name_or_path = bundle.files.base_name();
     SetSpec(BuildAdapterSpec(spec, lora_, "lora"));
+    if (TrainMethod::spec().changes_base) RefuseQuantizedBase(config.method == "qlora");
     if (!first_.empty()) OpenTrainedFile(trainables(), AdapterFolder::WeightsPath(first_));  // refused before anything is written
   }
 
-  std::string UseRows(const std::vector<Example>& rows, const TrainingArguments& training, DType compute) override {
+  std::string Settle(const std::vector<Example>& rows, const TrainingArguments& training,
+                      const BaseStorage& storage) override {
+    if (first_.empty() && lora_.init_lora_weights == LoraConfig::Init::kLoftq) RequireQuantizing(storage);
     if (!first_.empty() || lora_.init_lora_weights != LoraConfig::Init::kEva) return "";
-    EvaStart start = FindEvaStart({bundle_.files, lora_, spec(), rows, EvaChunks(rows, training), compute});
+    EvaStart start = FindEvaStart({bundle_.files, lora_, spec(), rows, EvaChunks(rows, training), storage});
     lora_ = ResolveTargets(start.config, DecoderModules(bundle_.files.spec()), bundle_.files.spec().model_type);
     const size_t modules = spec().modules.size();
     SetSpec(BuildAdapterSpec(bundle_.files.spec(), lora_, "lora"));
@@ -53,6 +56,10 @@ class LoraMethod : public TrainMethod {
   }
   void PrepareBase(Device& device, const ModelWeights& weights, const std::string& checkpoint) override {
     if (!first_.empty() || initial_ || !lora_.IsWorkedOut() || (!checkpoint.empty() && !lora_.ChangesBase())) return;
+    if (lora_.init_lora_weights == LoraConfig::Init::kLoftq) {
+      initial_ = InitialAdapter::FromResidual(device, weights, bundle_.files, spec());
+      return;
+    }
     initial_ = checkpoint.empty() ? InitialAdapter::FromWeights(device, bundle_.files, spec(), lora_, seed_)
                                   : InitialAdapter::FromFile(spec(), trainables(), AdapterFolder::WeightsPath(checkpoint));
     if (lora_.ChangesBase()) initial_->SubtractFrom(device, weights, bundle_.files, spec());
@@ -78,6 +85,30 @@ class LoraMethod : public TrainMethod {
   const char* noun() const override { return "the adapter"; }
 
  private:
+  // PEFT starts PiSSA from 16- and 32-bit weights only; blocks of a GGUF file are decoded there too.
+  void RefuseQuantizedBase(bool quantizes) const {
+    for (const AdapterModule& m : spec().modules) {
+      const StoredTensor& stored = *bundle_.files.Find(m.path + ".weight");
+      if (!quantizes && !stored.bnb4 && stored.dtype != DType::kInt8Rows) continue;
+      BadInput("lora.init_lora_weights {} takes its first values out of the base, and {} is kept in few bits: use a 16-bit "
+               "base with method: lora, or init_lora_weights: true",
+               lora_.ToJson()["init_lora_weights"].dump(), m.path);
+    }
+  }
+
+  // LoftQ takes up what is lost where weights are quantised while they are read.
+  void RequireQuantizing(const BaseStorage& storage) const {
+    for (const AdapterModule& m : spec().modules) {
+      const StoredTensor& stored = *bundle_.files.Find(m.path + ".weight");
+      const DType held = storage.FormatOf({stored.name, "", stored.shape}).dtype;
+      const bool is_quantized = held == DType::kBnb4 || held == DType::kInt8Rows;
+      if (is_quantized && stored.dtype != held) continue;
+      BadInput("lora.init_lora_weights \"loftq\": {} is {}; what quantising loses is known where method: qlora quantises a "
+               "16-bit base while it is read",
+               m.path, is_quantized ? "quantised in the files already" : "not quantised here, so leave it out of target_modules");
+    }
+  }
+
   const ModelBundle& bundle_;
   LoraConfig lora_;
   uint64_t seed_;

@@ -21,8 +21,10 @@ class TrainMethod {
   const AdapterSpec& spec() const { return spec_; }
   const std::vector<TrainableTensor>& trainables() const { return trainables_; }
 
-  // Looks at the training rows, where the first values come from them; what is trained may change. Gives a note, or "".
-  virtual std::string UseRows(const std::vector<Example>& /*rows*/, const TrainingArguments& /*training*/, DType /*compute*/) {
+  // Settles what depends on the training rows or on how the base is held; what is trained may change. Gives a note, or "".
+  // Errors: Error{kBadInput}.
+  virtual std::string Settle(const std::vector<Example>& /*rows*/, const TrainingArguments& /*training*/,
+                              const BaseStorage& /*storage*/) {
     return "";
   }
   // Brings the base in memory to what is trained on; `checkpoint`: the folder that the run goes on from, or "". Call it

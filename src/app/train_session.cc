@@ -25,6 +25,20 @@ EncodeOptions EncodeOptionsOf(const TrainingArguments& training, const ModelSpec
   return options;
 }
 
+// How the base is quantised while it is read: not at all where it is quantised already.
+std::optional<BnbConfig> QuantizationOf(const RunConfig& config, const ModelFiles& files) {
+  if (config.method != "qlora" || config.quantization) return config.quantization;
+  for (const ExpectedTensor& expected : ExpectedTensors(files.spec())) {
+    const StoredTensor& stored = *files.Find(expected.name);
+    if (stored.bnb4 || stored.dtype == DType::kInt8Rows || LayoutOf(stored.dtype).block_elements > 1) return std::nullopt;
+  }
+  BnbConfig chosen;  // the settings of the QLoRA paper
+  chosen.load_in_4bit = true;
+  chosen.bnb_4bit_quant_type = Bnb4Type::kNf4;
+  chosen.bnb_4bit_use_double_quant = true;
+  return chosen;
+}
+
 // The first example with something to learn, cut into stretches that are trained or not.
 std::vector<PreviewPiece> Preview(const Dataset& data, const Tokenizer& tokenizer) {
   constexpr size_t kLongest = 400;  // tokens: a packed row would fill screens
@@ -103,10 +117,12 @@ TrainSession::TrainSession(const RunConfig& config, TrainEvents& events)
       no_tokenizer_(bundle_.files.path()) {
   std::string note;
   compute_ = ChooseCompute(config_.training, *device_, &note);
+  const std::optional<BnbConfig> quantization = QuantizationOf(config_, bundle_.files);
+  storage_ = BaseStorage(bundle_.files, compute_, quantization ? &*quantization : nullptr);
   LoadData();
-  const std::string rows_note = method_->UseRows(train_.examples, config_.training, compute_);
+  const std::string rows_note = method_->Settle(train_.examples, config_.training, storage_);
   const PlanInputs inputs{bundle_.files.spec(), method_->spec(), method_->trainables(), config_.training, config_.shuffle,
-                          train_.examples, eval_ ? &*eval_ : nullptr, compute_, device_->scratch_bytes(), ResidentBytes()};
+                          train_.examples, eval_ ? &*eval_ : nullptr, storage_, device_->scratch_bytes(), ResidentBytes()};
   plan_ = PlanRun(inputs);
   CheckFit(inputs);
   MakeFingerprint();
@@ -172,7 +188,7 @@ TrainReady TrainSession::Ready() const {
   TrainReady ready;
   ready.trainable_parameters = TrainedParameters(method_->trainables());
   ready.total_parameters = TotalParameters(bundle_.files.spec());
-  if (config_.method == "lora") ready.total_parameters += ready.trainable_parameters;
+  if (config_.method != "full") ready.total_parameters += ready.trainable_parameters;
   ready.train_stats = train_.stats;
   if (eval_) ready.eval_stats = eval_->stats;
   ready.packed_rows = packing_efficiency_ ? static_cast<int64_t>(train_.examples.size()) : 0;
@@ -204,7 +220,7 @@ TrainResult TrainSession::Run(const ResumePoint* point, const std::function<bool
   options.compute = compute_ == DType::kBF16 ? "bf16" : "f32";
   options.on_note = [this](const std::string& line) { events_.OnNote(line); };
   RunRecord record(config_, bundle_.files.spec(), plan_.planned_bytes, options);
-  const ModelWeights weights(*device_, bundle_.files, method_->spec(), compute_);
+  const ModelWeights weights(*device_, bundle_.files, method_->spec(), storage_);
   method_->PrepareBase(*device_, weights, point != nullptr ? point->path : "");
   const TrainableVectors vectors(*device_, method_->trainables());
   if (point == nullptr) method_->Initialize(*device_, vectors);

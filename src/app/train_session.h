@@ -38,6 +38,7 @@ class TrainSession {
   ModelBundle bundle_;
   std::unique_ptr<Device> device_;
   DType compute_ = DType::kF32;
+  BaseStorage storage_{DType::kF32};
   std::unique_ptr<TrainMethod> method_;
   NoTokenizer no_tokenizer_;
   Dataset train_;

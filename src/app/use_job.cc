@@ -35,7 +35,7 @@ std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const st
   model->device = MakeCpuDevice({});
   if (!adapter.empty()) model->adapter = ReadAdapter(files, adapter);
   const DType compute = ForwardCompute(bf16, *model->device);
-  model->weights.emplace(*model->device, files, model->adapter.spec, compute);
+  model->weights.emplace(*model->device, files, model->adapter.spec, BaseStorage(files, compute, nullptr));
   model->vectors.emplace(*model->device, model->adapter.tensors, TrainableVectors::Purpose::kUse);
   LoadTrained(*model->device, *model->vectors, model->adapter.tensors, model->adapter.values);
   DecoderSettings settings;

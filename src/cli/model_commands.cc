@@ -154,7 +154,7 @@ void AddBenchCommand(CLI::App& app, CommandContext& context) {
   train->add_option("--use_dora", job->use_dora, "true: weight-decomposed adapters");
   train->add_option("--tokens_in_flight", job->tokens_in_flight)->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
   train->add_flag("--f32", job->f32, "Compute in f32 even where the CPU has bf16");
-  train->add_option("--method", job->method, "lora or full")->check(CLI::IsMember({"lora", "full"}));
+  train->add_option("--method", job->method, "lora, qlora or full")->check(CLI::IsMember({"lora", "qlora", "full"}));
   train->add_flag("--gradient_checkpointing", job->gradient_checkpointing);
   train->add_flag("--json", context.json, "One JSON document on standard output");
   train->callback([job, &context] { context.run = [job, &context] { PrintBench(context, BenchTrain(*job)); }; });

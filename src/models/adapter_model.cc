@@ -82,7 +82,7 @@ void CheckInitialization(const LoraConfig& config, const MatchedModule& match, b
   if (!config.IsWorkedOut()) return;
   if (m.is_embedding) BadInput("{} is for linear layers: leave {} out of target_modules", init, m.path);
   if (orthogonal && match.rank % 2 != 0) BadInput("{} needs an even r, {} has {}", init, m.path, match.rank);
-  if (!config.ChangesBase()) return;
+  if (config.init_lora_weights == Init::kEva) return;
   if (tied_head) BadInput("{}: lm_head shares the weight of the embedding here: leave it out of target_modules", init);
   if (match.rank > std::min(m.in, m.out)) {
     BadInput("{}: r {} for {} is more than the {} that its weight ({} x {}) has", init, match.rank, m.path,
@@ -203,7 +203,10 @@ void SaveAdapter(Device& device, const TrainableVectors& vectors, const std::vec
   } else {
     WriteTrainedFile(device, vectors.value(), tensors, path);
   }
-  WriteFileAtomic(folder + "/adapter_config.json", (initial != nullptr ? ConvertedConfig(config) : config).ToText());
+  LoraConfig written = initial != nullptr ? ConvertedConfig(config) : config;
+  // PEFT would quantise and decompose again before it loads the values over it.
+  if (written.init_lora_weights == LoraConfig::Init::kLoftq) written.init_lora_weights = LoraConfig::Init::kDefault;
+  WriteFileAtomic(folder + "/adapter_config.json", written.ToText());
   WriteReadme(config, folder);
 }
 

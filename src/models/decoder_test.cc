@@ -52,14 +52,15 @@ std::vector<float> Floats(const TensorView& tensor) {
 }
 
 struct Case {
-  const char* adapter = "";  // folder under lora/, or none
+  const char* adapter = "";  // folder under tests/data, or none
   DType compute = DType::kF32;
   KeepPolicy policy = KeepPolicy::kExpensiveParts;
   bool guarded = false;
   int64_t logit_rows = 256;
   bool full = false;  // full fine-tuning instead of an adapter
   float dropout = 0;
-  LoraConfig::Tokens tokens;  // where no adapter is named: these are trained, and q_proj
+  std::optional<LoraConfig> config = {};  // where no adapter is named: a fresh one
+  bool decoded = false;  // the base in the compute type, not as it is stored
 };
 
 class Engine {
@@ -68,23 +69,19 @@ class Engine {
       : files_(ModelFiles::Open(model)),
         device_(MakeCpuDevice({.threads = 2, .guarded = c.guarded, .emulate_bf16 = c.compute == DType::kBF16})) {
     if (*c.adapter != 0) {
-      const std::string folder = kData + "/lora/" + c.adapter;
+      const std::string folder = kData + "/" + c.adapter;
       adapter_ = BuildAdapterSpec(files_.spec(), AdapterFolder::Open(folder).config, folder, UnknownTargets::kIgnore);
       adapter_.dropout = c.dropout;
     }
-    if (!c.tokens.empty()) {
-      LoraConfig config;
-      config.trainable_token_indices = c.tokens;
-      adapter_ = BuildAdapterSpec(files_.spec(), config, "test");
-    }
+    if (c.config) adapter_ = BuildAdapterSpec(files_.spec(), *c.config, "test");
     if (c.full) adapter_ = BuildFullSpec(files_.spec(), {}, "full");
-    weights_.emplace(*device_, files_, adapter_, c.compute);
+    weights_.emplace(*device_, files_, adapter_, c.decoded ? BaseStorage(c.compute) : BaseStorage(files_, c.compute, nullptr));
     trainables_ = AdapterTrainables(adapter_);
     vectors_ = std::make_unique<TrainableVectors>(*device_, trainables_);
-    if (!c.tokens.empty()) InitializeTrained(*device_, *vectors_, trainables_, {}, adapter_.tokens, files_, 1);
+    if (c.config) InitializeTrained(*device_, *vectors_, trainables_, *c.config, adapter_.tokens, files_, 1);
     if (c.full) InitializeFromFiles(*device_, *vectors_, trainables_, files_);
     if (*c.adapter != 0) {
-      const std::string path = kData + "/lora/" + c.adapter + "/adapter_model.safetensors";
+      const std::string path = kData + "/" + c.adapter + "/adapter_model.safetensors";
       LoadTrainedFile(*device_, vectors_->value(), trainables_, OpenTrainedFile(trainables_, path));
     }
     const int64_t tokens = inputs.batch.tokens();
@@ -92,6 +89,7 @@ class Engine {
         *device_, files_.spec(), *weights_, adapter_, trainables_, vectors_.get(),
         DecoderSettings{c.compute, c.policy, tokens, static_cast<int64_t>(inputs.batch.starts.size()) - 1,
                         inputs.length, tokens, c.logit_rows});
+    if (c.config) decoder_->InitializeMagnitudes();
   }
 
   std::vector<float> Gradient(const TrainableTensor& t) { return DownloadTrained(*device_, vectors_->gradient(), t); }
@@ -185,9 +183,25 @@ TEST(GgufModel, LogitsAgreeWithTransformers) {
   ExpectLogits(AllLogits(engine, inputs, io.Find("logits")->shape[2]), inputs, *io.Find("logits"));
 }
 
+// Checkpoints that transformers and bitsandbytes wrote: decoded in every product, as their own 4-bit layers compute.
+class QuantizedTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(QuantizedTest, LogitsAgreeWithTransformers) {
+  const std::string folder = kData + "/nf4/" + GetParam();
+  const SafetensorsFile io(folder + "/io.safetensors");
+  const FixtureInputs inputs = ReadInputs(io);
+  for (const bool guarded : {false, true}) {
+    Engine engine(folder, {.policy = KeepPolicy::kNothing, .guarded = guarded}, inputs);
+    ExpectLogits(AllLogits(engine, inputs, io.Find("logits")->shape[2]), inputs, *io.Find("logits"));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Checkpoints, QuantizedTest,
+                         testing::Values("llama_fp4", "llama_nf4_dq", "llama_nf4_dq_blocks_cross_rows"));
+
 void ExpectGradientsOf(const std::string& model, const std::string& io_path, const Case& c) {
   const SafetensorsFile io(io_path);
-  const FixtureInputs inputs = ReadInputs(io);
+  const FixtureInputs inputs = io.Find("input_ids") != nullptr ? ReadInputs(io) : ReadInputs(SafetensorsFile(model + "/io.safetensors"));
   Engine engine(model, c, inputs);
   const float scale = 1.0f / static_cast<float>(inputs.batch.rows.size());
   const BatchLoss loss = engine.decoder().TrainBatch(inputs.batch, scale);
@@ -204,28 +218,45 @@ void ExpectGradientsOf(const std::string& model, const std::string& io_path, con
 
 void ExpectGradients(const Case& c) {
   const std::string name = c.adapter;
-  const std::string base = name.starts_with("qwen2") ? "qwen2" : name.find("bias") != std::string::npos ? "llama_tied_bias" : "llama";
-  ExpectGradientsOf(kData + "/models/" + base, kData + "/lora/" + name + "/io.safetensors", c);
+  const std::string base = name.find("qwen2") != std::string::npos ? "qwen2" : name.find("bias") != std::string::npos ? "llama_tied_bias" : "llama";
+  ExpectGradientsOf(kData + "/models/" + base, kData + "/" + name + "/io.safetensors", c);
 }
 
-TEST(LoraGradients, AllSevenProjections) { ExpectGradients({"llama_all7_r16"}); }
-TEST(LoraGradients, RankStabilised) { ExpectGradients({"llama_rslora"}); }
-TEST(LoraGradients, SomeLayers) { ExpectGradients({"llama_layers"}); }
-TEST(LoraGradients, Qwen2) { ExpectGradients({"qwen2_all_linear"}); }
-TEST(LoraGradients, AHeadTrainedWhole) { ExpectGradients({"llama_modules_to_save"}); }
-TEST(LoraGradients, Biases) { ExpectGradients({"llama_bias_lora_only"}); }
-TEST(LoraGradients, Embedding) { ExpectGradients({"llama_embed"}); }
+TEST(LoraGradients, AllSevenProjections) { ExpectGradients({"lora/llama_all7_r16"}); }
+TEST(LoraGradients, RankStabilised) { ExpectGradients({"lora/llama_rslora"}); }
+TEST(LoraGradients, SomeLayers) { ExpectGradients({"lora/llama_layers"}); }
+TEST(LoraGradients, Qwen2) { ExpectGradients({"lora/qwen2_all_linear"}); }
+TEST(LoraGradients, AHeadTrainedWhole) { ExpectGradients({"lora/llama_modules_to_save"}); }
+TEST(LoraGradients, Biases) { ExpectGradients({"lora/llama_bias_lora_only"}); }
+TEST(LoraGradients, Embedding) { ExpectGradients({"lora/llama_embed"}); }
 TEST(LoraGradients, EmbeddingOnAGuardedDeviceInBf16) {
-  ExpectGradients({"llama_embed", DType::kBF16, KeepPolicy::kBlockInputs, true});
+  ExpectGradients({"lora/llama_embed", DType::kBF16, KeepPolicy::kBlockInputs, true});
 }
-TEST(LoraGradients, WeightDecomposed) { ExpectGradients({"llama_dora"}); }
+TEST(LoraGradients, WeightDecomposed) { ExpectGradients({"lora/llama_dora"}); }
 TEST(LoraGradients, WeightDecomposedOnAGuardedDeviceWithCheckpointing) {
-  ExpectGradients({"llama_dora", DType::kF32, KeepPolicy::kBlockInputs, true});
-  ExpectGradients({"llama_dora", DType::kBF16, KeepPolicy::kBlockInputs, true});
+  ExpectGradients({"lora/llama_dora", DType::kF32, KeepPolicy::kBlockInputs, true});
+  ExpectGradients({"lora/llama_dora", DType::kBF16, KeepPolicy::kBlockInputs, true});
+}
+// On a 4-bit base as on the same base decoded beforehand, with a random B, so that every norm counts.
+TEST(LoraGradients, WeightDecomposedOnA4BitBase) {
+  const std::string model = kData + "/nf4/llama_nf4_dq";
+  const FixtureInputs inputs = ReadInputs(SafetensorsFile(model + "/io.safetensors"));
+  Case c;
+  c.config.emplace().use_dora = true;
+  c.config->init_lora_weights = LoraConfig::Init::kRandom;
+  c.config->target_modules = std::vector<std::string>{"q_proj", "v_proj", "down_proj"};
+  Engine packed(model, c, inputs);
+  c.decoded = true;
+  Engine decoded(model, c, inputs);
+  packed.decoder().TrainBatch(inputs.batch, 1.0f);
+  decoded.decoder().TrainBatch(inputs.batch, 1.0f);
+  const Agreement agreement = Compare(packed.WholeGradient(), decoded.WholeGradient());
+  EXPECT_GT(agreement.cosine, 0.999999);
+  EXPECT_NEAR(agreement.norm_ratio, 1.0, 1e-5);
 }
 TEST(LoraGradients, TrainedTokens) {
-  ExpectGradients({"llama_trainable_tokens"});
-  ExpectGradients({"llama_trainable_tokens", DType::kBF16, KeepPolicy::kBlockInputs, true});
+  ExpectGradients({"lora/llama_trainable_tokens"});
+  ExpectGradients({"lora/llama_trainable_tokens", DType::kBF16, KeepPolicy::kBlockInputs, true});
 }
 
 // With a tied head no fixture exists: the loss must change along the gradient as its length says.
@@ -233,7 +264,7 @@ TEST(LoraGradients, TrainedTokensOfATiedHead) {
   const SafetensorsFile io(kData + "/models/llama_tied_bias/io.safetensors");
   const FixtureInputs inputs = ReadInputs(io);
   Case c;
-  c.tokens = {5, 7, 184};  // read, read and predicted, and read twice
+  c.config.emplace().trainable_token_indices = LoraConfig::Tokens{5, 7, 184};  // read, read and predicted, and read twice
   c.guarded = true;
   c.logit_rows = 20;
   Engine engine(kData + "/models/llama_tied_bias", c, inputs);
@@ -257,15 +288,21 @@ TEST(LoraGradients, TrainedTokensOfATiedHead) {
   const double step = 1e-3 / std::sqrt(squares);
   EXPECT_NEAR((loss_at(step) - loss_at(-step)) / (2 * step), squares, 5e-3 * squares);
 }
-TEST(LoraGradients, Bf16) { ExpectGradients({"llama_all7_r16", DType::kBF16}); }
+TEST(LoraGradients, Bf16) { ExpectGradients({"lora/llama_all7_r16", DType::kBF16}); }
 TEST(LoraGradients, SmallLogitChunks) {
-  ExpectGradients({"llama_all7_r16", DType::kF32, KeepPolicy::kExpensiveParts, false, 5});
+  ExpectGradients({"lora/llama_all7_r16", DType::kF32, KeepPolicy::kExpensiveParts, false, 5});
+}
+TEST(LoraGradients, OnA4BitBase) {
+  for (const KeepPolicy policy : {KeepPolicy::kExpensiveParts, KeepPolicy::kBlockInputs}) {
+    ExpectGradientsOf(kData + "/nf4/llama_nf4_dq", kData + "/nf4/llama_nf4_dq/adapter/io.safetensors",
+                      {"nf4/llama_nf4_dq/adapter", DType::kF32, policy});
+  }
 }
 TEST(LoraGradients, OnAGuardedDevice) {
-  ExpectGradients({"llama_all7_r16", DType::kF32, KeepPolicy::kExpensiveParts, true});
+  ExpectGradients({"lora/llama_all7_r16", DType::kF32, KeepPolicy::kExpensiveParts, true});
 }
 TEST(LoraGradients, OnAGuardedDeviceInBf16WithCheckpointing) {
-  ExpectGradients({"llama_all7_r16", DType::kBF16, KeepPolicy::kBlockInputs, true});
+  ExpectGradients({"lora/llama_all7_r16", DType::kBF16, KeepPolicy::kBlockInputs, true});
 }
 
 class FullGradients : public testing::TestWithParam<const char*> {};
@@ -297,8 +334,8 @@ TEST(FullGradients, Bf16) {
 // What a block keeps is a matter of memory alone: not one bit of a gradient may change, dropout included.
 TEST(KeepPolicies, GiveTheSameBits) {
   for (const DType compute : {DType::kF32, DType::kBF16}) {
-    for (const char* adapter : {"llama_all7_r16", "llama_dora"}) {
-      const SafetensorsFile io(kData + "/lora/" + adapter + "/io.safetensors");
+    for (const char* adapter : {"lora/llama_all7_r16", "lora/llama_dora"}) {
+      const SafetensorsFile io(kData + "/" + adapter + "/io.safetensors");
       FixtureInputs inputs = ReadInputs(io);
       for (int32_t t = 0; t < inputs.batch.tokens(); ++t) inputs.batch.keys.push_back(DropoutKey(1, 1, 1, t));
       std::vector<std::vector<float>> gradients;
@@ -317,9 +354,9 @@ TEST(KeepPolicies, GiveTheSameBits) {
 TEST(Packing, DoesNotMixSequences) {
   const SafetensorsFile io(kData + "/lora/llama_all7_r16/io.safetensors");
   const FixtureInputs inputs = ReadInputs(io);
-  Engine together(kData + "/models/llama", {"llama_all7_r16"}, inputs);
+  Engine together(kData + "/models/llama", {"lora/llama_all7_r16"}, inputs);
   together.decoder().TrainBatch(inputs.batch, 1.0f);
-  Engine apart(kData + "/models/llama", {"llama_all7_r16"}, inputs);
+  Engine apart(kData + "/models/llama", {"lora/llama_all7_r16"}, inputs);
   for (size_t s = 0; s + 1 < inputs.batch.starts.size(); ++s) {
     PackedBatch one;
     const auto first = inputs.batch.starts[s], last = inputs.batch.starts[s + 1];

@@ -40,6 +40,7 @@ nlohmann::ordered_json HfConfig(const ModelSpec& spec, const nlohmann::ordered_j
   }
   config["tie_word_embeddings"] = tied;
   config.erase("dtype");
+  config.erase("quantization_config");  // weights are written in a plain type, unless the caller says otherwise
   config["torch_dtype"] = TorchName(dtype);
   return config;
 }

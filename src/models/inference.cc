@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "models/stored_upload.h"
 
 namespace attune {
 namespace {
@@ -25,17 +26,16 @@ int64_t DoraRoomBytes(const AdapterSpec& spec) {
 }  // namespace
 
 InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const AdapterValues* adapter, int64_t capacity)
-    : device_(device), files_(files), spec_(files.spec()), capacity_(capacity) {
+    : device_(device), files_(files), storage_(files, DType::kF32, nullptr), spec_(files.spec()), capacity_(capacity) {
   RefuseWhatTheDecoderLacks(spec_);
   const int64_t q_cols = spec_.num_attention_heads * spec_.head_dim, kv_cols = spec_.num_key_value_heads * spec_.head_dim;
-  int64_t widest = 0, rank = 1;
+  int64_t rank = 1;
   if (adapter != nullptr) dora_room_ = device.Allocate(DoraRoomBytes(adapter->spec), "the norms of DoRA");
   for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) {
     const std::string path = "model.layers." + std::to_string(l) + ".";
     Block block;
     for (int p = 0; p < 7; ++p) {
       block.projections[p] = Load(path + kProjections[p], adapter);
-      widest = std::max(widest, block.projections[p].weight.rows * block.projections[p].weight.cols);
       rank = std::max(rank, block.projections[p].low_a.rows);
     }
     block.norm1 = LoadNorm(path + "input_layernorm", adapter);
@@ -68,7 +68,6 @@ InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const Ad
   up_ = room(DType::kF32, rows, spec_.intermediate_size);
   low_ = room(DType::kF32, rows, rank);
   logits_ = room(DType::kF32, 1, spec_.vocab_size);
-  if (rows > kFewRows) decoded_ = room(DType::kF32, 1, widest);
   host_logits_.resize(static_cast<size_t>(spec_.vocab_size));
 
   const RopeTables rope = MakeRopeTables(spec_, capacity);
@@ -82,29 +81,18 @@ Matrix InferenceModel::UploadFloats(const std::vector<float>& values, int64_t ro
   return m;
 }
 
-// Matrices keep their stored type, with rows in Hugging Face's order; vectors become f32.
+// Matrices keep the type they are stored in; vectors become f32.
 Matrix InferenceModel::UploadStored(const std::string& name) {
   const StoredTensor* tensor = files_.Find(name);
   if (tensor == nullptr) return {};
-  if (tensor->shape.size() == 1) {
-    std::vector<float> values(static_cast<size_t>(tensor->rows()));
-    files_.ReadRows(*tensor, 0, tensor->rows(), values.data());
-    files_.DropPages(*tensor);
-    return UploadFloats(values, 1, tensor->rows());
-  }
-  const int64_t rows = tensor->rows(), cols = tensor->columns(), row_bytes = BytesOf(tensor->dtype, cols);
-  const Matrix m = DenseMatrix(device_.Allocate(rows * row_bytes, name), tensor->dtype, rows, cols);
-  if (tensor->permuted_head_dim == 0) {
-    device_.Upload(m.data, tensor->bytes.data(), rows * row_bytes);
-  } else {
-    const int64_t d = tensor->permuted_head_dim;
-    std::vector<std::byte> ordered(static_cast<size_t>(rows * row_bytes));
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t within = r % d, half = d / 2;
-      const int64_t stored = r - within + (within < half ? 2 * within : 2 * (within - half) + 1);
-      std::copy_n(tensor->bytes.data() + stored * row_bytes, row_bytes, ordered.data() + r * row_bytes);
-    }
-    device_.Upload(m.data, ordered.data(), rows * row_bytes);
+  const ExpectedTensor expected{name, "", tensor->shape};
+  const StoredFormat format = storage_.FormatOf(expected);
+  const bool is_vector = tensor->shape.size() == 1;
+  const Matrix m = DenseMatrix(device_.Allocate(storage_.BytesOfTensor(expected), name), format.dtype,
+                               is_vector ? 1 : tensor->rows(), tensor->shape.back());
+  std::vector<std::byte> room;
+  for (int64_t row = 0, step = RowsOfPiece(*tensor, format); row < tensor->rows(); row += step) {
+    UploadPiece(device_, files_, *tensor, format, row, std::min(step, tensor->rows() - row), m.data, room);
   }
   files_.DropPages(*tensor);
   return m;
@@ -186,15 +174,10 @@ void InferenceModel::RunLinear(const StoredLayer& layer, const Matrix& x, const 
   if (x.rows <= kFewRows) {
     device_.Run(StoredLinear{y, x, layer.weight, first});
   } else {
-    Matrix weight = layer.weight;
-    if (weight.dtype != DType::kF32) {
-      weight = DenseMatrix(decoded_.data, DType::kF32, layer.weight.rows, layer.weight.cols);
-      device_.Run(Dequantize{weight, layer.weight});
-    }
     Gemm product;
     product.c = y;
     product.a = x;
-    product.b = weight;
+    product.b = layer.weight;
     product.b_transposed = true;
     product.start = first;
     device_.Run(product);

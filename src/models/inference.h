@@ -1,6 +1,5 @@
 // A decoder for generation: weights as they are stored (a Q4_1 file stays Q4_1 in memory), a cache of keys and values, a
-// few rows at a time. Single tokens are bound by the bytes of the weights; a prompt is decoded matrix by matrix and
-// multiplied at full speed.
+// few rows at a time. Single tokens are bound by the bytes of the weights; for a prompt they are decoded inside the product.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "models/adapter_values.h"
+#include "models/base_storage.h"
 #include "models/model_files.h"
 #include "ops/device.h"
 
@@ -54,12 +54,13 @@ class InferenceModel {
 
   Device& device_;
   const ModelFiles& files_;
+  BaseStorage storage_;
   ModelSpec spec_;
   int64_t capacity_, length_ = 0;
   std::vector<Block> blocks_;
   StoredLayer head_;
   Matrix embedding_, final_norm_, cos_, sin_;
-  Matrix ids_, positions_, starts_, x_, x2_, h_, q_, attention_, gate_, up_, low_, decoded_, logits_;
+  Matrix ids_, positions_, starts_, x_, x2_, h_, q_, attention_, gate_, up_, low_, logits_;
   DeviceAddress dora_room_;
   std::vector<float> host_logits_;
 };

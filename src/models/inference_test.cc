@@ -14,7 +14,7 @@ const std::string kData = ATTUNE_TEST_DATA;
 
 std::vector<float> LastLogits(const ModelFiles& files, const AdapterValues& adapter, const std::vector<int32_t>& ids) {
   const auto device = MakeCpuDevice({.threads = 2});
-  const ModelWeights weights(*device, files, adapter.spec, DType::kF32);
+  const ModelWeights weights(*device, files, adapter.spec, BaseStorage(DType::kF32));
   const TrainableVectors vectors(*device, adapter.tensors, TrainableVectors::Purpose::kUse);
   LoadTrained(*device, vectors, adapter.tensors, adapter.values);
   const auto length = static_cast<int64_t>(ids.size());

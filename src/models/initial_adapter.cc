@@ -4,6 +4,7 @@
 #include <cmath>
 #include <mutex>
 #include <numbers>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -57,6 +58,38 @@ struct Room {
   std::vector<uint16_t> narrow;
 };
 
+// Reads weights in device memory back as floats, some rows at a time.
+class DecodeRoom {
+ public:
+  DecodeRoom(Device& device, const AdapterSpec& adapter) : device_(device) {
+    for (const AdapterModule& m : adapter.modules) widest_ = std::max(widest_, m.in);
+    values_ = device.Allocate(kRows * widest_ * 4, "rows of weights");
+    ids_ = device.Allocate(kRows * 4, "rows of weights");
+  }
+
+  // w -= what `held` decodes to.
+  void SubtractDecoded(const Matrix& held, std::vector<float>& w) const {
+    std::vector<float> rows;
+    for (int64_t first = 0; first < held.rows; first += kRows) {
+      const int64_t count = std::min(kRows, held.rows - first);
+      std::vector<int32_t> ids(static_cast<size_t>(count));
+      std::iota(ids.begin(), ids.end(), static_cast<int32_t>(first));
+      device_.Upload(ids_, ids.data(), count * 4);
+      const Matrix out = DenseMatrix(values_, DType::kF32, count, held.cols);
+      device_.Run(Embedding{out, held, DenseMatrix(ids_, DType::kI32, 1, count)});
+      rows.resize(static_cast<size_t>(count * held.cols));
+      device_.Download(rows.data(), values_, std::ssize(rows) * 4);
+      for (size_t i = 0; i < rows.size(); ++i) w[static_cast<size_t>(first * held.cols) + i] -= rows[i];
+    }
+  }
+
+ private:
+  static constexpr int64_t kRows = 64;
+  Device& device_;
+  int64_t widest_ = 0;
+  DeviceAddress values_, ids_;
+};
+
 // A tensor as Save writes it: A and B have twice the rank.
 TrainableTensor Doubled(TrainableTensor t) {
   if (IsLowRank(t)) t.rows *= 2;
@@ -107,6 +140,25 @@ InitialAdapter InitialAdapter::FromWeights(const Device& device, const ModelFile
   return initial;
 }
 
+InitialAdapter InitialAdapter::FromResidual(Device& device, const ModelWeights& weights, const ModelFiles& files,
+                                            const AdapterSpec& adapter) {
+  InitialAdapter initial;
+  for (const AdapterModule& m : adapter.modules) initial.modules_.push_back(m.path);
+  initial.factors_.resize(initial.modules_.size());
+  const DecodeRoom decoder(device, adapter);
+  std::mutex mutex;
+  InThreads<Room>(device.threads(), initial.modules_.size(), [&](size_t i, Room& room) {
+    const AdapterModule& m = adapter.modules[i];
+    room.w = ReadWeight(files, m.path);
+    {
+      const std::lock_guard lock(mutex);  // the device runs one op at a time
+      decoder.SubtractDecoded(weights.Find(m.path + ".weight"), room.w);
+    }
+    initial.factors_[i] = PissaFactors({room.w, m.out, m.in}, m.rank, m.scale);
+  });
+  return initial;
+}
+
 InitialAdapter InitialAdapter::FromFile(const AdapterSpec& adapter, const std::vector<TrainableTensor>& tensors,
                                         const std::string& path) {
   const SafetensorsFile file = OpenTrainedFile(Doubled(tensors), path);
@@ -132,10 +184,6 @@ void InitialAdapter::SubtractFrom(Device& device, const ModelWeights& weights, c
   std::mutex mutex;
   InThreads<Room>(device.threads(), modules_.size(), [&](size_t i, Room& room) {
     const Matrix in_memory = weights.Find(modules_[i] + ".weight");
-    if (in_memory.dtype != DType::kF32 && in_memory.dtype != DType::kBF16) {
-      BadInput("lora.init_lora_weights: {} is held as {}; what is taken out of a base needs one of 16 or 32 bits",
-               modules_[i], NameOf(in_memory.dtype));
-    }
     room.w = ReadWeight(files, modules_[i]);
     Subtract(room.w, adapter.modules[i], factors_[i]);
     const void* values = room.w.data();

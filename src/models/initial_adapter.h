@@ -30,10 +30,13 @@ class InitialAdapter {
   static InitialAdapter FromWeights(const Device& device, const ModelFiles& files, const AdapterSpec& adapter,
                                     const LoraConfig& config, uint64_t seed);
 
+  // LoftQ (Li et al. 2023) with one step: scale B A is the largest part of what quantising the weights lost, W - Q(W).
+  static InitialAdapter FromResidual(Device& device, const ModelWeights& weights, const ModelFiles& files, const AdapterSpec& adapter);
+
   // From a file that Save wrote. Errors: Error{kBadInput} as OpenTrainedFile.
   static InitialAdapter FromFile(const AdapterSpec& adapter, const std::vector<TrainableTensor>& tensors, const std::string& path);
 
-  // W - scale B0 A0 into the weights in memory. Errors: Error{kBadInput}: a weight that is held in a quantised type.
+  // W - scale B0 A0 into the weights in memory, which hold these modules in the compute type.
   void SubtractFrom(Device& device, const ModelWeights& weights, const ModelFiles& files, const AdapterSpec& adapter) const;
 
   // The first values of A and B.

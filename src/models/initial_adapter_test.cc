@@ -21,7 +21,7 @@ const std::string kModel = kData + "/models/llama";
 struct Engine {
   explicit Engine(const LoraConfig& config) : files(ModelFiles::Open(kModel)), device(MakeCpuDevice({.threads = 2})) {
     spec = BuildAdapterSpec(files.spec(), config, "test");
-    weights.emplace(*device, files, spec, DType::kF32);
+    weights.emplace(*device, files, spec, BaseStorage(DType::kF32));
     tensors = AdapterTrainables(spec);
     vectors.emplace(*device, tensors);
     InitializeTrained(*device, *vectors, tensors, config, spec.tokens, files, 3);
@@ -141,6 +141,51 @@ TEST(Orthogonal, LeavesTheBaseAsItIs) {
   InitialAdapter::FromWeights(*engine.device, engine.files, engine.spec, config, 3).Upload(*engine.device, *engine.vectors, engine.tensors);
   engine.MakeDecoder();
   ExpectNear(engine.Logits(), BaseLogits(), 1e-4f);
+}
+
+// With few ranks the logits come closer to those of the unquantised base; with all of them W = Q(W) + scale B A.
+TEST(Loftq, TakesUpWhatQuantisingLoses) {
+  const LoraConfig config = ConfigOf(R"({"init_lora_weights": "loftq", "r": 12, "lora_alpha": 9, "target_modules": "all-linear"})");
+  Engine engine(config);
+  BnbConfig nf4;
+  nf4.load_in_4bit = true;
+  nf4.bnb_4bit_quant_type = Bnb4Type::kNf4;
+  engine.weights.emplace(*engine.device, engine.files, engine.spec, BaseStorage(engine.files, DType::kF32, &nf4));
+  const auto distance = [&] {
+    engine.MakeDecoder();
+    const std::vector<float> logits = engine.Logits(), base = BaseLogits();
+    double sum = 0;
+    for (size_t i = 0; i < base.size(); ++i) sum += std::pow(logits[i] - base[i], 2);
+    return sum;
+  };
+  const double quantized = distance();  // B is zero
+  const InitialAdapter initial = InitialAdapter::FromResidual(*engine.device, *engine.weights, engine.files, engine.spec);
+  initial.Upload(*engine.device, *engine.vectors, engine.tensors);
+  EXPECT_LT(distance(), 0.9 * quantized);
+  // All of the residual's rank: nothing is lost in these modules.
+  Engine whole(ConfigOf(R"({"init_lora_weights": "loftq", "r": 12, "lora_alpha": 9, "target_modules": ["k_proj"]})"));
+  whole.weights.emplace(*whole.device, whole.files, whole.spec, BaseStorage(whole.files, DType::kF32, &nf4));
+  InitialAdapter::FromResidual(*whole.device, *whole.weights, whole.files, whole.spec).Upload(*whole.device, *whole.vectors, whole.tensors);
+  const Matrix held = whole.weights->Find("model.layers.0.self_attn.k_proj.weight");
+  ASSERT_EQ(held.dtype, DType::kBnb4);
+  const StoredTensor& stored = *whole.files.Find("model.layers.0.self_attn.k_proj.weight");
+  std::vector<float> w(static_cast<size_t>(held.rows * held.cols)), decoded(w.size());
+  whole.files.ReadRows(stored, 0, held.rows, w.data());
+  const Matrix out = DenseMatrix(whole.device->Allocate(std::ssize(w) * 4, "test"), DType::kF32, held.rows, held.cols);
+  std::vector<int32_t> ids = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+  const Matrix rows = DenseMatrix(whole.device->Allocate(48, "test"), DType::kI32, 1, 12);
+  whole.device->Upload(rows.data, ids.data(), 48);
+  whole.device->Run(Embedding{out, held, rows});
+  decoded = whole.Download(out);
+  const std::vector<float> a = DownloadTrained(*whole.device, whole.vectors->value(), whole.tensors[0]);
+  const std::vector<float> b = DownloadTrained(*whole.device, whole.vectors->value(), whole.tensors[1]);
+  for (int64_t j = 0; j < held.rows; ++j) {
+    for (int64_t i = 0; i < held.cols; ++i) {
+      double sum = decoded[static_cast<size_t>(j * held.cols + i)];
+      for (int64_t r = 0; r < 12; ++r) sum += 9.0 / 12 * b[static_cast<size_t>(j * 12 + r)] * a[static_cast<size_t>(r * held.cols + i)];
+      ASSERT_NEAR(sum, w[static_cast<size_t>(j * held.cols + i)], 1e-5);
+    }
+  }
 }
 
 std::string ErrorOf(const std::string& settings, const std::string& model) {

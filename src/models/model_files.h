@@ -5,15 +5,18 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "adapters/bnb_config.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
 #include "models/model_spec.h"
+#include "quant/bnb_checkpoint.h"
 
 namespace attune {
 
@@ -23,6 +26,8 @@ struct StoredTensor {
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;  // (out, in) or (out)
   std::span<const std::byte> bytes;
+  std::optional<Bnb4Weight> bnb4;     // dtype kBnb4: of a 4-bit checkpoint of bitsandbytes; `bytes` are its packed codes
+  std::span<const std::byte> scales;  // dtype kInt8Rows: of an 8-bit one, F32 (rows)
   // Not 0: the rows of each head of so many are stored in the order of interleaved rotation (GGUF's q and k
   // of architecture llama): stored row 2i is row i, stored row 2i + 1 is row i + head_dim / 2.
   int64_t permuted_head_dim = 0;
@@ -65,6 +70,8 @@ class ModelFiles {
   void ReadRows(const StoredTensor& tensor, int64_t first_row, int64_t rows, float* out) const;
   // The same as bfloat16: a copy where stored so, else rounded to nearest even.
   void ReadRowsBf16(const StoredTensor& tensor, int64_t first_row, int64_t rows, uint16_t* out) const;
+  // The bytes of these rows as they are stored, in Hugging Face's order. Not of kBnb4 and kInt8Rows.
+  void CopyRows(const StoredTensor& tensor, int64_t first_row, int64_t rows, std::byte* out) const;
 
   // Lets go of the memory that reading the tensor's pages took. Call it once a tensor has been read.
   void DropPages(const StoredTensor& tensor) const;
@@ -74,6 +81,8 @@ class ModelFiles {
   void OpenFolder();
   void OpenGguf();
   void AddTensor(const ExpectedTensor& expected, const TensorView& found, bool permuted);
+  bool AddQuantized(const ExpectedTensor& expected, const TensorView& found);
+  void CheckQuantized(const BnbConfig& config) const;
   void SettleTiedHead();
   const TensorView* FindInFolder(const std::string& name) const;
 
@@ -83,7 +92,7 @@ class ModelFiles {
   std::unique_ptr<SafetensorsModel> safetensors_;
   struct Entry {
     StoredTensor tensor;
-    const TensorView* view;  // in its file
+    std::vector<const TensorView*> views;  // in its file
   };
   std::unordered_map<std::string, Entry> tensors_;
   std::vector<std::string> ignored_;

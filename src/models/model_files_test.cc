@@ -7,8 +7,11 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "formats/json.h"
 #include "quant/float16.h"
 #include "quant/gguf_blocks.h"
+#include "quant/int8_rows.h"
 
 namespace attune::model_files_test {
 
@@ -78,6 +81,83 @@ TEST(ModelFiles, RefusesFamiliesItDoesNotKnowByName) {
     EXPECT_NE(OpenError(kData + "/models/" + family).find("model_type \"" + family + "\" is not supported"),
               std::string::npos);
   }
+}
+
+// Rewrites a folder's config.json with one key set.
+void SetConfig(const std::string& folder, const std::string& key, const nlohmann::json& value) {
+  nlohmann::json config = ParseJsonFile(folder + "/config.json");
+  config[key] = value;
+  WriteFileAtomic(folder + "/config.json", config.dump());
+}
+
+TEST(ModelFiles, RowsOfA4BitCheckpoint) {
+  for (const std::string name : {"llama_fp4", "llama_nf4_dq", "llama_nf4_dq_blocks_cross_rows"}) {
+    const ModelFiles model = ModelFiles::Open(kData + "/nf4/" + name);
+    EXPECT_TRUE(model.ignored_tensors().empty());
+    const SafetensorsFile io(kData + "/nf4/" + name + "/io.safetensors");
+    int compared = 0;
+    for (const ExpectedTensor& t : ExpectedTensors(model.spec())) {
+      const TensorView* expected = io.Find(t.name + ".dequantized");
+      if (expected == nullptr) expected = io.Find(t.name.substr(0, t.name.rfind('.')) + ".dequantized");
+      if (expected == nullptr) continue;
+      EXPECT_EQ(model.Find(t.name)->dtype, DType::kBnb4);
+      const std::vector<float> got = ReadAll(model, t.name);
+      std::vector<float> want(got.size());
+      DecodeBlocks(expected->dtype, expected->bytes.data(), std::ssize(want), want.data());
+      for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-6f * std::abs(want[i])) << t.name;
+      ++compared;
+    }
+    EXPECT_EQ(compared, 4) << name;
+  }
+}
+
+TEST(ModelFiles, RefusesQuantisationThatIsNotThere) {
+  const std::string folder = CopyOf("llama", "says_4bit");
+  SetConfig(folder, "quantization_config", {{"quant_method", "bitsandbytes"}, {"load_in_4bit", true}});
+  EXPECT_NE(OpenError(folder).find("load_in_4bit, but none of the tensors is"), std::string::npos) << OpenError(folder);
+  SetConfig(folder, "quantization_config", {{"quant_method", "awq"}, {"bits", 4}});
+  EXPECT_NE(OpenError(folder).find("quant_method must be \"bitsandbytes\""), std::string::npos) << OpenError(folder);
+}
+
+TEST(ModelFiles, RefusesA4BitWeightWithoutItsParts) {
+  for (const std::string part : {".absmax", ".quant_map", ".nested_absmax", ".quant_state.bitsandbytes__nf4"}) {
+    const std::string folder = testing::TempDir() + "/without_a_part";
+    std::filesystem::remove_all(folder);
+    std::filesystem::copy(kData + "/nf4/llama_nf4_dq", folder);
+    const std::string lost = "model.layers.1.mlp.up_proj.weight" + part;
+    RewriteWeights(folder, [&](const std::string& name) {
+      return name == lost ? std::vector<std::string>{} : std::vector<std::string>{name};
+    });
+    EXPECT_NE(OpenError(folder).find("model.layers.1.mlp.up_proj.weight"), std::string::npos) << OpenError(folder);
+  }
+}
+
+// As bitsandbytes stores LLM.int8: codes and a scale a row.
+TEST(ModelFiles, RowsOfAn8BitCheckpoint) {
+  const ModelFiles plain = ModelFiles::Open(kData + "/models/llama");
+  const std::string folder = CopyOf("llama", "int8"), name = "model.layers.0.mlp.up_proj.weight";
+  const StoredTensor& source = *plain.Find(name);
+  std::vector<int8_t> codes(static_cast<size_t>(source.rows() * source.columns()));
+  std::vector<float> scales(static_cast<size_t>(source.rows()));
+  EncodeInt8Rows(source.dtype, source.bytes.data(), source.rows(), source.columns(), codes.data(), scales.data());
+  std::vector<TensorDeclaration> tensors = {{name, DType::kI8, source.shape},
+                                            {"model.layers.0.mlp.up_proj.SCB", DType::kF32, {source.rows()}}};
+  for (const ExpectedTensor& t : ExpectedTensors(plain.spec())) {
+    if (t.name != name) tensors.push_back({t.name, plain.Find(t.name)->dtype, t.shape});
+  }
+  SafetensorsWriter writer(folder + "/model.safetensors", tensors);
+  for (const TensorDeclaration& next : writer.order()) {
+    writer.Write(next.name, next.name == name             ? std::as_bytes(std::span(codes))
+                            : next.dtype == DType::kF32 && next.name.ends_with(".SCB") ? std::as_bytes(std::span(scales))
+                                                          : plain.Find(next.name)->bytes);
+  }
+  writer.Commit();
+  SetConfig(folder, "quantization_config", {{"quant_method", "bitsandbytes"}, {"load_in_8bit", true}});
+  const ModelFiles model = ModelFiles::Open(folder);
+  EXPECT_EQ(model.Find(name)->dtype, DType::kInt8Rows);
+  std::vector<float> want(codes.size());
+  DecodeInt8Rows(codes.data(), scales.data(), source.rows(), source.columns(), want.data());
+  EXPECT_EQ(ReadAll(model, name), want);
 }
 
 TEST(ModelFiles, GgufRowsComeBackInHuggingFaceOrder) {

@@ -130,8 +130,6 @@ TEST(ModelSpec, RefusesByNameWhatItCannotCompute) {
   EXPECT_NE(ErrorWith("hidden_act", "gelu").find("hidden_act \"gelu\""), std::string::npos);
   EXPECT_NE(ErrorWith("pretraining_tp", 2).find("pretraining_tp 2"), std::string::npos);
   EXPECT_NE(ErrorWith("attn_logit_softcapping", 30.0).find("attn_logit_softcapping"), std::string::npos);
-  EXPECT_NE(ErrorWith("quantization_config", {{"quant_method", "awq"}}).find("give the unquantised"),
-            std::string::npos);
   EXPECT_NE(ErrorWith("num_experts", 8).find("num_experts"), std::string::npos);
   EXPECT_EQ(ErrorWith("num_experts", nullptr), "no error");
   EXPECT_NE(ErrorWith("architectures", {"LlamaForSequenceClassification"}).find("LlamaForCausalLM"),

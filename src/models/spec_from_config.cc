@@ -99,11 +99,10 @@ const Family& FamilyOf(const Keys& config) {
 // Keys that ask for other mathematics than the decoder's. Null, false and zero ask for nothing.
 void RefuseUnsupported(const Keys& config) {
   for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping", "num_local_experts",
-                          "num_experts", "quantization_config"}) {
+                          "num_experts"}) {
     const json* value = config.Find(key);
     if (value == nullptr || (value->is_number() && value->get<double>() == 0)) continue;
-    BadInput("{}: \"{}\" is set, which is not supported yet{}", config.where(), key,
-             std::string_view(key) == "quantization_config" ? ": give the unquantised model" : "");
+    BadInput("{}: \"{}\" is set, which is not supported yet", config.where(), key);
   }
   if (const int64_t parts = config.Integer("pretraining_tp", 1); parts > 1) {
     BadInput("{}: pretraining_tp {} is not supported (only 1 is)", config.where(), parts);

@@ -1,22 +1,13 @@
 #include "models/weights.h"
 
 #include <algorithm>
-#include <mutex>
+#include <set>
 
 #include "base/threads.h"
+#include "models/stored_upload.h"
 
 namespace attune {
 namespace {
-
-constexpr int64_t kPieceElements = int64_t{1} << 18;  // decoded at a time: stays in the cache until it is uploaded
-
-// A vector (norm, bias) is one row of f32; a matrix has the compute dtype.
-Matrix Layout(const ExpectedTensor& tensor, DType compute) {
-  if (tensor.shape.size() == 1) return DenseMatrix({}, DType::kF32, 1, tensor.shape[0]);
-  return DenseMatrix({}, compute, tensor.shape[0], tensor.shape[1]);
-}
-
-int64_t BytesInMemory(const Matrix& m) { return AlignedBytes(BytesOf(m.dtype, m.rows * m.cols)); }
 
 std::vector<ExpectedTensor> FrozenTensors(const ModelSpec& spec, const AdapterSpec& adapter) {
   std::vector<ExpectedTensor> frozen = ExpectedTensors(spec);
@@ -28,59 +19,61 @@ std::vector<ExpectedTensor> FrozenTensors(const ModelSpec& spec, const AdapterSp
   return frozen;
 }
 
+// The format of each tensor: what an adapter changes in memory, weights of its modules or rows of the embedding, is held as it
+// is computed with.
+class Formats {
+ public:
+  Formats(const BaseStorage& storage, const AdapterSpec& adapter) : storage_(storage), computed_(storage.compute()) {
+    if (!adapter.tokens.ids.empty()) changed_.insert("model.embed_tokens.weight");
+    if (!adapter.changes_base) return;
+    for (const AdapterModule& m : adapter.modules) changed_.insert(m.path + ".weight");
+  }
+  const BaseStorage& For(const ExpectedTensor& tensor) const { return changed_.contains(tensor.name) ? computed_ : storage_; }
+
+ private:
+  const BaseStorage& storage_;
+  BaseStorage computed_;
+  std::set<std::string> changed_;
+};
+
 // Some rows of one tensor.
 struct Piece {
   const StoredTensor* tensor;
+  StoredFormat format;
   int64_t first_row, rows;
-  DeviceAddress to;
-  DType dtype;
+  DeviceAddress tensor_at;
 };
-
-void ReadPiece(Device& device, const ModelFiles& files, const Piece& piece, std::vector<float>& room, std::mutex& mutex) {
-  const int64_t elements = piece.rows * piece.tensor->columns();
-  room.resize(static_cast<size_t>(elements));
-  if (piece.dtype == DType::kBF16) {
-    files.ReadRowsBf16(*piece.tensor, piece.first_row, piece.rows, reinterpret_cast<uint16_t*>(room.data()));
-  } else {
-    files.ReadRows(*piece.tensor, piece.first_row, piece.rows, room.data());
-  }
-  const std::lock_guard lock(mutex);  // a guarded device opens its memory to one copy at a time
-  device.Upload(piece.to, room.data(), BytesOf(piece.dtype, elements));
-}
 
 }  // namespace
 
-int64_t ModelWeights::PlannedBytes(const ModelSpec& spec, const AdapterSpec& adapter, DType compute) {
+int64_t ModelWeights::PlannedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
+  const Formats formats(storage, adapter);
   int64_t bytes = 0;
-  for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) bytes += BytesInMemory(Layout(tensor, compute));
+  for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) bytes += formats.For(tensor).BytesOfTensor(tensor);
   return bytes;
 }
 
-ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const AdapterSpec& adapter, DType compute)
-    : compute_(compute) {
+ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const AdapterSpec& adapter, const BaseStorage& storage) {
   const std::vector<ExpectedTensor> frozen = FrozenTensors(files.spec(), adapter);
-  bytes_ = PlannedBytes(files.spec(), adapter, compute);
-  DeviceAddress next = device.Allocate(bytes_, "the base weights");
+  DeviceAddress next = device.Allocate(PlannedBytes(files.spec(), adapter, storage), "the base weights");
+  const Formats formats(storage, adapter);
   std::vector<Piece> pieces;
   for (const ExpectedTensor& expected : frozen) {
-    Matrix matrix = Layout(expected, compute);
-    matrix.data = next;
-    next = next.Plus(BytesInMemory(matrix));
-    matrices_[expected.name] = matrix;
+    const StoredFormat format = formats.For(expected).FormatOf(expected);
+    const bool is_vector = expected.shape.size() == 1;
+    matrices_[expected.name] = DenseMatrix(next, format.dtype, is_vector ? 1 : expected.shape[0], expected.shape.back());
     const StoredTensor* stored = files.Find(expected.name);
-    // A permuted tensor is read whole heads at a time.
-    const int64_t unit = std::max<int64_t>(1, stored->permuted_head_dim);
-    const int64_t rows = std::max(unit, kPieceElements / stored->columns() / unit * unit);
+    const int64_t rows = RowsOfPiece(*stored, format);
     for (int64_t row = 0; row < stored->rows(); row += rows) {
-      const int64_t count = std::min(rows, stored->rows() - row);
-      pieces.push_back({stored, row, count, matrix.data.Plus(BytesOf(matrix.dtype, row * stored->columns())), matrix.dtype});
+      pieces.push_back({stored, format, row, std::min(rows, stored->rows() - row), next});
     }
+    next = next.Plus(formats.For(expected).BytesOfTensor(expected));
   }
-  std::mutex mutex;
-  InThreads<std::vector<float>>(device.threads(), pieces.size(), [&](size_t i, std::vector<float>& room) {
-    ReadPiece(device, files, pieces[i], room, mutex);
+  InThreads<std::vector<std::byte>>(device.threads(), pieces.size(), [&](size_t i, std::vector<std::byte>& room) {
+    const Piece& p = pieces[i];
+    UploadPiece(device, files, *p.tensor, p.format, p.first_row, p.rows, p.tensor_at, room);
+    if (p.first_row + p.rows == p.tensor->rows()) files.DropPages(*p.tensor);
   });
-  for (const ExpectedTensor& expected : frozen) files.DropPages(*files.Find(expected.name));
 }
 
 Matrix ModelWeights::Find(const std::string& name) const {

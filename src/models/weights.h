@@ -1,4 +1,4 @@
-// The frozen weights of a decoder in device memory, in the compute dtype, read from a model's files.
+// The frozen weights of a decoder in device memory, each in the format that models/base_storage.h gives it.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "models/base_storage.h"
 #include "models/decoder_plan.h"
 #include "models/model_files.h"
 #include "models/model_spec.h"
@@ -15,22 +16,16 @@ namespace attune {
 
 class ModelWeights {
  public:
-  // Reads every frozen weight once, in threads; matrices become `compute` (F32 or BF16), vectors (norms, biases) f32.
-  // What `adapter` trains whole is left out: it lives in the trained vector.
-  ModelWeights(Device& device, const ModelFiles& files, const AdapterSpec& adapter, DType compute);
+  // Reads every frozen weight once, in threads. What `adapter` trains whole is left out: it lives in the trained vector.
+  ModelWeights(Device& device, const ModelFiles& files, const AdapterSpec& adapter, const BaseStorage& storage);
 
   // By Hugging Face name; an empty matrix when the model has no such tensor, or when it is trained whole.
   Matrix Find(const std::string& name) const;
 
-  DType compute() const { return compute_; }
-  int64_t bytes() const { return bytes_; }
-
   // What the constructor will allocate.
-  static int64_t PlannedBytes(const ModelSpec& spec, const AdapterSpec& adapter, DType compute);
+  static int64_t PlannedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage);
 
  private:
-  DType compute_;
-  int64_t bytes_ = 0;
   std::unordered_map<std::string, Matrix> matrices_;
 };
 

@@ -36,7 +36,7 @@ using OpTable =
                Kernel<Fill>, Kernel<AddBias>, Kernel<SumRows>, Kernel<Attention>, Kernel<AttentionBackward>,
                Kernel<AttentionCached>, Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<FindNonFinite>,
                Kernel<AdamW>, Kernel<AdamW8bit>, Kernel<Sgd>, Kernel<Lion>, Kernel<Adafactor>,
-               Kernel<StoredLinear>, Kernel<Dequantize>, Kernel<RowSquares>, Kernel<DoraFactors>, Kernel<ScaleColumns>,
+               Kernel<StoredLinear>, Kernel<RowSquares>, Kernel<DoraFactors>, Kernel<ScaleColumns>,
                Kernel<ColumnProducts>, Kernel<SelectScale>, Kernel<GatherColumns>>;
 
 // Where the time of a step goes, by tag: filled while a profile is set on the device.
@@ -58,7 +58,7 @@ class Device {
 
   // Zeroed memory that lives as long as the device. Errors: Error{kFailed} naming the bytes.
   virtual DeviceAddress Allocate(int64_t bytes, const std::string& what) = 0;
-  virtual void Upload(DeviceAddress to, const void* from, int64_t bytes) = 0;
+  virtual void Upload(DeviceAddress to, const void* from, int64_t bytes) = 0;  // from any thread, while no op runs
   virtual void Download(void* to, DeviceAddress from, int64_t bytes) = 0;
 
   int threads() const { return threads_; }

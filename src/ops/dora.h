@@ -11,7 +11,7 @@ namespace attune {
 struct RowSquares {
   static constexpr const char* kName = "row_squares";
   Matrix out;  // (1, n) f32
-  Matrix w;    // (n, k) any stored dtype, dense
+  Matrix w;    // (n, k) any stored type (quant/stored_matrix.h), dense
 };
 
 // norm[j] = |W_j + s B_j A|, from |W_j|^2 + 2 s B_j (A W_j) + s^2 B_j (A A^T) B_j^T: W enters through products alone, so it

@@ -20,13 +20,14 @@ TEST(RowSquares, OfEveryStoredType) {
       ExpectClose(op.out, expected.out, 1e-6);
     }
   }
-  Operands o;
-  const std::vector<uint8_t> blocks(3 * 2 * 34, 0x3c);  // Q8_0: two blocks a row, an f16 scale and 32 codes each
-  const RowSquares op{o.Make(1, 3), o.Bytes(blocks.data(), 64, DType::kQ8_0, 3)};
-  const RowSquares expected{o.Clone(op.out), op.w};
-  Cpu().Run(op);
-  Reference(expected);
-  ExpectClose(op.out, expected.out, 1e-6);
+  for (const DType type : kFileTypes) {
+    Operands o;
+    const RowSquares op{o.Make(1, 3), StoredWeights(o, type, 3, 512)};
+    const RowSquares expected{o.Clone(op.out), op.w};
+    Cpu().Run(op);
+    Reference(expected);
+    ExpectClose(op.out, expected.out, 1e-6);
+  }
 }
 
 struct Factors {

@@ -18,7 +18,9 @@ struct KeepMask {
 //
 //   c      (m, n) f32 or the compute dtype
 //   a      (m, k) compute dtype; stored (k, m) when a_transposed. a_mask: of a (not when transposed)
-//   b      (k, n) compute dtype; stored (n, k) when b_transposed. b_mask: of b (not when transposed)
+//   b      (k, n) compute dtype; stored (n, k) when b_transposed. b_mask: of b (not when transposed).
+//          Or in any type that weights are stored in (quant/stored_matrix.h), then whole, dense and unmasked: it is decoded
+//          to the compute dtype, rounded, while it is packed, and never stands in memory decoded
 //   low_a  (m, r), r <= 4096; in bf16 with an even stride, at an address that is a multiple of 4, and where r is odd with
 //          zero after each row; low_b (r, n) or stored (n, r) when low_b_transposed. Empty: no low-rank term
 //   start  (m, n) f32 added to the product: a residual, c itself (accumulate), or one row (1, n): a bias; may be empty

@@ -10,15 +10,8 @@ struct StoredLinear {
   static constexpr const char* kName = "stored_linear";
   Matrix y;      // (m, n) f32
   Matrix x;      // (m, k) f32
-  Matrix w;      // (n, k) any stored dtype; stride counts elements
+  Matrix w;      // (n, k) any stored type (quant/stored_matrix.h); stride counts elements
   Matrix start;  // (m, n) f32; may be empty or y itself
-};
-
-// out = w, decoded: what a product with many rows multiplies by.
-struct Dequantize {
-  static constexpr const char* kName = "dequantize";
-  Matrix out;  // (n, k) f32, dense
-  Matrix w;    // (n, k) any stored dtype, dense
 };
 
 }  // namespace attune

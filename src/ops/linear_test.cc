@@ -3,49 +3,8 @@
 #include "ops/linear.h"
 
 #include "ops/test_operands.h"
-#include "quant/float16.h"
-#include "quant/gguf_blocks.h"
 
 namespace attune::linear_test {
-
-constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0, DType::kQ4_1,
-                            DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K,
-                            DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
-
-// Offsets of the float16 factors in a block: the only bytes that may not be anything at all.
-std::vector<int> FactorsOf(DType type) {
-  switch (type) {
-    case DType::kQ4_1:
-    case DType::kQ5_1:
-    case DType::kQ4_K:
-    case DType::kQ5_K:
-      return {0, 2};
-    case DType::kQ2_K:
-      return {80, 82};
-    case DType::kQ3_K:
-      return {108};
-    case DType::kQ6_K:
-      return {208};
-    default:
-      return {0};
-  }
-}
-
-// Random blocks with factors between 2^-14 and 1, or normal floats.
-Matrix Weights(Operands& o, DType type, int64_t rows, int64_t cols) {
-  const DTypeLayout layout = LayoutOf(type);
-  if (type == DType::kF32 || type == DType::kBF16) return o.Random(rows, cols, type);
-  std::vector<uint8_t> bytes(static_cast<size_t>(BytesOf(type, rows * cols)));
-  std::uniform_int_distribution<int> byte(0, 255), high(0x04, 0x3b);
-  for (uint8_t& b : bytes) b = static_cast<uint8_t>(byte(o.random()));
-  for (size_t i = 0; i < bytes.size(); i += static_cast<size_t>(layout.block_bytes)) {
-    for (int factor : FactorsOf(type)) {
-      const int sign = byte(o.random()) < 128 ? 0 : 0x80;
-      bytes[i + static_cast<size_t>(factor) + 1] = static_cast<uint8_t>(high(o.random()) | sign);
-    }
-  }
-  return o.Bytes(bytes.data(), cols, type, rows);
-}
 
 void Check(Operands& o, const StoredLinear& op) {
   StoredLinear expected = op, one = op;
@@ -62,14 +21,14 @@ void Check(Operands& o, const StoredLinear& op) {
 }
 
 TEST(StoredLinear, EveryType) {
-  for (DType type : kTypes) {
+  for (DType type : kFileTypes) {
     const int64_t block = LayoutOf(type).block_elements;
     for (int64_t blocks : {1, 2, 3, 18}) {
       for (int64_t n : {1, 3, 4, 5, 33}) {
         for (int64_t m : {1, 2, 3, 4, 7, 8, 9, 30}) {
           SCOPED_TRACE(fmt::format("{} m {} n {} k {}", NameOf(type), m, n, blocks * block));
           Operands o;
-          const Matrix w = Weights(o, type, n, blocks * block);
+          const Matrix w = StoredWeights(o, type, n, blocks * block);
           const Matrix x = o.Random(m, w.cols, DType::kF32, 1, 3);
           Check(o, {o.Make(m, n, DType::kF32, 2), x, w, Matrix{}});
         }
@@ -81,7 +40,7 @@ TEST(StoredLinear, EveryType) {
 TEST(StoredLinear, Starts) {
   for (DType type : {DType::kF32, DType::kQ4_1, DType::kQ2_K}) {
     Operands o;
-    const Matrix w = Weights(o, type, 9, 256), x = o.Random(3, 256);
+    const Matrix w = StoredWeights(o, type, 9, 256), x = o.Random(3, 256);
     Check(o, {o.Make(3, 9), x, w, o.Random(3, 9)});
     const Matrix y = o.Random(3, 9);
     Check(o, {y, x, w, y});
@@ -93,18 +52,18 @@ TEST(StoredLinear, AwkwardLengthsOfPlainTypes) {
     for (int64_t k : {1, 7, 15, 17, 31, 33, 100}) {
       SCOPED_TRACE(fmt::format("{} k {}", NameOf(type), k));
       Operands o;
-      Check(o, {o.Make(2, 6), o.Random(2, k), Weights(o, type, 6, k), Matrix{}});
+      Check(o, {o.Make(2, 6), o.Random(2, k), StoredWeights(o, type, 6, k), Matrix{}});
     }
   }
 }
 
 // Rows of a wider matrix: whole blocks, not all of them.
 TEST(StoredLinear, ColumnViews) {
-  for (DType type : kTypes) {
+  for (DType type : kFileTypes) {
     SCOPED_TRACE(NameOf(type));
     Operands o;
     const int64_t block = LayoutOf(type).block_elements;
-    const Matrix w = Weights(o, type, 7, 6 * block).Columns(2 * block, 3 * block);
+    const Matrix w = StoredWeights(o, type, 7, 6 * block).Columns(2 * block, 3 * block);
     Check(o, {o.Make(3, 7), o.Random(3, w.cols), w, Matrix{}});
   }
 }
@@ -112,10 +71,10 @@ TEST(StoredLinear, ColumnViews) {
 // The kernel may compute d * sum(q x) where the decoder computes sum((d q) x): a large common part of x must
 // cancel as well as it does in f32.
 TEST(StoredLinear, OffsetInputs) {
-  for (DType type : kTypes) {
+  for (DType type : kFileTypes) {
     SCOPED_TRACE(NameOf(type));
     Operands o;
-    const Matrix w = Weights(o, type, 5, 1536), x = o.Random(1, 1536);
+    const Matrix w = StoredWeights(o, type, 5, 1536), x = o.Random(1, 1536);
     for (int64_t i = 0; i < 1536; ++i) Put(x, 0, i, Get(x, 0, i) + 30);
     Check(o, {o.Make(1, 5), x, w, Matrix{}});
   }
@@ -123,7 +82,7 @@ TEST(StoredLinear, OffsetInputs) {
 
 TEST(StoredLinear, FactorsOfEveryKind) {
   Operands o;
-  Matrix w = Weights(o, DType::kQ8_0, 8, 32);
+  Matrix w = StoredWeights(o, DType::kQ8_0, 8, 32);
   const uint16_t factors[] = {0x0000, 0x8000, 0x0001, 0x03ff, 0x0400, 0x7bff, 0xfbff, 0x8001};
   for (int64_t r = 0; r < 8; ++r) std::memcpy(Operands::Pointer(w.Rows(r, 1)), &factors[r], 2);
   const StoredLinear op{o.Make(1, 8), o.Random(1, 32), w, Matrix{}};

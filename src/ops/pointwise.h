@@ -13,7 +13,7 @@ namespace attune {
 struct Embedding {
   static constexpr const char* kName = "embedding";
   Matrix out;    // (T, H) f32
-  Matrix table;  // (V, H) any stored dtype
+  Matrix table;  // (V, H) any stored type (quant/stored_matrix.h)
   Matrix ids;    // (1, T) I32
 };
 

@@ -180,4 +180,44 @@ inline void ExpectSameBits(const Matrix& a, const Matrix& b) {
   }
 }
 
+// Every type that weights have in files.
+constexpr DType kFileTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0, DType::kQ4_1,
+                            DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K,
+                            DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+
+// Offsets of the float16 factors in a block: the only bytes that may not be anything at all.
+inline std::vector<int> FactorsOf(DType type) {
+  switch (type) {
+    case DType::kQ4_1:
+    case DType::kQ5_1:
+    case DType::kQ4_K:
+    case DType::kQ5_K:
+      return {0, 2};
+    case DType::kQ2_K:
+      return {80, 82};
+    case DType::kQ3_K:
+      return {108};
+    case DType::kQ6_K:
+      return {208};
+    default:
+      return {0};
+  }
+}
+
+// Random blocks with factors between 2^-14 and 1, or normal floats.
+inline Matrix StoredWeights(Operands& o, DType type, int64_t rows, int64_t cols) {
+  const DTypeLayout layout = LayoutOf(type);
+  if (type == DType::kF32 || type == DType::kBF16) return o.Random(rows, cols, type);
+  std::vector<uint8_t> bytes(static_cast<size_t>(BytesOf(type, rows * cols)));
+  std::uniform_int_distribution<int> byte(0, 255), high(0x04, 0x3b);
+  for (uint8_t& b : bytes) b = static_cast<uint8_t>(byte(o.random()));
+  for (size_t i = 0; i < bytes.size(); i += static_cast<size_t>(layout.block_bytes)) {
+    for (int factor : FactorsOf(type)) {
+      const int sign = byte(o.random()) < 128 ? 0 : 0x80;
+      bytes[i + static_cast<size_t>(factor) + 1] = static_cast<uint8_t>(high(o.random()) | sign);
+    }
+  }
+  return o.Bytes(bytes.data(), cols, type, rows);
+}
+
 }  // namespace attune

@@ -187,8 +187,7 @@ void DecodeAll(DType type, const uint8_t* in, int64_t elements, float* out) {
 }  // namespace
 
 bool CanDecode(DType type) {
-  return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16 ||
-         LayoutOf(type).block_elements > 1;
+  return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16 || LayoutOf(type).block_elements > 1;
 }
 
 void DecodeBlocks(DType type, const std::byte* source, int64_t elements, float* out) {

@@ -105,13 +105,13 @@ class Components {
 class Forward {
  public:
   explicit Forward(const EvaInputs& in)
-      : in_(in), device_(MakeCpuDevice({})), weights_(*device_, in.files, AdapterSpec{}, in.compute) {
+      : in_(in), device_(MakeCpuDevice({})), weights_(*device_, in.files, AdapterSpec{}, in.storage) {
     const ModelSpec& spec = in.files.spec();
     const std::vector<RowShape> shapes = ShapesOf(in.examples);
     ChunkLimits limits;
     for (const Chunk& chunk : in.chunks) limits.Include(chunk, shapes);
     DecoderSettings settings;
-    settings.compute = in.compute;
+    settings.compute = in.storage.compute();
     settings.policy = KeepPolicy::kNothing;
     settings.max_tokens = limits.tokens;
     settings.max_sequences = limits.sequences;

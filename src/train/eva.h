@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "adapters/lora_config.h"
+#include "models/base_storage.h"
 #include "models/decoder_plan.h"
 #include "models/initial_adapter.h"
 #include "models/model_files.h"
@@ -19,7 +20,7 @@ struct EvaInputs {
   const AdapterSpec& adapter;  // what the configuration adapts, with the ranks to share out
   const std::vector<Example>& examples;
   std::vector<Chunk> chunks;  // of the examples, in the order in which they are looked at
-  DType compute;
+  const BaseStorage& storage;
 };
 
 struct EvaStart {

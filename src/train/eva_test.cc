@@ -38,7 +38,7 @@ LoraConfig Config(double rho) {
 EvaStart Find(const LoraConfig& config, const std::vector<Example>& rows, DType compute = DType::kF32) {
   const ModelFiles files = ModelFiles::Open(kModel);
   const AdapterSpec spec = BuildAdapterSpec(files.spec(), config, "test");
-  return FindEvaStart({files, config, spec, rows, CutAllIntoChunks(ShapesOf(rows), 60), compute});
+  return FindEvaStart({files, config, spec, rows, CutAllIntoChunks(ShapesOf(rows), 60), BaseStorage(compute)});
 }
 
 // A of each module, as it would be trained from.

@@ -22,7 +22,7 @@ std::vector<MemoryRow> MemoryTable(const PlanInputs& in, const DecoderSettings& 
   const DecoderPlan plan = PlanDecoder(in.spec, in.adapter, settings);
   const int64_t trained = TrainableVectors::Elements(in.trainables) * 4;
   std::vector<MemoryRow> rows;
-  rows.push_back({"base weights", ModelWeights::PlannedBytes(in.spec, in.adapter, settings.compute)});
+  rows.push_back({"base weights", ModelWeights::PlannedBytes(in.spec, in.adapter, in.storage)});
   rows.push_back({"trained weights", trained + ComputeCopyBytes(in.spec, in.adapter, settings.compute)});
   rows.push_back({"their gradients", trained});
   const int64_t norms = DoraNormBytes(in.adapter, settings.compute);
@@ -124,7 +124,7 @@ RunPlan PlanRun(const PlanInputs& in) {
   if (in.eval != nullptr) plan.samples = ChoosePrompts(in.eval->examples, a.eval_samples);
 
   const ChunkLimits limits = LimitsOf(in, plan);
-  plan.settings.compute = in.compute;
+  plan.settings.compute = in.storage.compute();
   plan.settings.policy = a.gradient_checkpointing ? KeepPolicy::kBlockInputs : KeepPolicy::kExpensiveParts;
   plan.settings.max_tokens = limits.tokens;
   plan.settings.max_sequences = limits.sequences;
@@ -139,7 +139,7 @@ RunPlan PlanRun(const PlanInputs& in) {
 
 std::string SettingThatFits(const PlanInputs& in, int64_t available) {
   TrainingArguments a = in.arguments;
-  const PlanInputs changed{in.spec, in.adapter, in.trainables, a, in.shuffle, in.train, in.eval, in.compute,
+  const PlanInputs changed{in.spec, in.adapter, in.trainables, a, in.shuffle, in.train, in.eval, in.storage,
                            in.scratch_bytes, in.resident_bytes};
   const auto fits = [&] { return PlanRun(changed).planned_bytes <= available; };
   // The cheapest first: fewer tokens at a time cost a little speed, checkpointing a third, a shorter context loses text.

@@ -8,6 +8,7 @@
 
 #include "data/dataset.h"
 #include "data/sampler.h"
+#include "models/base_storage.h"
 #include "models/decoder_plan.h"
 #include "models/trainable.h"
 #include "ops/device.h"
@@ -51,7 +52,7 @@ struct PlanInputs {
   bool shuffle;
   const std::vector<Example>& train;
   const Dataset* eval;      // may be null
-  DType compute;            // F32 or BF16
+  const BaseStorage& storage;  // with the compute type
   int64_t scratch_bytes;    // of the device
   int64_t resident_bytes;   // what the process already holds (program, tokenizer, data)
 };

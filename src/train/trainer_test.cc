@@ -108,7 +108,8 @@ Outcome Train(TestRun setup) {
   LoraConfig lora = FixtureLora();
   lora.lora_dropout = setup.dropout;
   const AdapterSpec adapter = is_lora ? BuildAdapterSpec(files.spec(), lora, "test") : BuildFullSpec(files.spec(), {}, "test");
-  const ModelWeights weights(*device, files, adapter, DType::kF32);
+  const BaseStorage storage(files, DType::kF32, nullptr);
+  const ModelWeights weights(*device, files, adapter, storage);
   const auto trainables = AdapterTrainables(adapter);
   const TrainableVectors vectors(*device, trainables);
   if (is_lora) {
@@ -121,7 +122,7 @@ Outcome Train(TestRun setup) {
   arguments.output_dir = setup.output_dir;
   arguments.learning_rate = settings["learning_rate"].get<double>();
   Outcome run;
-  run.plan = PlanRun({files.spec(), adapter, trainables, arguments, false, setup.data.examples, nullptr, DType::kF32,
+  run.plan = PlanRun({files.spec(), adapter, trainables, arguments, false, setup.data.examples, nullptr, storage,
                       device->scratch_bytes(), 0});
   Decoder decoder(*device, files.spec(), weights, adapter, trainables, &vectors, run.plan.settings);
   const std::string file = is_lora ? "/adapter_model.safetensors" : "/model.safetensors";

@@ -50,4 +50,16 @@ TEST_F(AdapterVariantsTest, Olora) { ExpectWholeRun({"--init_lora_weights", "olo
 TEST_F(AdapterVariantsTest, Eva) { ExpectWholeRun({"--init_lora_weights", "eva", "--target_modules", "all-linear"}); }
 TEST_F(AdapterVariantsTest, Orthogonal) { ExpectWholeRun({"--init_lora_weights", "orthogonal"}); }
 
+TEST_F(AdapterVariantsTest, LoftqOnABaseThatIsQuantisedWhileItIsRead) {
+  const Arguments settings = {"--max_steps", "4", "--r", "4", "--init_lora_weights", "loftq"};
+  Arguments qlora = settings;
+  qlora.insert(qlora.end(), {"--method", "qlora"});
+  const Outcome trained = Train("out", qlora);
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  EXPECT_EQ(ReadJson("out/adapter_config.json")["init_lora_weights"], true);
+  ExpectRefused(Train("refused", settings), {"loftq", "not quantised here"});
+  ExpectRefused(Run(TrainArguments(Path("refused"), {"--method", "qlora", "--init_lora_weights", "pissa", "--r", "4"})),
+                {"init_lora_weights \"pissa\"", "kept in few bits"});
+}
+
 }  // namespace attune::adapter_variants_test

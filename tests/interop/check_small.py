@@ -19,12 +19,20 @@ TRAINED = {
     "bias lora_only": ("llama_tied_bias", ["--r", "4", "--target_modules", "q_proj,v_proj", "--bias", "lora_only"]),
     "bias all": ("llama_tied_bias", ["--r", "4", "--target_modules", "[q_proj]", "--bias", "all"]),
     "modules_to_save lm_head": ("llama", ["--r", "4", "--target_modules", "[v_proj]", "--modules_to_save", "[lm_head]"]),
+    "dora, dropout": ("llama", ["--r", "4", "--target_modules", ALL_SEVEN, "--use_dora", "true", "--lora_dropout", "0.1"]),
+    "trained tokens": ("llama", ["--r", "4", "--target_modules", "[q_proj]", "--trainable_token_indices", "[3, 14, 200]"]),
+    "trained tokens of a tied head": ("llama_tied_bias", ["--r", "4", "--target_modules", "[q_proj]",
+                                                          "--trainable_token_indices", "[3, 14, 200]"]),
+    "pissa": ("llama", ["--r", "4", "--target_modules", ALL_SEVEN, "--init_lora_weights", "pissa"]),
+    "olora, rslora": ("llama", ["--r", "4", "--target_modules", "q_proj,up_proj", "--init_lora_weights", "olora",
+                                "--use_rslora", "true"]),
+    "eva": ("qwen2", ["--r", "4", "--target_modules", "all-linear", "--init_lora_weights", "eva"]),
+    "orthogonal": ("llama", ["--r", "4", "--target_modules", "q_proj,up_proj", "--init_lora_weights", "orthogonal"]),
     "bf16 training": ("smollm3", ["--r", "5", "--target_modules", ALL_SEVEN, "--bf16", "true"]),
 }
 
 # What attune refuses so far, and the name that its line must give.
-REFUSED = {"llama_dora": "use_dora", "llama_trainable_tokens": "trainable_token_indices", "llama_embed": "embed_tokens",
-           "gemma3_text_all7": "gemma3_text", "phi3_fused": "phi3", "gpt2_conv1d": "gpt2"}
+REFUSED = {"llama_embed": "embed_tokens", "gemma3_text_all7": "gemma3_text", "phi3_fused": "phi3", "gpt2_conv1d": "gpt2"}
 
 
 def write_rows(path):

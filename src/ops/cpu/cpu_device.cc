@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "base/error.h"
@@ -41,8 +42,7 @@ class CpuDevice : public Device {
               {CpuEmbeddingNoise}, {CpuCopy}, {CpuFill}, {CpuAddBias}, {CpuSumRows}, {CpuAttention},
               {CpuAttentionBackward}, {CpuAttentionCached}, {CpuCrossEntropy}, {CpuSumSquares},
               {CpuFindNonFinite}, {CpuAdamW}, {CpuAdamW8bit}, {CpuSgd}, {CpuLion}, {CpuAdafactor}, {CpuStoredLinear},
-              {CpuDequantize}, {CpuRowSquares}, {CpuDoraFactors}, {CpuScaleColumns}, {CpuColumnProducts}, {CpuSelectScale},
-              {CpuGatherColumns}};
+              {CpuRowSquares}, {CpuDoraFactors}, {CpuScaleColumns}, {CpuColumnProducts}, {CpuSelectScale}, {CpuGatherColumns}};
   }
 
   ~CpuDevice() override {
@@ -60,6 +60,8 @@ class CpuDevice : public Device {
   }
 
   void Upload(DeviceAddress to, const void* from, int64_t bytes) override {
+    std::unique_lock lock(upload_, std::defer_lock);
+    if (guarded_) lock.lock();  // its memory is opened to one copy at a time
     Enter();
     std::memcpy(Raw<void>(to), from, static_cast<size_t>(bytes));
     Leave();
@@ -87,6 +89,7 @@ class CpuDevice : public Device {
   }
 
   bool guarded_;
+  std::mutex upload_;
   CpuState cpu_;
   std::vector<std::pair<void*, size_t>> regions_;
 };

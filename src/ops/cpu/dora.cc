@@ -9,27 +9,25 @@
 
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/raw.h"
+#include "ops/cpu/stored_tile.h"
 #include "ops/cpu/typed.h"
 #include "ops/cpu/vector-inl.h"
-#include "quant/gguf_blocks.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attune {
 namespace HWY_NAMESPACE {
 
-// Rows are decoded in pieces of whole blocks that fit a thread's scratch; pieces add up in f64.
+// Rows are decoded in pieces that fit a thread's scratch; pieces add up in f64.
 void RowSquaresKernel(const CpuState& state, const RowSquares& op) {
   constexpr int64_t kPiece = int64_t{1} << 14;  // a multiple of every format's block
-  const int64_t row_bytes = BytesOf(op.w.dtype, op.w.stride);
   float* out = Raw<float>(op.out);
 #pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
   for (int64_t j = 0; j < op.w.rows; ++j) {
     float* room = reinterpret_cast<float*>(state.scratch.thread(ThreadIndex()));
-    const std::byte* row = Raw<const std::byte>(op.w) + j * row_bytes;
     double total = 0;
     for (int64_t first = 0; first < op.w.cols; first += kPiece) {
       const int64_t count = std::min(kPiece, op.w.cols - first);
-      DecodeBlocks(op.w.dtype, row + BytesOf(op.w.dtype, first), count, room);
+      DecodeTile({op.w, j, 1, first, count, room, count}, DType::kF32);
       const FullF32 d;
       auto sum = hn::Zero(d);
       const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));

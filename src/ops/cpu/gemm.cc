@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "ops/cpu/raw.h"
+#include "ops/cpu/stored_tile.h"
 
 namespace attune {
 namespace {
@@ -19,6 +20,7 @@ constexpr int64_t kPanelInL1 = 20 << 10;  // bytes of a panel's reduction block 
 constexpr int64_t kRowsInL2 = 192;     // rows of A that stay in L2 while the panels of a block pass by
 constexpr int64_t kStridePadding = 16;  // units: without it rows of a power of two would share the same few cache sets
 constexpr int64_t kPackedBytes = kSharedScratchBytes / 2;  // one half of the double buffer
+constexpr int64_t kDecodedBytes = 16 << 10;  // of a stored b, decoded at a time: stays in L1 until it is packed
 
 struct Plan {
   const GemmKernel& kernel;
@@ -31,6 +33,8 @@ struct Plan {
   int64_t block_panels;    // panels of one packed block
   float alpha;             // with the factors of the operands' masks
   bool c_is_f32;
+  bool b_is_stored;        // in another type than the compute type: decoded while it is packed
+  int64_t first_k;         // where the reduction starts in a stored b, which is always whole
 };
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -46,14 +50,58 @@ void PackOperand(const Plan& plan, const Matrix& b, bool transposed, const KeepM
   plan.kernel.pack_kn(source + n0 * element_bytes, b.stride, cols, k, bits, mask.bits.stride, out);
 }
 
+// Columns [n0, n0 + cols) of a stored b for reduction steps [k0, k0 + count), decoded into `room` as b is laid out: a row a
+// column where b is transposed, a row a step where not.
+Matrix DecodeStored(const Plan& plan, int64_t n0, int64_t cols, int64_t k0, int64_t count, std::byte* room) {
+  StoredTile tile{plan.g.b, plan.first_k + k0, count, n0, cols, room, cols};
+  if (plan.g.b_transposed) tile = {plan.g.b, n0, cols, plan.first_k + k0, count, room, count};
+  const DType compute = plan.kernel.unit_elements == 2 ? DType::kBF16 : DType::kF32;
+  DecodeTile(tile, compute);
+  return DenseMatrix({reinterpret_cast<uintptr_t>(room)}, compute, tile.rows, tile.cols);
+}
+
+// The main operand's part of the panels [p0, p1), from a stored b. A piece holds whole blocks of every type where a column
+// of it is one run, and an even number of rows.
+void PackStoredPanels(const Plan& plan, int64_t p0, int64_t p1, uint32_t* out, std::byte* room) {
+  const int64_t nr = plan.kernel.nr, panel_size = (plan.units + plan.low_units) * nr;
+  const int64_t elements = kDecodedBytes / (4 / plan.kernel.unit_elements);
+  if (plan.g.b_transposed) {
+    const int64_t step = elements / nr;
+    for (int64_t p = p0; p < p1; ++p) {
+      const int64_t n0 = p * nr, cols = std::min(nr, plan.n - n0);
+      for (int64_t k0 = 0; k0 < plan.k; k0 += step) {
+        const int64_t count = std::min(step, plan.k - k0);
+        const Matrix piece = DecodeStored(plan, n0, cols, k0, count, room);
+        plan.kernel.pack_nk(Raw<const std::byte>(piece), piece.stride, static_cast<int>(cols), count,
+                            out + (p - p0) * panel_size + k0 / plan.kernel.unit_elements * nr);
+      }
+    }
+    return;
+  }
+  const int64_t group = std::min(p1 - p0, elements / 16 / nr), step = elements / (group * nr) / 2 * 2;
+  for (int64_t p = p0; p < p1; p += group) {
+    const int64_t end = std::min(p1, p + group), n0 = p * nr, width = std::min(end * nr, plan.n) - n0;
+    for (int64_t k0 = 0; k0 < plan.k; k0 += step) {
+      const int64_t count = std::min(step, plan.k - k0);
+      const Matrix piece = DecodeStored(plan, n0, width, k0, count, room);
+      for (int64_t q = p; q < end; ++q) {
+        const Matrix columns = piece.Columns(q * nr - n0, std::min(nr, plan.n - q * nr));
+        plan.kernel.pack_kn(Raw<const std::byte>(columns), columns.stride, static_cast<int>(columns.cols), count, nullptr, 0,
+                            out + (q - p0) * panel_size + k0 / plan.kernel.unit_elements * nr);
+      }
+    }
+  }
+}
+
 // Packs panels [p0, p1), one behind the other: the units of the main operand, then those of the low-rank one. Where a
 // row of b runs through several panels it is read a few rows at a time, so that its cache lines are used while at hand.
-void PackPanels(const Plan& plan, int64_t p0, int64_t p1, uint32_t* out) {
+void PackPanels(const Plan& plan, int64_t p0, int64_t p1, uint32_t* out, std::byte* decoded) {
   constexpr int64_t kRows = 64;
   const Gemm& g = plan.g;
   const int64_t nr = plan.kernel.nr, panel_size = (plan.units + plan.low_units) * nr;
   const int64_t step = g.b_transposed || p1 - p0 == 1 ? std::max<int64_t>(1, plan.k) : kRows;
-  for (int64_t k0 = 0; k0 < plan.k; k0 += step) {
+  if (plan.b_is_stored && p0 < p1) PackStoredPanels(plan, p0, p1, out, decoded);
+  for (int64_t k0 = 0; k0 < plan.k && !plan.b_is_stored; k0 += step) {
     const int64_t count = std::min(step, plan.k - k0);
     const Matrix rows = g.b_transposed ? g.b : g.b.Rows(k0, count);
     KeepMask mask = g.b_mask;
@@ -162,9 +210,11 @@ const uint32_t* RowsOfA(const Plan& plan, int64_t m0, int64_t rows, uint32_t* ro
   return room;
 }
 
-// How the room of one thread is shared out: a tile of f32 results, then packed rows of A, then (split by columns) panels.
+// How the room of one thread is shared out: a tile of f32 results, a decoded piece of B, then packed rows of A, then (split
+// by columns) panels.
 struct ThreadRoom {
   float* tile;
+  std::byte* decoded;
   uint32_t* a;
   int64_t a_units;  // how many units of A fit
   uint32_t* panels;
@@ -173,13 +223,15 @@ struct ThreadRoom {
 // The room for panels holds one of the longest reduction and the highest rank, 32 columns wide.
 constexpr int64_t kTileBytes = int64_t{1} << 20;
 constexpr int64_t kPanelRoomBytes = (kGemmMaxUnits + kGemmMaxRank) * 32 * 4;
-static_assert(kPanelRoomBytes <= kPackedBytes && kTileBytes + kPanelRoomBytes + (kGemmMaxUnits + 4 + kStridePadding) * 4 <= kThreadScratchBytes);
+static_assert(kPanelRoomBytes <= kPackedBytes && kTileBytes + kDecodedBytes + kPanelRoomBytes +
+                                                         (kGemmMaxUnits + 4 + kStridePadding) * 4 <= kThreadScratchBytes);
 
 ThreadRoom RoomOf(const Scratch& scratch, int thread) {
   std::byte* base = scratch.thread(thread);
-  const int64_t a_bytes = kThreadScratchBytes - kTileBytes - kPanelRoomBytes;
-  return {reinterpret_cast<float*>(base), reinterpret_cast<uint32_t*>(base + kTileBytes), a_bytes / 4,
-          reinterpret_cast<uint32_t*>(base + kTileBytes + a_bytes)};
+  const int64_t a_bytes = kThreadScratchBytes - kTileBytes - kDecodedBytes - kPanelRoomBytes;
+  std::byte* a = base + kTileBytes + kDecodedBytes;
+  return {reinterpret_cast<float*>(base), base + kTileBytes, reinterpret_cast<uint32_t*>(a), a_bytes / 4,
+          reinterpret_cast<uint32_t*>(a + a_bytes)};
 }
 
 // Multiplies rows [m0, m1), packing A in pieces where it cannot be read in place.
@@ -210,7 +262,7 @@ void SplitByRows(const Plan& plan, const Scratch& scratch) {
       const int64_t p1 = std::min(plan.panels, p0 + plan.block_panels);
       uint32_t* packed = reinterpret_cast<uint32_t*>(scratch.shared()) + turn * half;
       const int64_t first = p0 + (p1 - p0) * me / threads, last = p0 + (p1 - p0) * (me + 1) / threads;
-      PackPanels(plan, first, last, packed + (first - p0) * panel_size);
+      PackPanels(plan, first, last, packed + (first - p0) * panel_size, room.decoded);
 #pragma omp barrier
       if (m0 < m1) MultiplyAll(plan, room, m0, m1, p0, p1, packed);
     }
@@ -232,7 +284,7 @@ void SplitByColumns(const Plan& plan, const Scratch& scratch) {
     const int64_t group = std::clamp<int64_t>(kPanelRoomBytes / 4 / std::max<int64_t>(1, panel_size), 1, 4);
     for (int64_t p = first; p < last; p += group) {
       const int64_t end = std::min(last, p + group);
-      PackPanels(plan, p, end, room.panels);
+      PackPanels(plan, p, end, room.panels, room.decoded);
       if (fits) {
         MultiplyRows(plan, 0, plan.m, p, end, room.panels, a, stride, room.tile);
       } else {
@@ -248,13 +300,14 @@ int64_t EvenPart(int64_t length, int64_t limit) {
 }
 
 // One reduction of at most kGemmMaxUnits.
-void RunOnce(const GemmKernel& kernel, const Scratch& scratch, const Gemm& g, int64_t m, int64_t n, int64_t k) {
+void RunOnce(const GemmKernel& kernel, const Scratch& scratch, const Gemm& g, int64_t m, int64_t n, int64_t k,
+             int64_t first_k) {
   const int e = kernel.unit_elements;
   const int64_t units = CeilDiv(k, e);
   Plan plan{kernel, g, m, n, k, units, g.low_a ? CeilDiv(g.low_a.cols, e) : 0,
             EvenPart(units, kPanelInL1 / 4 / kernel.nr), CeilDiv(n, kernel.nr), 1,
             g.alpha * (g.a_mask.bits ? g.a_mask.scale : 1.0f) * (g.b_mask.bits ? g.b_mask.scale : 1.0f),
-            g.c.dtype == DType::kF32};
+            g.c.dtype == DType::kF32, g.b.dtype != g.a.dtype, first_k};
   const int64_t panel_bytes = std::max<int64_t>(1, plan.units + plan.low_units) * kernel.nr * 4;
   const int64_t tile_panels = kTileBytes / (kRowsInL2 * kernel.nr * 4);
   plan.block_panels = EvenPart(plan.panels, std::max<int64_t>(1, std::min(int64_t{768} * 1024 / panel_bytes, tile_panels)));
@@ -273,7 +326,9 @@ void RunGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& gemm)
   const int64_t limit = kGemmMaxUnits * kernel.unit_elements;
   if (m == 0 || n == 0) return;
   if (gemm.low_a && (gemm.a_mask.bits || gemm.b_mask.bits)) Failed("gemm: a masked operand beside a low-rank term");
-  if (k <= limit) return RunOnce(kernel, scratch, gemm, m, n, k);
+  const bool b_is_stored = gemm.b.dtype != gemm.a.dtype;
+  if (b_is_stored && (gemm.b_mask.bits || gemm.b.stride != gemm.b.cols)) Failed("gemm: a stored operand is whole and unmasked");
+  if (k <= limit) return RunOnce(kernel, scratch, gemm, m, n, k, 0);
   if (gemm.c.dtype != DType::kF32) Failed("gemm: a reduction over {} elements needs an F32 output", k);
   // A longer reduction runs piece by piece into the f32 output; in pieces short enough that a block holds several panels,
   // which the threads pack together and which share the cache lines of a row of b.
@@ -282,14 +337,14 @@ void RunGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& gemm)
     const int64_t piece = std::min(step, k - k0);
     Gemm part = gemm;
     part.a = gemm.a_transposed ? gemm.a.Rows(k0, piece) : gemm.a.Columns(k0, piece);
-    part.b = gemm.b_transposed ? gemm.b.Columns(k0, piece) : gemm.b.Rows(k0, piece);
+    if (!b_is_stored) part.b = gemm.b_transposed ? gemm.b.Columns(k0, piece) : gemm.b.Rows(k0, piece);
     if (gemm.b_mask.bits) part.b_mask.bits = gemm.b_mask.bits.Rows(k0, piece);
     if (gemm.a_mask.bits) part.a_mask.bits = gemm.a_mask.bits.Columns(k0 / 8, (piece + 7) / 8);
     if (k0 > 0) {
       part.start = gemm.c;
       part.low_a = Matrix{};
     }
-    RunOnce(kernel, scratch, part, m, n, piece);
+    RunOnce(kernel, scratch, part, m, n, piece, k0);
   }
 }
 

@@ -48,7 +48,6 @@ void CpuSgd(void* state, const Sgd& op);
 void CpuLion(void* state, const Lion& op);
 void CpuAdafactor(void* state, const Adafactor& op);
 void CpuStoredLinear(void* state, const StoredLinear& op);
-void CpuDequantize(void* state, const Dequantize& op);
 void CpuRowSquares(void* state, const RowSquares& op);
 void CpuDoraFactors(void* state, const DoraFactors& op);
 void CpuScaleColumns(void* state, const ScaleColumns& op);

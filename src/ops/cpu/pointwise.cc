@@ -8,6 +8,7 @@
 
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/raw.h"
+#include "ops/cpu/stored_tile.h"
 #include "ops/cpu/typed.h"
 #include "ops/cpu/vector-inl.h"
 #include "quant/gguf_blocks.h"
@@ -18,9 +19,14 @@ namespace HWY_NAMESPACE {
 
 void EmbeddingKernel(const CpuState& state, const Embedding& op) {
   const int32_t* ids = Raw<const int32_t>(op.ids);
-  const int64_t row_bytes = BytesOf(op.table.dtype, op.table.stride);
+  const bool has_own_scales = op.table.dtype == DType::kBnb4 || op.table.dtype == DType::kInt8Rows;
+  const int64_t row_bytes = has_own_scales ? 0 : BytesOf(op.table.dtype, op.table.stride);
 #pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
   for (int64_t t = 0; t < op.out.rows; ++t) {
+    if (has_own_scales) {
+      DecodeTile({op.table, ids[t], 1, 0, op.out.cols, RawRow<float>(op.out, t), op.out.cols}, DType::kF32);
+      continue;
+    }
     DecodeBlocks(op.table.dtype, Raw<const std::byte>(op.table) + ids[t] * row_bytes, op.out.cols,
                  RawRow<float>(op.out, t));
   }

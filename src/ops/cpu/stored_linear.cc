@@ -13,8 +13,8 @@
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/raw.h"
 #include "ops/cpu/stored_blocks-inl.h"
+#include "ops/cpu/stored_tile.h"
 #include "ops/cpu/vector-inl.h"
-#include "quant/gguf_blocks.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attune {
@@ -90,18 +90,6 @@ struct Blocks {
   // The products that no whole vector holds: none.
   static float Rest(const uint8_t*, const Input&, int64_t) { return 0.0f; }
 };
-
-// IEEE binary16.
-struct Half {
-  uint16_t bits;
-};
-
-template <class D>
-HWY_INLINE hn::Vec<D> LoadAs(D d, const Half* from) {
-  const hn::Rebind<uint16_t, D> du;
-  const hn::Rebind<hwy::float16_t, D> dh;
-  return hn::PromoteTo(d, hn::BitCast(dh, hn::LoadU(du, &from->bits)));
-}
 
 // Rows of F32, BF16 or F16.
 template <class T>
@@ -236,14 +224,16 @@ void RunBlocks(const CpuState& state, const StoredLinear& op) {
 
 // Any other type: a row at a time is decoded into the thread's scratch.
 void RunDecoded(const CpuState& state, const StoredLinear& op) {
-  const int64_t row_bytes = BytesOf(op.w.dtype, op.w.stride);
   const Input in{Raw<const float>(op.x), op.x.stride, op.w.cols, nullptr, 0};
+  StoredTile tile{DenseMatrix(op.w.data, op.w.dtype, op.w.rows, op.w.stride)};
+  tile.rows = 1;
+  tile.cols = op.w.cols;
   ForRowsOfWeights(state, op.w.rows, [&](int64_t n, int64_t rows) {
-    auto* room = reinterpret_cast<uint8_t*>(state.scratch.thread(ThreadIndex()));
-    for (int64_t r = n; r < n + rows; ++r) {
-      DecodeBlocks(op.w.dtype, Raw<const std::byte>(op.w) + r * row_bytes, op.w.cols,
-                   reinterpret_cast<float*>(room));
-      MultiplyAll<Plain<float>>(op, room, 0, in, r, 1);
+    StoredTile row = tile;
+    row.out = state.scratch.thread(ThreadIndex());
+    for (row.row = n; row.row < n + rows; ++row.row) {
+      DecodeTile(row, DType::kF32);
+      MultiplyAll<Plain<float>>(op, static_cast<const uint8_t*>(row.out), 0, in, row.row, 1);
     }
   });
 }
@@ -256,7 +246,7 @@ void StoredLinearKernel(const CpuState& state, const StoredLinear& op) {
     case DType::kBF16:
       return RunPlain<Plain<uint16_t>>(state, op);
     case DType::kF16:
-      return RunPlain<Plain<Half>>(state, op);
+      return RunPlain<Plain<StoredHalf>>(state, op);
     case DType::kQ4_0:
       return RunBlocks<Q4_0>(state, op);
     case DType::kQ4_1:

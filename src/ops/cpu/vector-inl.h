@@ -30,6 +30,18 @@ HWY_INLINE hn::Vec<D> LoadAs(D d, const uint16_t* from) {  // bf16
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(dh, from))));
 }
 
+// IEEE binary16.
+struct StoredHalf {
+  uint16_t bits;
+};
+
+template <class D>
+HWY_INLINE hn::Vec<D> LoadAs(D d, const StoredHalf* from) {
+  const hn::Rebind<uint16_t, D> du;
+  const hn::Rebind<hwy::float16_t, D> dh;
+  return hn::PromoteTo(d, hn::BitCast(dh, hn::LoadU(du, &from->bits)));
+}
+
 template <class D>
 HWY_INLINE void StoreAs(hn::Vec<D> x, D d, float* to) {
   hn::StoreU(x, d, to);

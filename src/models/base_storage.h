@@ -1,0 +1,39 @@
+// In which type each frozen matrix of a base lies in memory. What is stored in fewer bytes than the compute type stays as it
+// is and is decoded inside every product (ops/gemm.h): a GGUF file's blocks, 4-bit and 8-bit checkpoints, 16-bit weights
+// where products are f32. What a BitsAndBytesConfig asks for is quantised while it is read.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+
+#include "adapters/bnb_config.h"
+#include "models/model_files.h"
+#include "quant/stored_matrix.h"
+
+namespace attune {
+
+class BaseStorage {
+ public:
+  // Everything in the compute type, F32 or BF16.
+  explicit BaseStorage(DType compute) : compute_(compute) {}
+
+  // As the files have it. `quantization` may be null. Errors: Error{kBadInput} where it would quantise what is quantised.
+  BaseStorage(const ModelFiles& files, DType compute, const BnbConfig* quantization);
+
+  // Of a model that is only planned: the compute type, and what would be quantised.
+  BaseStorage(const ModelSpec& spec, DType compute, const BnbConfig& quantization);
+
+  DType compute() const { return compute_; }
+
+  // Vectors (norms, biases) are F32 in any case.
+  StoredFormat FormatOf(const ExpectedTensor& tensor) const;
+
+  // Bytes of the tensor in memory, in whole cache lines.
+  int64_t BytesOfTensor(const ExpectedTensor& tensor) const;
+
+ private:
+  DType compute_;
+  std::unordered_map<std::string, StoredFormat> formats_;  // of those that differ from the compute type
+};
+
+}  // namespace attune

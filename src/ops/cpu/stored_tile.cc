@@ -1,0 +1,423 @@
+// Sixteen elements at a time: their small integers as bytes in order, widened, then times the scale. Products and sums are
+// rounded one by one, as the plain decoders do it (compiled without contraction; ops/CMakeLists.txt).
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/cpu/stored_tile.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/error.h"
+#include "ops/cpu/raw.h"
+#include "ops/cpu/stored_tile.h"
+#include "ops/cpu/typed.h"
+#include "ops/cpu/vector-inl.h"
+#include "quant/float16.h"
+#include "quant/stored_matrix.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attune {
+namespace HWY_NAMESPACE {
+namespace stored_tile {
+
+using Bytes16 = hn::Full128<uint8_t>;
+using VBytes16 = hn::Vec<Bytes16>;
+constexpr int kLanes = hn::MaxLanes(FullF32());
+
+HWY_INLINE float Half16(const uint8_t* at) {
+  uint16_t half;
+  std::memcpy(&half, at, sizeof half);
+  return HalfToFloat(half);
+}
+
+HWY_INLINE VBytes16 Load16(const uint8_t* at) { return hn::LoadU(Bytes16(), at); }
+HWY_INLINE VBytes16 Only(VBytes16 bytes, uint8_t bits) { return hn::And(bytes, hn::Set(Bytes16(), bits)); }
+HWY_INLINE VBytes16 Less(VBytes16 bytes, uint8_t zero) { return hn::Sub(bytes, hn::Set(Bytes16(), zero)); }
+
+// Bits [shift, shift + width) of each byte, shift + width <= 8; `bits` is 2^width - 1.
+HWY_INLINE VBytes16 Field(VBytes16 bytes, int shift, uint8_t bits) {
+  const hn::Repartition<uint16_t, Bytes16> d16;
+  return Only(hn::BitCast(Bytes16(), hn::ShiftRightSame(hn::BitCast(d16, bytes), shift)), bits);
+}
+
+HWY_INLINE VBytes16 Nibble(VBytes16 bytes, int half) { return Field(bytes, half * 4, 15); }
+
+// `value` where one of sixteen bits is set.
+HWY_INLINE VBytes16 WhereBit(const uint8_t* bits, uint8_t value) {
+  return hn::IfThenElseZero(hn::LoadMaskBits(Bytes16(), bits), hn::Set(Bytes16(), value));
+}
+
+// Calls body(bytes, place of the first) for sixteen bytes in as many as there are lanes.
+template <class Body>
+HWY_INLINE void ForLanes(VBytes16 bytes, const Body& body) {
+  if constexpr (kLanes == 16) {
+    body(bytes, 0);
+  } else {
+    const hn::Half<Bytes16> d;
+    body(hn::LowerHalf(d, bytes), 0);
+    body(hn::UpperHalf(d, bytes), 8);
+  }
+}
+
+// Sixteen signed bytes q as q * scale (+ offset).
+template <bool kHasOffset, class T>
+HWY_INLINE void Widen(VBytes16 q, float scale, float offset, T* out) {
+  ForLanes(q, [&](auto bytes, int place) HWY_ATTR {
+    const FullF32 d;
+    const hn::RebindToSigned<FullF32> di;
+    const hn::Rebind<int8_t, FullF32> d8;
+    auto value = hn::Mul(hn::ConvertTo(d, hn::PromoteTo(di, hn::BitCast(d8, bytes))), hn::Set(d, scale));
+    if constexpr (kHasOffset) value = hn::Add(value, hn::Set(d, offset));
+    StoreAs(value, d, out + place);
+  });
+}
+
+// A format: a block at `in` (layouts: quant/gguf_blocks.cc). Sixteen(h) gives elements 16 h and after as bytes; the scale and
+// the offset that go with them are there after Factors(h), which where kShared holds for an even h and the next.
+struct Q8_0 {
+  static constexpr int kElements = 32, kBytes = 34;
+  static constexpr bool kHasOffset = false, kShared = true;
+  explicit Q8_0(const uint8_t* block) : in(block), scale(Half16(block)) {}
+  HWY_INLINE void Factors(int) {}
+  HWY_INLINE VBytes16 Sixteen(int h) const { return Load16(in + 2 + 16 * h); }
+  const uint8_t* in;
+  float scale, offset = 0;
+};
+
+struct Q4_0 {
+  static constexpr int kElements = 32, kBytes = 18;
+  static constexpr bool kHasOffset = false, kShared = true;
+  explicit Q4_0(const uint8_t* block) : in(block), scale(Half16(block)) {}
+  HWY_INLINE void Factors(int) {}
+  HWY_INLINE VBytes16 Sixteen(int h) const { return Less(Nibble(Load16(in + 2), h), 8); }
+  const uint8_t* in;
+  float scale, offset = 0;
+};
+
+struct Q4_1 {
+  static constexpr int kElements = 32, kBytes = 20;
+  static constexpr bool kHasOffset = true, kShared = true;
+  explicit Q4_1(const uint8_t* block) : in(block), scale(Half16(block)), offset(Half16(block + 2)) {}
+  HWY_INLINE void Factors(int) {}
+  HWY_INLINE VBytes16 Sixteen(int h) const { return Nibble(Load16(in + 4), h); }
+  const uint8_t* in;
+  float scale, offset;
+};
+
+struct Q5_0 {
+  static constexpr int kElements = 32, kBytes = 22;
+  static constexpr bool kHasOffset = false, kShared = true;
+  explicit Q5_0(const uint8_t* block) : in(block), scale(Half16(block)) {}
+  HWY_INLINE void Factors(int) {}
+  HWY_INLINE VBytes16 Sixteen(int h) const {
+    return Less(hn::Or(Nibble(Load16(in + 6), h), WhereBit(in + 2 + 2 * h, 16)), 16);
+  }
+  const uint8_t* in;
+  float scale, offset = 0;
+};
+
+struct Q5_1 {
+  static constexpr int kElements = 32, kBytes = 24;
+  static constexpr bool kHasOffset = true, kShared = true;
+  explicit Q5_1(const uint8_t* block) : in(block), scale(Half16(block)), offset(Half16(block + 2)) {}
+  HWY_INLINE void Factors(int) {}
+  HWY_INLINE VBytes16 Sixteen(int h) const { return hn::Or(Nibble(Load16(in + 8), h), WhereBit(in + 4 + 2 * h, 16)); }
+  const uint8_t* in;
+  float scale, offset;
+};
+
+// Where the two-bit quants of sixteen elements are, in Q2_K and Q3_K.
+HWY_INLINE VBytes16 TwoBits(const uint8_t* quants, int h) {
+  return Field(Load16(quants + 32 * (h / 8) + 16 * (h % 2)), 2 * (h % 8 / 2), 3);
+}
+
+struct Q2_K {
+  static constexpr int kElements = 256, kBytes = 84;
+  static constexpr bool kHasOffset = true, kShared = false;
+  explicit Q2_K(const uint8_t* block) : in(block), whole(Half16(block + 80)), minimum(Half16(block + 82)) {}
+  HWY_INLINE void Factors(int h) {
+    scale = whole * static_cast<float>(in[h] & 15);
+    offset = -(minimum * static_cast<float>(in[h] >> 4));
+  }
+  HWY_INLINE VBytes16 Sixteen(int h) const { return TwoBits(in + 16, h); }
+  const uint8_t* in;
+  float whole, minimum, scale = 0, offset = 0;
+};
+
+struct Q3_K {
+  static constexpr int kElements = 256, kBytes = 110;
+  static constexpr bool kHasOffset = false, kShared = false;
+  explicit Q3_K(const uint8_t* block) : in(block), whole(Half16(block + 108)) {}
+  HWY_INLINE void Factors(int h) {
+    const uint8_t* packed = in + 96;
+    const int low = packed[h % 8] >> (h / 8 * 4) & 15, high = packed[8 + h % 4] >> (h / 4 * 2) & 3;
+    scale = whole * static_cast<float>((low | high << 4) - 32);
+  }
+  HWY_INLINE VBytes16 Sixteen(int h) const {
+    const VBytes16 third = hn::ShiftLeft<2>(Field(Load16(in + 16 * (h % 2)), h / 2, 1));
+    return Less(hn::Or(TwoBits(in + 32, h), third), 4);
+  }
+  const uint8_t* in;
+  float whole, scale = 0, offset = 0;
+};
+
+// The scale and the minimum that sixteen elements of Q4_K and Q5_K share with sixteen others.
+struct KFactors {
+  explicit KFactors(const uint8_t* block) : packed(block + 4), whole(Half16(block)), minimum(Half16(block + 2)) {}
+  HWY_INLINE void Load(int sub, float* scale, float* offset) const {
+    const int low = sub < 4 ? packed[sub] & 63 : (packed[sub + 4] & 15) | packed[sub - 4] >> 6 << 4;
+    const int high = sub < 4 ? packed[sub + 4] & 63 : packed[sub + 4] >> 4 | packed[sub] >> 6 << 4;
+    *scale = whole * static_cast<float>(low);
+    *offset = -(minimum * static_cast<float>(high));
+  }
+  const uint8_t* packed;
+  float whole, minimum;
+};
+
+struct Q4_K {
+  static constexpr int kElements = 256, kBytes = 144;
+  static constexpr bool kHasOffset = true, kShared = true;
+  explicit Q4_K(const uint8_t* block) : in(block), factors(block) {}
+  HWY_INLINE void Factors(int h) { factors.Load(h / 2, &scale, &offset); }
+  HWY_INLINE VBytes16 Sixteen(int h) const {
+    const int sub = h / 2;
+    return Nibble(Load16(in + 16 + 32 * (sub / 2) + 16 * (h % 2)), sub % 2);
+  }
+  const uint8_t* in;
+  KFactors factors;
+  float scale = 0, offset = 0;
+};
+
+struct Q5_K {
+  static constexpr int kElements = 256, kBytes = 176;
+  static constexpr bool kHasOffset = true, kShared = true;
+  explicit Q5_K(const uint8_t* block) : in(block), factors(block) {}
+  HWY_INLINE void Factors(int h) { factors.Load(h / 2, &scale, &offset); }
+  HWY_INLINE VBytes16 Sixteen(int h) const {
+    const int sub = h / 2;
+    const VBytes16 fifth = hn::ShiftLeft<4>(Field(Load16(in + 16 + 16 * (h % 2)), sub, 1));
+    return hn::Or(Nibble(Load16(in + 48 + 32 * (sub / 2) + 16 * (h % 2)), sub % 2), fifth);
+  }
+  const uint8_t* in;
+  KFactors factors;
+  float scale = 0, offset = 0;
+};
+
+struct Q6_K {
+  static constexpr int kElements = 256, kBytes = 210;
+  static constexpr bool kHasOffset = false, kShared = false;
+  explicit Q6_K(const uint8_t* block) : in(block), whole(Half16(block + 208)) {}
+  HWY_INLINE void Factors(int h) { scale = whole * static_cast<float>(static_cast<int8_t>(in[192 + h])); }
+  HWY_INLINE VBytes16 Sixteen(int h) const {
+    const int half = h / 8, run = h % 8 / 2, start = h % 2 * 16;
+    const VBytes16 low = Nibble(Load16(in + 64 * half + 32 * (run % 2) + start), run / 2);
+    const VBytes16 high = hn::ShiftLeft<4>(Field(Load16(in + 128 + 32 * half + start), run * 2, 3));
+    return Less(hn::Or(low, high), 32);
+  }
+  const uint8_t* in;
+  float whole, scale = 0, offset = 0;
+};
+
+template <class T>
+T* OutRow(const StoredTile& t, int64_t r) {
+  return static_cast<T*>(t.out) + r * t.out_stride;
+}
+
+template <class Format, class T>
+void DecodeFormat(const StoredTile& t) {
+  const int64_t row_bytes = t.w.cols / Format::kElements * Format::kBytes, end = t.col + t.cols;
+  for (int64_t r = 0; r < t.rows; ++r) {
+    const uint8_t* row = Raw<const uint8_t>(t.w) + (t.row + r) * row_bytes;
+    T* out = OutRow<T>(t, r);
+    for (int64_t c = t.col; c < end;) {
+      Format block(row + c / Format::kElements * Format::kBytes);
+      int h = static_cast<int>(c % Format::kElements / 16);
+      if (Format::kShared && h % 2 != 0) block.Factors(h);
+      for (; c < end && h < Format::kElements / 16; ++h, c += 16, out += 16) {
+        if (!Format::kShared || h % 2 == 0) block.Factors(h);
+        Widen<Format::kHasOffset>(block.Sixteen(h), block.scale, block.offset, out);
+      }
+    }
+  }
+}
+
+template <class T>
+void DecodeInt8(const StoredTile& t) {
+  constexpr float kOver127 = 7.874015718698502e-3f;
+  const auto* scales = Raw<const float>(t.w);
+  const auto* codes = Raw<const int8_t>(t.w) + Int8RowsCodes(t.w.rows);
+  for (int64_t r = 0; r < t.rows; ++r) {
+    const int8_t* from = codes + (t.row + r) * t.w.cols + t.col;
+    const float scale = scales[t.row + r];
+    T* out = OutRow<T>(t, r);
+    ForEach(t.cols, [&](auto d, int64_t i) HWY_ATTR {
+      const hn::RebindToSigned<decltype(d)> di;
+      const hn::Rebind<int8_t, decltype(d)> d8;
+      const auto q = hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(d8, from + i)));
+      StoreAs(hn::Mul(hn::Mul(q, hn::Set(d, scale)), hn::Set(d, kOver127)), d, out + i);
+    });
+  }
+}
+
+template <class Stored, class T>
+void DecodePlain(const StoredTile& t) {
+  for (int64_t r = 0; r < t.rows; ++r) {
+    const Stored* from = reinterpret_cast<const Stored*>(Raw<const std::byte>(t.w)) + (t.row + r) * t.w.cols + t.col;
+    T* out = OutRow<T>(t, r);
+    ForEach(t.cols, [&](auto d, int64_t i) HWY_ATTR { StoreAs(LoadAs(d, from + i), d, out + i); });
+  }
+}
+
+// Sixteen look-ups in a table of sixteen.
+struct Table {
+  explicit Table(const float* values, float scale) {
+    const FullF32 d;
+    for (int i = 0; i < 16 / kLanes; ++i) {
+      hn::Store(hn::Mul(hn::LoadU(d, values + i * kLanes), hn::Set(d, scale)), d, products + i * kLanes);
+    }
+  }
+
+  HWY_INLINE void LookUp(VBytes16 codes, float* out) const {
+    ForLanes(codes, [&](auto bytes, int place) HWY_ATTR {
+      const FullF32 d;
+      const hn::RebindToSigned<FullF32> di;
+      const auto code = hn::PromoteTo(di, bytes);
+      const auto low = hn::TableLookupLanes(hn::Load(d, products), hn::IndicesFromVec(d, hn::And(code, hn::Set(di, kLanes - 1))));
+      if constexpr (kLanes == 16) {
+        hn::StoreU(low, d, out + place);
+      } else {
+        const auto high = hn::TableLookupLanes(hn::Load(d, products + 8), hn::IndicesFromVec(d, hn::And(code, hn::Set(di, 7))));
+        hn::StoreU(hn::IfThenElse(hn::RebindMask(d, hn::Gt(code, hn::Set(di, 7))), high, low), d, out + place);
+      }
+    });
+  }
+  HWY_ALIGN float products[16];
+};
+
+// The same in bf16, the products rounded once a block.
+struct NarrowTable {
+  explicit NarrowTable(const float* values, float scale) {
+    const Table wide(values, scale);
+    const FullF32 d;
+    for (int i = 0; i < 16; i += kLanes) StoreAs(hn::Load(d, wide.products + i), d, products + i);
+#if HWY_TARGET > HWY_AVX3
+    for (int i = 0; i < 16; ++i) {
+      lows[i] = static_cast<uint8_t>(products[i]);
+      highs[i] = static_cast<uint8_t>(products[i] >> 8);
+    }
+#endif
+  }
+
+  HWY_INLINE void LookUp(VBytes16 codes, uint16_t* out) const {
+#if HWY_TARGET <= HWY_AVX3
+    const __m256i table = _mm256_load_si256(reinterpret_cast<const __m256i*>(products));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permutexvar_epi16(_mm256_cvtepu8_epi16(codes.raw), table));
+#else
+    const auto low = hn::TableLookupBytes(hn::Load(Bytes16(), lows), codes);
+    const auto high = hn::TableLookupBytes(hn::Load(Bytes16(), highs), codes);
+    const hn::Full128<uint16_t> d16;
+    hn::StoreU(hn::BitCast(d16, hn::InterleaveLower(Bytes16(), low, high)), d16, out);
+    hn::StoreU(hn::BitCast(d16, hn::InterleaveUpper(Bytes16(), low, high)), d16, out + 8);
+#endif
+  }
+  HWY_ALIGN uint16_t products[16];
+#if HWY_TARGET > HWY_AVX3
+  HWY_ALIGN uint8_t lows[16], highs[16];
+#endif
+};
+
+// What Bnb4View::Scale gives, without its division (block sizes are powers of two): a block of 64 takes no longer than one.
+class BlockScales {
+ public:
+  explicit BlockScales(const Bnb4View& view)
+      : view_(view), nested_shift_(std::countr_zero(static_cast<uint64_t>(view.nested_block_size))) {}
+
+  HWY_INLINE float operator()(int64_t block) const {
+    const auto* absmax = reinterpret_cast<const uint8_t*>(view_.absmax);
+    if (!view_.nested) return Load(absmax + 4 * block);
+    return Load(view_.nested_map + 4 * absmax[block]) * Load(view_.nested_absmax + 4 * (block >> nested_shift_)) + view_.offset;
+  }
+
+ private:
+  static float Load(const void* from) {
+    float value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+  }
+  const Bnb4View& view_;
+  int nested_shift_;
+};
+
+template <class T, class Lookup>
+void DecodeCodes(const StoredTile& t) {
+  const Bnb4View view = ViewBnb4Piece(Raw<const std::byte>(t.w), t.w.rows * t.w.cols);
+  const BlockScales scale(view);
+  const int shift = std::countr_zero(static_cast<uint64_t>(view.block_size));
+  const auto* packed = reinterpret_cast<const uint8_t*>(view.packed);
+  for (int64_t r = 0; r < t.rows; ++r) {
+    int64_t first = (t.row + r) * t.w.cols + t.col, left = t.cols;
+    T* out = OutRow<T>(t, r);
+    while (left > 0) {
+      const int64_t block = first >> shift;
+      const int64_t here = std::min(left, ((block + 1) << shift) - first);
+      int64_t done = 0;
+      if (first % 2 == 0 && here >= 32) {
+        const Lookup table(view.table.data(), scale(block));
+        for (; done + 32 <= here; done += 32) {
+          const VBytes16 bytes = Load16(packed + (first + done) / 2);
+          const VBytes16 high = Nibble(bytes, 1), low = Nibble(bytes, 0);
+          table.LookUp(hn::InterleaveLower(Bytes16(), high, low), out + done);
+          table.LookUp(hn::InterleaveUpper(Bytes16(), high, low), out + done + 16);
+        }
+      }
+      if (done < here) DecodeBnb4(view, first + done, here - done, out + done);
+      first += here;
+      out += here;
+      left -= here;
+    }
+  }
+}
+
+template <class T>
+void DecodeTo(const StoredTile& t) {
+  switch (t.w.dtype) {
+    case DType::kF32: return DecodePlain<float, T>(t);
+    case DType::kBF16: return DecodePlain<uint16_t, T>(t);
+    case DType::kF16: return DecodePlain<StoredHalf, T>(t);
+    case DType::kQ4_0: return DecodeFormat<Q4_0, T>(t);
+    case DType::kQ4_1: return DecodeFormat<Q4_1, T>(t);
+    case DType::kQ5_0: return DecodeFormat<Q5_0, T>(t);
+    case DType::kQ5_1: return DecodeFormat<Q5_1, T>(t);
+    case DType::kQ8_0: return DecodeFormat<Q8_0, T>(t);
+    case DType::kQ2_K: return DecodeFormat<Q2_K, T>(t);
+    case DType::kQ3_K: return DecodeFormat<Q3_K, T>(t);
+    case DType::kQ4_K: return DecodeFormat<Q4_K, T>(t);
+    case DType::kQ5_K: return DecodeFormat<Q5_K, T>(t);
+    case DType::kQ6_K: return DecodeFormat<Q6_K, T>(t);
+    case DType::kInt8Rows: return DecodeInt8<T>(t);
+    case DType::kBnb4:
+      if constexpr (sizeof(T) == 2) return DecodeCodes<T, NarrowTable>(t);
+      if constexpr (sizeof(T) == 4) return DecodeCodes<T, Table>(t);
+      return;
+    default: Failed("weights of type {} cannot be decoded", NameOf(t.w.dtype));
+  }
+}
+
+}  // namespace stored_tile
+
+void DecodeTileKernel(const StoredTile& tile, DType out_type) {
+  WithComputeType(out_type, [&](auto type) { stored_tile::DecodeTo<decltype(type)>(tile); });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace attune
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace attune {
+HWY_EXPORT(DecodeTileKernel);
+void DecodeTile(const StoredTile& tile, DType out_type) { HWY_DYNAMIC_DISPATCH(DecodeTileKernel)(tile, out_type); }
+}  // namespace attune
+#endif
