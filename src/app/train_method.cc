@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/system.h"
 #include "data/sampler.h"
 #include "formats/json.h"
 #include "models/adapter_model.h"
@@ -51,6 +52,7 @@ class LoraMethod : public TrainMethod {
     const size_t modules = spec().modules.size();
     SetSpec(BuildAdapterSpec(bundle_.files.spec(), lora_, "lora"));
     initial_ = std::move(start.adapter);
+    ReturnFreedMemory();
     return fmt::format("eva: ranks shared out over {} of {} modules from {} tokens{}", spec().modules.size(), modules,
                        start.tokens, start.converged ? "" : "; the rows ran out before every component stood still");
   }
@@ -58,11 +60,13 @@ class LoraMethod : public TrainMethod {
     if (!first_.empty() || initial_ || !lora_.IsWorkedOut() || (!checkpoint.empty() && !lora_.ChangesBase())) return;
     if (lora_.init_lora_weights == LoraConfig::Init::kLoftq) {
       initial_ = InitialAdapter::FromResidual(device, weights, bundle_.files, spec());
-      return;
+    } else if (checkpoint.empty()) {
+      initial_ = InitialAdapter::FromWeights(device, bundle_.files, spec(), lora_, seed_);
+    } else {
+      initial_ = InitialAdapter::FromFile(spec(), trainables(), AdapterFolder::WeightsPath(checkpoint));
     }
-    initial_ = checkpoint.empty() ? InitialAdapter::FromWeights(device, bundle_.files, spec(), lora_, seed_)
-                                  : InitialAdapter::FromFile(spec(), trainables(), AdapterFolder::WeightsPath(checkpoint));
     if (lora_.ChangesBase()) initial_->SubtractFrom(device, weights, bundle_.files, spec());
+    ReturnFreedMemory();  // decompositions leave more behind than the plan has room for
   }
   void Initialize(Device& device, const TrainableVectors& vectors) const override {
     if (!first_.empty()) return Load(device, vectors, first_);
