@@ -14,9 +14,9 @@ namespace attune {
 namespace {
 
 // The rows of the first epoch, in batches as they will come.
-std::vector<Chunk> EvaChunks(const std::vector<Example>& rows, const TrainingArguments& training) {
+std::vector<Chunk> EvaChunks(const std::vector<Example>& rows, const TrainingArguments& training, bool shuffle) {
   const std::vector<RowShape> shapes = ShapesOf(rows);
-  const std::vector<int64_t> order = EpochOrder(std::ssize(rows), training.data_seed.value_or(training.seed), 0, true);
+  const std::vector<int64_t> order = EpochOrder(std::ssize(rows), training.data_seed.value_or(training.seed), 0, shuffle);
   std::vector<Chunk> chunks;
   for (const Update& update : EpochUpdates(order, training.per_device_train_batch_size, 1, false)) {
     for (Chunk& chunk : CutIntoChunks(update.front(), shapes, training.tokens_in_flight)) chunks.push_back(std::move(chunk));
@@ -27,13 +27,18 @@ std::vector<Chunk> EvaChunks(const std::vector<Example>& rows, const TrainingArg
 class LoraMethod : public TrainMethod {
  public:
   LoraMethod(const RunConfig& config, const ModelBundle& bundle)
-      : bundle_(bundle), lora_(config.lora), seed_(config.training.seed), first_(config.adapter) {
+      : bundle_(bundle), lora_(config.lora), seed_(config.training.seed), shuffle_(config.shuffle), first_(config.adapter) {
     const ModelSpec& spec = bundle.files.spec();
     if (!first_.empty()) {
       if (config.source.contains("lora")) {
         BadInput("model.adapter {}: its own adapter_config.json counts; remove the section lora", first_);
       }
       lora_ = AdapterFolder::Open(first_).config;
+      if (lora_.ChangesBase()) {
+        BadInput("model.adapter {}: init_lora_weights {}: it belongs to a base that was changed when it was made; save it "
+                 "from PEFT with path_initial_model_for_weight_conversion",
+                 first_, lora_.ToJson()["init_lora_weights"].dump());
+      }
     }
     if (!lora_.task_type) lora_.task_type = "CAUSAL_LM";
     lora_ = ResolveTargets(lora_, DecoderModules(spec), spec.model_type);
@@ -47,7 +52,7 @@ class LoraMethod : public TrainMethod {
                       const BaseStorage& storage) override {
     if (first_.empty() && lora_.init_lora_weights == LoraConfig::Init::kLoftq) RequireQuantizing(storage);
     if (!first_.empty() || lora_.init_lora_weights != LoraConfig::Init::kEva) return "";
-    EvaStart start = FindEvaStart({bundle_.files, lora_, spec(), rows, EvaChunks(rows, training), storage});
+    EvaStart start = FindEvaStart({bundle_.files, lora_, spec(), rows, EvaChunks(rows, training, shuffle_), storage});
     lora_ = ResolveTargets(start.config, DecoderModules(bundle_.files.spec()), bundle_.files.spec().model_type);
     const size_t modules = spec().modules.size();
     SetSpec(BuildAdapterSpec(bundle_.files.spec(), lora_, "lora"));
@@ -61,7 +66,7 @@ class LoraMethod : public TrainMethod {
     if (lora_.init_lora_weights == LoraConfig::Init::kLoftq) {
       initial_ = InitialAdapter::FromResidual(device, weights, bundle_.files, spec());
     } else if (checkpoint.empty()) {
-      initial_ = InitialAdapter::FromWeights(device, bundle_.files, spec(), lora_, seed_);
+      initial_ = InitialAdapter::FromWeights(bundle_.files, spec(), lora_, seed_, device.threads());
     } else {
       initial_ = InitialAdapter::FromFile(spec(), trainables(), AdapterFolder::WeightsPath(checkpoint));
     }
@@ -116,6 +121,7 @@ class LoraMethod : public TrainMethod {
   const ModelBundle& bundle_;
   LoraConfig lora_;
   uint64_t seed_;
+  bool shuffle_;
   std::string first_;  // a folder to go on from
   std::optional<InitialAdapter> initial_;  // where the first values are decomposed weights
 };

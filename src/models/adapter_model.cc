@@ -179,13 +179,7 @@ AdapterFolder AdapterFolder::Open(const std::string& path) {
   const std::string file = path + "/adapter_config.json";
   if (!DirectoryExists(path)) BadInput("{}: no such adapter folder", path);
   if (!FileExists(file)) BadInput("{}: not an adapter: it has no adapter_config.json", path);
-  AdapterFolder folder{LoraConfig::FromJson(ParseOrderedJsonFile(file), file), path};
-  if (folder.config.ChangesBase()) {
-    BadInput("{}: init_lora_weights {}: this adapter belongs to a base that was changed when it was made; save it from PEFT "
-             "with path_initial_model_for_weight_conversion",
-             file, folder.config.ToJson()["init_lora_weights"].dump());
-  }
-  return folder;
+  return {LoraConfig::FromJson(ParseOrderedJsonFile(file), file), path};
 }
 
 std::string AdapterFolder::WeightsPath(const std::string& path) {

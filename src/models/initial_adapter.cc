@@ -127,13 +127,13 @@ std::vector<float> Half(const TrainableTensor& t, const std::vector<float>& whol
 
 }  // namespace
 
-InitialAdapter InitialAdapter::FromWeights(const Device& device, const ModelFiles& files, const AdapterSpec& adapter,
-                                           const LoraConfig& config, uint64_t seed) {
+InitialAdapter InitialAdapter::FromWeights(const ModelFiles& files, const AdapterSpec& adapter, const LoraConfig& config,
+                                           uint64_t seed, int threads) {
   InitialAdapter initial;
   for (const AdapterModule& m : adapter.modules) initial.modules_.push_back(m.path);
   initial.factors_.resize(initial.modules_.size());
   // A seed for each module, so that it draws the same values in any number of threads.
-  InThreads<Room>(device.threads(), initial.modules_.size(), [&](size_t i, Room& room) {
+  InThreads<Room>(threads, initial.modules_.size(), [&](size_t i, Room& room) {
     if (config.init_lora_weights != Init::kOrthogonal) room.w = ReadWeight(files, initial.modules_[i]);
     initial.factors_[i] = FactorsOf(adapter.modules[i], room.w, config, seed + i);
   });
@@ -208,6 +208,18 @@ void InitialAdapter::Upload(Device& device, const TrainableVectors& vectors, con
   }
 }
 
+std::vector<float> InitialAdapter::Converted(const TrainableTensor& t, std::vector<float> values) const {
+  if (t.kind == Kind::kLoraA) {
+    const std::vector<float>& first = Find(t.module)->a;
+    values.insert(values.end(), first.begin(), first.end());
+  } else if (t.kind == Kind::kLoraB) {
+    std::vector<float> negated = Find(t.module)->b;
+    for (float& value : negated) value = -value;
+    values = SideBySide(values, negated, t.rows);
+  }
+  return values;
+}
+
 void InitialAdapter::Save(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
                           const std::string& path) const {
   std::vector<TensorDeclaration> declarations;
@@ -216,15 +228,7 @@ void InitialAdapter::Save(Device& device, const TrainableVectors& vectors, const
   for (const TensorDeclaration& declared : writer.order()) {
     const TrainableTensor& t =
         *std::find_if(tensors.begin(), tensors.end(), [&](const auto& x) { return x.key == declared.name; });
-    std::vector<float> values = DownloadTrained(device, vectors.value(), t);
-    if (t.kind == Kind::kLoraA) {
-      const std::vector<float>& first = Find(t.module)->a;
-      values.insert(values.end(), first.begin(), first.end());
-    } else if (t.kind == Kind::kLoraB) {
-      std::vector<float> negated = Find(t.module)->b;
-      for (float& value : negated) value = -value;
-      values = SideBySide(values, negated, t.rows);
-    }
+    const std::vector<float> values = Converted(t, DownloadTrained(device, vectors.value(), t));
     writer.Write(t.key, std::as_bytes(std::span(values)));
   }
   writer.Commit();

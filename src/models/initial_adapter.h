@@ -26,9 +26,9 @@ class InitialAdapter {
   InitialAdapter(std::vector<std::string> modules, std::vector<LowRankFactors> factors)
       : modules_(std::move(modules)), factors_(std::move(factors)) {}
 
-  // From the weights in the files, as config.init_lora_weights says, in as many threads as the device has.
-  static InitialAdapter FromWeights(const Device& device, const ModelFiles& files, const AdapterSpec& adapter,
-                                    const LoraConfig& config, uint64_t seed);
+  // From the weights in the files, as config.init_lora_weights says.
+  static InitialAdapter FromWeights(const ModelFiles& files, const AdapterSpec& adapter, const LoraConfig& config,
+                                    uint64_t seed, int threads);
 
   // LoftQ (Li et al. 2023) with one step: scale B A is the largest part of what quantising the weights lost, W - Q(W).
   static InitialAdapter FromResidual(Device& device, const ModelWeights& weights, const ModelFiles& files, const AdapterSpec& adapter);
@@ -45,6 +45,9 @@ class InitialAdapter {
   // adapter_model.safetensors with [A; A0] and [B, -B0], and all else as it is.
   void Save(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
             const std::string& path) const;
+
+  // The values of one tensor in the layout of the files, as Save writes them.
+  std::vector<float> Converted(const TrainableTensor& tensor, std::vector<float> values) const;
 
   // A and B, and all else, from such a file.
   static void Load(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,

@@ -92,7 +92,7 @@ class Decomposed : public testing::TestWithParam<const char*> {};
 TEST_P(Decomposed, StartsFromTheModelAndIsSavedForTheUntouchedBase) {
   const LoraConfig config = ConfigOf(GetParam());
   Engine trained(config);
-  const InitialAdapter initial = InitialAdapter::FromWeights(*trained.device, trained.files, trained.spec, config, 3);
+  const InitialAdapter initial = InitialAdapter::FromWeights(trained.files, trained.spec, config, 3, 2);
   initial.SubtractFrom(*trained.device, *trained.weights, trained.files, trained.spec);
   initial.Upload(*trained.device, *trained.vectors, trained.tensors);
   trained.MakeDecoder();
@@ -138,7 +138,7 @@ TEST(Orthogonal, LeavesTheBaseAsItIs) {
   const LoraConfig config = ConfigOf(R"({"init_lora_weights": "orthogonal", "r": 4, "target_modules": ["q_proj", "down_proj"]})");
   Engine engine(config);
   EXPECT_FALSE(engine.spec.changes_base);
-  InitialAdapter::FromWeights(*engine.device, engine.files, engine.spec, config, 3).Upload(*engine.device, *engine.vectors, engine.tensors);
+  InitialAdapter::FromWeights(engine.files, engine.spec, config, 3, 2).Upload(*engine.device, *engine.vectors, engine.tensors);
   engine.MakeDecoder();
   ExpectNear(engine.Logits(), BaseLogits(), 1e-4f);
 }

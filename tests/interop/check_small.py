@@ -3,6 +3,8 @@ import json
 
 from common import (DATA, Refused, attune, attune_logits, largest_difference, load_adapter, load_base, random_sequences,
                     strictly, torch_logits)
+import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -93,6 +95,23 @@ def check_fixture(table, work, case):
     table.row(f"{case}: PEFT's adapter in attune", largest_difference(ours, theirs))
 
 
+def check_decomposed(table, work, init):
+    """An adapter that PEFT took out of the base, trained a little and saved for the base it left."""
+    base = DATA / "models" / "llama"
+    torch.manual_seed(5)
+    model = get_peft_model(load_base(base), LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj", "up_proj", "down_proj"],
+                                                       init_lora_weights=init, task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter += 0.05 * torch.randn_like(parameter)
+    folder = work / "adapter"
+    model.save_pretrained(folder)
+    sequences = random_sequences(256, [3, 24, 40], seed=3)
+    theirs = torch_logits(model.eval(), sequences)
+    table.row(f"{init}: saved by PEFT without conversion", largest_difference(attune_logits(base, sequences, work, folder), theirs))
+
+
 def run(table, work):
     table.title("trained by attune")
     for i, (name, (base, settings)) in enumerate(TRAINED.items()):
@@ -104,3 +123,7 @@ def run(table, work):
         folder = work / case
         folder.mkdir()
         table.guard(case, lambda f=folder, c=case: check_fixture(table, f, c))
+    for init in ("pissa", "olora"):
+        folder = work / init
+        folder.mkdir()
+        table.guard(init, lambda f=folder, i=init: check_decomposed(table, f, i))
