@@ -1,6 +1,7 @@
 #include "adapters/lora_config.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <iterator>
 
@@ -53,24 +54,98 @@ void SetBias(LoraConfig& config, const Field& field) {
   field.Bad("none, all or lora_only");
 }
 
+constexpr std::pair<LoraConfig::Init, const char*> kInitNames[] = {{LoraConfig::Init::kGaussian, "gaussian"},
+                                                                  {LoraConfig::Init::kPissa, "pissa"},
+                                                                  {LoraConfig::Init::kOlora, "olora"},
+                                                                  {LoraConfig::Init::kOrthogonal, "orthogonal"},
+                                                                  {LoraConfig::Init::kEva, "eva"},
+                                                                  {LoraConfig::Init::kLoftq, "loftq"}};
+constexpr std::string_view kIterated = "pissa_niter_";
+
+// "pissa_niter_16": so many iterations; 0 where the name is another one.
+int64_t PissaIterations(const std::string& name) {
+  constexpr int64_t kMost = 1000;
+  if (!name.starts_with(kIterated)) return 0;
+  int64_t iterations = 0;
+  const char* end = name.data() + name.size();
+  const auto read = std::from_chars(name.data() + kIterated.size(), end, iterations);
+  return read.ec == std::errc() && read.ptr == end && iterations <= kMost ? iterations : 0;
+}
+
 void SetInit(LoraConfig& config, const Field& field) {
-  if (field.value == "gaussian") {
-    config.init_lora_weights = LoraConfig::Init::kGaussian;
-  } else if (field.value.is_boolean()) {
-    config.init_lora_weights =
-        field.value.get<bool>() ? LoraConfig::Init::kDefault : LoraConfig::Init::kRandom;
-  } else if (field.value.is_string()) {
-    const auto& name = field.value.get_ref<const std::string&>();
-    for (const char* later : {"olora", "eva", "loftq", "orthogonal", "corda", "lora_ga", "mica"}) {
-      if (name == later || name.starts_with("pissa")) {
-        BadInput("{}: {} \"{}\" arrives with a later version; true, false and \"gaussian\" are supported",
-                 field.where, field.key, name);
-      }
-    }
-    field.Bad("true, false or \"gaussian\"");
-  } else {
-    field.Bad("true, false or \"gaussian\"");
+  constexpr std::string_view kWanted =
+      "true, false, \"gaussian\", \"pissa\", \"pissa_niter_16\" (1 to 1000), \"olora\", \"eva\", \"loftq\" or \"orthogonal\"";
+  config.pissa_iterations = 0;
+  if (field.value.is_boolean()) {
+    config.init_lora_weights = field.value.get<bool>() ? LoraConfig::Init::kDefault : LoraConfig::Init::kRandom;
+    return;
   }
+  if (!field.value.is_string()) field.Bad(kWanted);
+  const auto& name = field.value.get_ref<const std::string&>();
+  config.pissa_iterations = PissaIterations(name);
+  if (config.pissa_iterations > 0) {
+    config.init_lora_weights = LoraConfig::Init::kPissa;
+    return;
+  }
+  for (const auto& [init, known] : kInitNames) {
+    if (name != known) continue;
+    config.init_lora_weights = init;
+    return;
+  }
+  for (const char* later : {"corda", "lora_ga", "mica"}) {
+    if (name != later) continue;
+    BadInput("{}: {} \"{}\" arrives with a later version; known: {}", field.where, field.key, name, kWanted);
+  }
+  field.Bad(kWanted);
+}
+
+void SetEva(LoraConfig& config, const Field& field) {
+  constexpr std::string_view kWanted =
+      "an object of rho (1 or more), tau (0 to 1), use_label_mask, adjust_scaling_factors; label_mask_value -100 and whiten false";
+  config.eva = {};
+  if (field.value.is_null()) return;
+  if (!field.value.is_object()) field.Bad(kWanted);
+  for (const auto& [key, value] : field.value.items()) {
+    if (key == "rho" && value.is_number() && value.get<double>() >= 1 && value.get<double>() <= 1000) {
+      config.eva.rho = value.get<double>();
+    } else if (key == "tau" && value.is_number() && value.get<double>() >= 0 && value.get<double>() <= 1) {
+      config.eva.tau = value.get<double>();
+    } else if (key == "use_label_mask" && value.is_boolean()) {
+      config.eva.use_label_mask = value.get<bool>();
+    } else if (key == "adjust_scaling_factors" && value.is_boolean()) {
+      config.eva.adjust_scaling_factors = value.get<bool>();
+    } else if (!(key == "label_mask_value" && value == -100) && !(key == "whiten" && value == false)) {
+      field.Bad(kWanted);
+    }
+  }
+}
+
+// The base is quantised once, as the section quantization says; the alternating form would need another one.
+void CheckLoftq(LoraConfig&, const Field& field) {
+  constexpr std::string_view kWanted = "an object with loftq_bits 4 and loftq_iter 1: the base is quantised once, by quantization";
+  if (field.value.is_null()) return;
+  if (!field.value.is_object()) field.Bad(kWanted);
+  for (const auto& [key, value] : field.value.items()) {
+    if (!(key == "loftq_bits" && value == 4) && !(key == "loftq_iter" && value == 1)) field.Bad(kWanted);
+  }
+}
+
+ordered_json EvaToJson(const LoraConfig& config) {
+  if (config.init_lora_weights != LoraConfig::Init::kEva) return nullptr;
+  return {{"adjust_scaling_factors", config.eva.adjust_scaling_factors},
+          {"label_mask_value", -100},
+          {"rho", config.eva.rho},
+          {"tau", config.eva.tau},
+          {"use_label_mask", config.eva.use_label_mask},
+          {"whiten", false}};
+}
+
+ordered_json InitToJson(const LoraConfig& config) {
+  if (config.pissa_iterations > 0) return fmt::format("{}{}", kIterated, config.pissa_iterations);
+  for (const auto& [init, name] : kInitNames) {
+    if (config.init_lora_weights == init) return name;
+  }
+  return config.init_lora_weights == LoraConfig::Init::kDefault;
 }
 
 void SetRankPattern(LoraConfig& config, const Field& field) {
@@ -106,6 +181,31 @@ void SetLayers(LoraConfig& config, const Field& field) {
   } else {
     config.layers_to_transform = field.Integer(field.value, 0, kMaxLayer, kWanted);
   }
+}
+
+constexpr std::string_view kTokensWanted = "a list of token ids, each once, or an object of an embedding's name and such a list";
+
+LoraConfig::Tokens TokenList(const Field& field, const ordered_json& list) {
+  constexpr int64_t kMaxToken = (int64_t{1} << 31) - 1;
+  if (!list.is_array() || list.empty()) field.Bad(kTokensWanted);
+  LoraConfig::Tokens tokens;
+  for (const ordered_json& entry : list) {
+    tokens.push_back(field.Integer(entry, 0, kMaxToken, kTokensWanted));
+    if (std::count(tokens.begin(), tokens.end(), tokens.back()) > 1) field.Bad(kTokensWanted);
+  }
+  return tokens;
+}
+
+void SetTokens(LoraConfig& config, const Field& field) {
+  config.trainable_token_indices = std::monostate();
+  if (field.value.is_null() || (field.value.is_structured() && field.value.empty())) return;
+  if (!field.value.is_object()) {
+    config.trainable_token_indices = TokenList(field, field.value);
+    return;
+  }
+  std::vector<std::pair<std::string, LoraConfig::Tokens>> by_name;
+  for (const auto& [name, list] : field.value.items()) by_name.emplace_back(name, TokenList(field, list));
+  config.trainable_token_indices = std::move(by_name);
 }
 
 void SetDropout(LoraConfig& config, const Field& field) {
@@ -145,6 +245,7 @@ constexpr LoraSetter kLoraSetters[] = {
     {"target_modules", [](LoraConfig& c, const Field& f) { c.target_modules = f.Selection(); }},
     {"exclude_modules", [](LoraConfig& c, const Field& f) { c.exclude_modules = f.Selection(); }},
     {"bias", SetBias},
+    {"use_dora", [](LoraConfig& c, const Field& f) { c.use_dora = f.Boolean(); }},
     {"use_rslora", [](LoraConfig& c, const Field& f) { c.use_rslora = f.Boolean(); }},
     {"fan_in_fan_out", [](LoraConfig& c, const Field& f) { c.fan_in_fan_out = f.Boolean(); }},
     {"init_lora_weights", SetInit},
@@ -155,6 +256,7 @@ constexpr LoraSetter kLoraSetters[] = {
      }},
     {"rank_pattern", SetRankPattern},
     {"alpha_pattern", SetAlphaPattern},
+    {"trainable_token_indices", SetTokens},
     {"layers_to_transform", SetLayers},
     {"layers_pattern", [](LoraConfig& c, const Field& f) { c.layers_pattern = f.Selection(); }},
     {"task_type", SetTaskType},
@@ -168,14 +270,12 @@ constexpr LoraSetter kLoraSetters[] = {
     {"runtime_config", Accept},
     {"megatron_core", Accept},
     {"qalora_group_size", Accept},
-    {"use_dora", RefuseUnlessOff},
-    {"trainable_token_indices", RefuseUnlessOff},
     {"target_parameters", RefuseUnlessOff},
     {"lora_bias", RefuseUnlessOff},
     {"ensure_weight_tying", RefuseUnlessOff},
     {"layer_replication", RefuseUnlessOff},
-    {"loftq_config", RefuseUnlessOff},
-    {"eva_config", RefuseUnlessOff},
+    {"loftq_config", CheckLoftq},
+    {"eva_config", SetEva},
     {"corda_config", RefuseUnlessOff},
     {"lora_ga_config", RefuseUnlessOff},
     {"megatron_config", RefuseUnlessOff},
@@ -251,13 +351,11 @@ ordered_json LoraConfig::ToJson() const {
   json["bias"] = kBiasNames[static_cast<size_t>(bias)].second;
   json["corda_config"] = nullptr;
   json["ensure_weight_tying"] = false;
-  json["eva_config"] = nullptr;
+  json["eva_config"] = EvaToJson(*this);
   json["exclude_modules"] = ToJsonValue(exclude_modules);
   json["fan_in_fan_out"] = fan_in_fan_out;
   json["inference_mode"] = true;
-  json["init_lora_weights"] = init_lora_weights == Init::kGaussian
-                                  ? ordered_json("gaussian")
-                                  : ordered_json(init_lora_weights == Init::kDefault);
+  json["init_lora_weights"] = InitToJson(*this);
   json["kasa_config"] = nullptr;
   json["layer_replication"] = nullptr;
   json["layers_pattern"] = ToJsonValue(layers_pattern);
@@ -285,8 +383,13 @@ ordered_json LoraConfig::ToJson() const {
   json["target_parameters"] = nullptr;
   json["task_type"] = ToJsonValue(task_type);
   json["trainable_token_indices"] = nullptr;
+  if (const auto* tokens = std::get_if<Tokens>(&trainable_token_indices)) json["trainable_token_indices"] = *tokens;
+  if (const auto* by_name = std::get_if<2>(&trainable_token_indices)) {
+    json["trainable_token_indices"] = ordered_json::object();
+    for (const auto& [name, tokens] : *by_name) json["trainable_token_indices"][name] = tokens;
+  }
   json["use_bdlora"] = nullptr;
-  json["use_dora"] = false;
+  json["use_dora"] = use_dora;
   json["use_qalora"] = false;
   json["use_rslora"] = use_rslora;
   json["velora_config"] = nullptr;

@@ -130,6 +130,7 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
   config.lora.r = 16;
   config.lora.lora_alpha = 32;
   config.lora.lora_dropout = job.lora_dropout;
+  config.lora.use_dora = job.use_dora;
   config.lora.target_modules =
       std::vector<std::string>{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
   config.training.output_dir = folder.path() + "/out";

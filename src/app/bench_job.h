@@ -14,6 +14,7 @@ struct BenchTrainJob {
   int64_t length = 512;   // of each sequence
   int64_t steps = 4;      // measured, after one that is not
   double lora_dropout = 0.1;
+  bool use_dora = false;
   bool f32 = false;  // even where the CPU has bf16
   bool gradient_checkpointing = false;
   int64_t tokens_in_flight = 1024;

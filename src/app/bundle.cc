@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/system.h"
 #include "formats/json.h"
 #include "models/adapter_model.h"
 #include "models/decoder.h"
@@ -38,6 +39,22 @@ void OpenFolderText(const std::string& folder, ModelBundle* bundle) {
   FolderChat chat = LoadFolderChat(folder);
   bundle->special_tokens = std::move(chat.special_tokens);
   if (chat.chat_template) bundle->chat_template = std::make_shared<const ChatTemplate>(std::move(*chat.chat_template));
+}
+
+// An adapter that PEFT saved without converting it belongs to a base less its first values, which an exact decomposition
+// finds again.
+void ConvertToUntouchedBase(const ModelFiles& files, const LoraConfig& config, const std::string& folder, AdapterValues* adapter) {
+  if (config.pissa_iterations > 0) {
+    BadInput("{}: init_lora_weights {}: its first values were drawn at random, so the base it belongs to cannot be made again; "
+             "save it from PEFT with path_initial_model_for_weight_conversion",
+             folder, config.ToJson()["init_lora_weights"].dump());
+  }
+  const InitialAdapter initial = InitialAdapter::FromWeights(files, adapter->spec, config, 0, static_cast<int>(CpuCount()));
+  for (size_t i = 0; i < adapter->tensors.size(); ++i) {
+    adapter->values[i] = initial.Converted(adapter->tensors[i], std::move(adapter->values[i]));
+  }
+  adapter->spec = BuildAdapterSpec(files.spec(), ConvertedConfig(config), folder, UnknownTargets::kIgnore);
+  adapter->tensors = AdapterTrainables(adapter->spec);
 }
 
 // Every token that may end an answer: the model's, generation_config.json's, the tokenizer's.
@@ -123,11 +140,12 @@ void WriteTextFiles(const ModelBundle& bundle, const std::string& folder) {
 }
 
 AdapterValues ReadAdapter(const ModelFiles& files, const std::string& folder) {
-  const AdapterFolder opened = AdapterFolder::Open(folder);
+  const LoraConfig config = AdapterFolder::Open(folder).config;
   AdapterValues adapter;
-  adapter.spec = BuildAdapterSpec(files.spec(), opened.config, folder, UnknownTargets::kIgnore);
+  adapter.spec = BuildAdapterSpec(files.spec(), config, folder, UnknownTargets::kIgnore);
   adapter.tensors = AdapterTrainables(adapter.spec);
   adapter.values = ReadTrainedValues(adapter.tensors, OpenTrainedFile(adapter.tensors, AdapterFolder::WeightsPath(folder)));
+  if (adapter.spec.changes_base) ConvertToUntouchedBase(files, config, folder, &adapter);
   return adapter;
 }
 

@@ -213,7 +213,7 @@ const std::vector<std::string>& LoraKeys() {
   static const std::vector<std::string> keys = {
       "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "bias", "task_type", "use_rslora",
       "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern", "init_lora_weights",
-      "fan_in_fan_out", "use_dora", "trainable_token_indices"};
+      "fan_in_fan_out", "use_dora", "trainable_token_indices", "eva_config", "loftq_config"};
   return keys;
 }
 
@@ -378,7 +378,8 @@ std::pair<std::string, std::string> Resolve(const std::string& name) {
 Json ParseSetting(const std::string& key, const std::string& text) {
   static const std::set<std::string> lists = {"lora.target_modules",      "lora.exclude_modules", "lora.modules_to_save",
                                               "lora.layers_to_transform", "lora.layers_pattern",  "full.train",
-                                              "full.freeze",             "quantization.llm_int8_skip_modules"};
+                                              "full.freeze",              "lora.trainable_token_indices",
+                                              "quantization.llm_int8_skip_modules"};
   // Plain names and numbers with commas between are a list, also a list of one; anything else (an expression, all-linear)
   // is what it would be in the file.
   const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {

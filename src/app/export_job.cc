@@ -31,13 +31,15 @@ std::vector<float> MergedValues(const ModelFiles& files, const AdapterValues& ad
   const std::string module = ModuleOf(name);
   const bool is_bias = name.ends_with(".bias");
   if (const auto* whole = adapter.Replacement(module, is_bias)) return *whole;
+  const std::string embedding = "model.embed_tokens.weight";
   const StoredTensor* stored = files.Find(name);
-  if (stored == nullptr) stored = files.Find("model.embed_tokens.weight");  // a tied head that is no longer tied
+  if (stored == nullptr) stored = files.Find(embedding);  // a tied head that is no longer tied
   std::vector<float> values(static_cast<size_t>(stored->rows() * stored->columns()));
   files.ReadRows(*stored, 0, stored->rows(), values.data());
   files.DropPages(*stored);
   const AdapterModule* m = is_bias ? nullptr : adapter.FindModule(module);
-  if (m != nullptr) adapter.AddLowRank(*m, values);
+  if (stored->name == embedding) adapter.PutTokenRows(values);
+  if (m != nullptr) adapter.Merge(*m, values);
   return values;
 }
 
@@ -82,6 +84,7 @@ ExportResult ExportFolder(const ExportJob& job) {
   // A head or embedding of its own unties what was tied.
   bool tied = files.spec().tie_word_embeddings;
   for (const TrainableTensor& t : adapter.tensors) {
+    if (t.kind == TrainableTensor::Kind::kTokenRows) continue;
     if (t.module == "lm_head" || t.module == "model.embed_tokens") tied = false;
   }
   std::vector<TensorDeclaration> declarations;

@@ -22,6 +22,7 @@ void MakePathsAbsolute(RunConfig& config) {
                                      {"training", "output_dir"}}) {
     if (!config.source.contains(section) || !config.source[section].contains(key)) continue;
     auto& value = config.source[section][key];
+    if (!value.is_string()) continue;  // null: none
     const auto text = value.get<std::string>();
     if (key == std::string("output_dir") || FileExists(text) || DirectoryExists(text)) value = AbsolutePath(text);
   }

@@ -8,6 +8,7 @@
 
 #include "app/bundle.h"
 #include "app/config.h"
+#include "models/decoder.h"
 #include "models/trainable.h"
 #include "models/weights.h"
 
@@ -20,8 +21,18 @@ class TrainMethod {
   const AdapterSpec& spec() const { return spec_; }
   const std::vector<TrainableTensor>& trainables() const { return trainables_; }
 
-  // Puts the first values into the vector.
+  // Settles what depends on the training rows or on how the base is held; what is trained may change. Gives a note, or "".
+  // Errors: Error{kBadInput}.
+  virtual std::string Settle(const std::vector<Example>& /*rows*/, const TrainingArguments& /*training*/,
+                              const BaseStorage& /*storage*/) {
+    return "";
+  }
+  // Brings the base in memory to what is trained on; `checkpoint`: the folder that the run goes on from, or "". Call it
+  // before anything else that is not const.
+  virtual void PrepareBase(Device& /*device*/, const ModelWeights& /*weights*/, const std::string& /*checkpoint*/) {}
+  // Puts the first values into the vector; then, once there is a decoder, those that it works out.
   virtual void Initialize(Device& device, const TrainableVectors& vectors) const = 0;
+  virtual void FinishInitialization(Decoder& /*decoder*/) const {}
   // Writes what was trained, with all that is needed to use it, into an existing folder; and reads it from there.
   virtual void Save(Device& device, const TrainableVectors& vectors, const std::string& folder) const = 0;
   virtual void Load(Device& device, const TrainableVectors& vectors, const std::string& folder) const = 0;

@@ -123,6 +123,7 @@ TrainSession::TrainSession(const RunConfig& config, TrainEvents& events)
     BadInput("model.offload: no frozen weight of {} is used as it lies in its file; leave it out", bundle_.files.path());
   }
   LoadData();
+  const std::string rows_note = method_->Settle(train_.examples, config_.training, storage_);
   const PlanInputs inputs{bundle_.files.spec(), method_->spec(), method_->trainables(), config_.training, config_.shuffle,
                           train_.examples, eval_ ? &*eval_ : nullptr, storage_, device_->scratch_bytes(), ResidentBytes()};
   plan_ = PlanRun(inputs);
@@ -130,6 +131,7 @@ TrainSession::TrainSession(const RunConfig& config, TrainEvents& events)
   const int64_t paged = Optimizer::PlannedBytes(method_->trainables(), config_.training).file;
   if (paged > 0) RequireDiskSpace(config_.training.output_dir, "the file of the optimiser's states", paged);
   MakeFingerprint();
+  if (!rows_note.empty()) events_.OnNote(rows_note);
   TellNotes(note);
 }
 
@@ -239,9 +241,11 @@ TrainResult TrainSession::Run(const ResumePoint* point, const std::function<bool
   options.on_note = [this](const std::string& line) { events_.OnNote(line); };
   RunRecord record(config_, bundle_.files.spec(), plan_.planned_bytes, options);
   const ModelWeights weights(*device_, bundle_.files, method_->spec(), storage_);
+  method_->PrepareBase(*device_, weights, point != nullptr ? point->path : "");
   const TrainableVectors vectors(*device_, method_->trainables());
   if (point == nullptr) method_->Initialize(*device_, vectors);
   Decoder decoder(*device_, bundle_.files.spec(), weights, method_->spec(), method_->trainables(), &vectors, plan_.settings);
+  if (point == nullptr) method_->FinishInitialization(decoder);
   TrainResult result;
   result.output_dir = output_dir;
   result.noun = method_->noun();

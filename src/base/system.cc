@@ -1,5 +1,6 @@
 #include "base/system.h"
 
+#include <malloc.h>
 #include <sched.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ int64_t ProcKilobytes(const char* path, const std::string& key) {
 int64_t ResidentBytes() { return ProcKilobytes("/proc/self/status", "VmRSS") * 1024; }
 int64_t PeakResidentBytes() { return ProcKilobytes("/proc/self/status", "VmHWM") * 1024; }
 int64_t AvailableBytes() { return ProcKilobytes("/proc/meminfo", "MemAvailable") * 1024; }
+void ReturnFreedMemory() { ::malloc_trim(0); }
 int64_t TotalMemoryBytes() { return ProcKilobytes("/proc/meminfo", "MemTotal") * 1024; }
 
 std::string CpuName() {

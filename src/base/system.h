@@ -10,6 +10,7 @@ int64_t ResidentBytes();      // memory of this process now (VmRSS)
 int64_t PeakResidentBytes();  // the most it has been (VmHWM)
 int64_t AvailableBytes();     // memory that can be taken without swapping (MemAvailable)
 int64_t TotalMemoryBytes();
+void ReturnFreedMemory();     // what the heap holds and nobody uses goes back to the system
 std::string CpuName();        // "AMD EPYC 9R14", from /proc/cpuinfo
 int64_t CpuCount();           // threads that this process may run on
 std::string KernelName();     // "Linux 6.1.0"

@@ -16,8 +16,8 @@ namespace {
 
 using Kind = TrainableTensor::Kind;
 
-std::vector<float> FirstValues(const TrainableTensor& t, const LoraConfig& config, const ModelFiles& files,
-                               TorchGenerator& generator) {
+std::vector<float> FirstValues(const TrainableTensor& t, const LoraConfig& config, const TokenRows& tokens,
+                               const ModelFiles& files, TorchGenerator& generator) {
   std::vector<float> values(static_cast<size_t>(t.rows * t.cols));
   if (t.kind == Kind::kLoraA) {
     if (config.init_lora_weights == LoraConfig::Init::kGaussian) {
@@ -30,7 +30,12 @@ std::vector<float> FirstValues(const TrainableTensor& t, const LoraConfig& confi
     if (config.init_lora_weights == LoraConfig::Init::kRandom) generator.FillKaimingUniform(values, t.rows);
   } else if (t.kind == Kind::kLoraEmbeddingB) {
     generator.FillNormal(values);
-  } else if (t.kind != Kind::kLoraEmbeddingA) {  // that one starts with zeros
+  } else if (t.kind == Kind::kTokenRows) {
+    const StoredTensor& stored = *files.Find(t.module + ".weight");
+    for (size_t i = 0; i < tokens.ids.size(); ++i) {
+      files.ReadRows(stored, tokens.ids[i], 1, values.data() + static_cast<int64_t>(i) * t.cols);
+    }
+  } else if (t.kind != Kind::kLoraEmbeddingA && t.kind != Kind::kMagnitude) {  // these start with zeros
     const std::string name = t.module + (t.kind == Kind::kBias ? ".bias" : ".weight");
     const StoredTensor* stored = files.Find(name);
     if (stored == nullptr) stored = files.Find("model.embed_tokens.weight");  // a tied head
@@ -38,6 +43,51 @@ std::vector<float> FirstValues(const TrainableTensor& t, const LoraConfig& confi
     files.DropPages(*stored);
   }
   return values;
+}
+
+// trainable_token_indices, checked: rows of the input embedding, which nothing else adapts.
+TokenRows TokensToTrain(const LoraConfig& config, const ModelSpec& spec, const AdapterSpec& adapter, const std::string& where) {
+  const std::string embedding = "model.embed_tokens", key = where + ": trainable_token_indices";
+  LoraConfig::Tokens ids;
+  if (const auto* list = std::get_if<LoraConfig::Tokens>(&config.trainable_token_indices)) ids = *list;
+  if (const auto* by_name = std::get_if<2>(&config.trainable_token_indices)) {
+    for (const auto& [name, tokens] : *by_name) {
+      if (embedding != name && !embedding.ends_with("." + name)) {
+        BadInput("{}: \"{}\" is not the input embedding; only tokens of embed_tokens can be trained", key, name);
+      }
+      if (!ids.empty()) BadInput("{}: embed_tokens is named twice", key);
+      ids = tokens;
+    }
+  }
+  TokenRows trained;
+  if (ids.empty()) return trained;
+  if (adapter.EmbeddingRank() > 0 || adapter.Trains(embedding + ".weight")) {
+    BadInput("{}: embed_tokens is also in {}; leave it out of one of the two", key,
+             adapter.EmbeddingRank() > 0 ? "target_modules" : "modules_to_save");
+  }
+  for (const int64_t id : ids) {
+    if (id >= spec.vocab_size) BadInput("{}: {} is outside the model's vocabulary of {}", key, id, spec.vocab_size);
+    trained.ids.push_back(static_cast<int32_t>(id));
+  }
+  trained.width = spec.hidden_size;
+  return trained;
+}
+
+// What a decomposing initialisation asks of a module; `tied_head`: whether its weight is the embedding's.
+void CheckInitialization(const LoraConfig& config, const MatchedModule& match, bool tied_head, const std::string& where) {
+  using Init = LoraConfig::Init;
+  const ModuleInfo& m = match.module;
+  const std::string init = where + ": init_lora_weights " + config.ToJson()["init_lora_weights"].dump();
+  const bool orthogonal = config.init_lora_weights == Init::kOrthogonal;
+  if (!config.IsWorkedOut()) return;
+  if (m.is_embedding) BadInput("{} is for linear layers: leave {} out of target_modules", init, m.path);
+  if (orthogonal && match.rank % 2 != 0) BadInput("{} needs an even r, {} has {}", init, m.path, match.rank);
+  if (config.init_lora_weights == Init::kEva) return;
+  if (tied_head) BadInput("{}: lm_head shares the weight of the embedding here: leave it out of target_modules", init);
+  if (match.rank > std::min(m.in, m.out)) {
+    BadInput("{}: r {} for {} is more than the {} that its weight ({} x {}) has", init, match.rank, m.path,
+             std::min(m.in, m.out), m.out, m.in);
+  }
 }
 
 void WriteReadme(const LoraConfig& config, const std::string& folder) {
@@ -48,6 +98,12 @@ void WriteReadme(const LoraConfig& config, const std::string& folder) {
   text += fmt::format("# A LoRA adapter for {}\n\nTrained with Attune (r {}, lora_alpha {}, lora_dropout {}). Load it with "
                       "PEFT's `PeftModel.from_pretrained(model, \"path/to/this/folder\")`.\n",
                       base.empty() ? "its base model" : base, config.r, config.lora_alpha, config.lora_dropout);
+  if (config.ChangesBase()) {
+    text += fmt::format("\nIt started from the weights themselves (init_lora_weights {}), taken out of the base while it was "
+                        "trained. What is saved is the change to the base as it was, so r and lora_alpha in "
+                        "adapter_config.json are larger than those it was trained with.\n",
+                        config.ToJson()["init_lora_weights"].dump());
+  }
   WriteFileAtomic(folder + "/README.md", text);
 }
 
@@ -76,10 +132,16 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
   const std::vector<ModuleInfo> modules = DecoderModules(spec);
   AdapterSpec adapter;
   adapter.dropout = static_cast<float>(config.lora_dropout);
+  adapter.use_dora = config.use_dora;
+  adapter.changes_base = config.ChangesBase();
   for (const MatchedModule& match : MatchTargets(config, modules, spec.model_type, where, unknown)) {
     const ModuleInfo& m = match.module;
     constexpr int64_t kMaxRank = 4096;  // what the working memory of the matrix product is sized for
     if (match.rank > kMaxRank) BadInput("{}: r {} for {} is more than the {} that are supported", where, match.rank, m.path, kMaxRank);
+    if (config.use_dora && m.is_embedding) {
+      BadInput("{}: use_dora with {} among the target_modules is not supported: leave the embedding out", where, m.path);
+    }
+    CheckInitialization(config, match, m.path == "lm_head" && spec.tie_word_embeddings, where);
     adapter.modules.push_back({m.path, m.in, m.out, match.rank, static_cast<float>(match.scaling), m.is_embedding});
   }
   for (const ModuleInfo& m : MatchModulesToSave(config, modules, where)) {
@@ -90,6 +152,7 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
       adapter.full_modules.push_back({m.path, 1, spec.hidden_size, ModuleKind::kNorm});
     }
   }
+  adapter.tokens = TokensToTrain(config, spec, adapter, where);
   if (config.bias == LoraConfig::Bias::kNone) return adapter;
   std::set<std::string> adapted;
   for (const AdapterModule& m : adapter.modules) adapted.insert(m.path);
@@ -105,9 +168,11 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
 }
 
 void InitializeTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
-                       const LoraConfig& config, const ModelFiles& files, uint64_t seed) {
+                       const LoraConfig& config, const TokenRows& tokens, const ModelFiles& files, uint64_t seed) {
   TorchGenerator generator(seed);
-  for (const TrainableTensor& t : tensors) UploadTrained(device, vectors.value(), t, FirstValues(t, config, files, generator));
+  for (const TrainableTensor& t : tensors) {
+    UploadTrained(device, vectors.value(), t, FirstValues(t, config, tokens, files, generator));
+  }
 }
 
 AdapterFolder AdapterFolder::Open(const std::string& path) {
@@ -124,10 +189,18 @@ std::string AdapterFolder::WeightsPath(const std::string& path) {
 }
 
 void SaveAdapter(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
-                 const LoraConfig& config, const std::string& folder) {
+                 const LoraConfig& config, const InitialAdapter* initial, const std::string& folder) {
   MakeDirectories(folder);
-  WriteTrainedFile(device, vectors.value(), tensors, folder + "/adapter_model.safetensors");
-  WriteFileAtomic(folder + "/adapter_config.json", config.ToText());
+  const std::string path = folder + "/adapter_model.safetensors";
+  if (initial != nullptr) {
+    initial->Save(device, vectors, tensors, path);
+  } else {
+    WriteTrainedFile(device, vectors.value(), tensors, path);
+  }
+  LoraConfig written = initial != nullptr ? ConvertedConfig(config) : config;
+  // PEFT would quantise and decompose again before it loads the values over it.
+  if (written.init_lora_weights == LoraConfig::Init::kLoftq) written.init_lora_weights = LoraConfig::Init::kDefault;
+  WriteFileAtomic(folder + "/adapter_config.json", written.ToText());
   WriteReadme(config, folder);
 }
 

@@ -1,6 +1,8 @@
 #include "models/adapter_values.h"
 
 #include <algorithm>
+#include <cmath>
+#include <span>
 
 namespace attune {
 namespace {
@@ -20,6 +22,18 @@ void AddProduct(std::vector<float>& w, int64_t rows, int64_t cols, int64_t rank,
     }
     float* out = w.data() + i * cols;
     for (int64_t j = 0; j < cols; ++j) out[j] += scale * delta[static_cast<size_t>(j)];
+  }
+}
+
+// Gives row i the length magnitude[i]; a row of zeros has no direction and stays one.
+void StretchRows(std::vector<float>& w, const std::vector<float>& magnitude) {
+  const size_t cols = w.size() / magnitude.size();
+  for (size_t i = 0; i < magnitude.size(); ++i) {
+    const std::span<float> row(w.data() + i * cols, cols);
+    double squares = 0;
+    for (const float value : row) squares += static_cast<double>(value) * value;
+    const auto factor = static_cast<float>(squares > 0 ? magnitude[i] / std::sqrt(squares) : 0);
+    for (float& value : row) value *= factor;
   }
 }
 
@@ -45,13 +59,22 @@ const std::vector<float>* AdapterValues::Replacement(const std::string& module, 
   return nullptr;
 }
 
-void AdapterValues::AddLowRank(const AdapterModule& m, std::vector<float>& w) const {
+void AdapterValues::PutTokenRows(std::vector<float>& table) const {
+  const auto* rows = Find("model.embed_tokens", Kind::kTokenRows);
+  for (size_t i = 0; i < spec.tokens.ids.size(); ++i) {
+    const int64_t width = spec.tokens.width;
+    std::copy_n(rows->begin() + static_cast<int64_t>(i) * width, width, table.begin() + spec.tokens.ids[i] * width);
+  }
+}
+
+void AdapterValues::Merge(const AdapterModule& m, std::vector<float>& w) const {
   if (m.is_embedding) {  // A (rank, vocabulary), B (width, rank)
     const std::vector<float>&a = *Find(m.path, Kind::kLoraEmbeddingA), &b = *Find(m.path, Kind::kLoraEmbeddingB);
     AddProduct(w, m.in, m.out, m.rank, m.scale, a.data(), 1, m.in, b.data(), 1, m.rank);
   } else {  // A (rank, in), B (out, rank)
     const std::vector<float>&a = *Find(m.path, Kind::kLoraA), &b = *Find(m.path, Kind::kLoraB);
     AddProduct(w, m.out, m.in, m.rank, m.scale, b.data(), m.rank, 1, a.data(), m.in, 1);
+    if (const auto* magnitude = Find(m.path, Kind::kMagnitude)) StretchRows(w, *magnitude);
   }
 }
 

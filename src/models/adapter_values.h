@@ -20,13 +20,17 @@ struct AdapterValues {
   // What replaces a base weight of this module ("model.norm"; bias: its bias), nullptr where nothing does.
   const std::vector<float>* Replacement(const std::string& module, bool bias) const;
 
-  bool ChangesEmbedding() const {
+  // Whether a head that was tied to the embedding keeps the base's: PEFT trains a copy, or an adapter beside it.
+  bool UntiesHead() const {
     return Replacement("model.embed_tokens", false) != nullptr || FindModule("model.embed_tokens") != nullptr;
   }
 
-  // Adds the low-rank product of an adapted module to its base weight, in f32 as PEFT's merge does:
-  // w (out, in) += scale B A, or of an embedding w (vocabulary, width) += scale (B A)^T.
-  void AddLowRank(const AdapterModule& module, std::vector<float>& w) const;
+  // Puts the rows of trained tokens into the embedding (vocabulary, width), of which a tied head is part.
+  void PutTokenRows(std::vector<float>& table) const;
+
+  // The base weight with an adapted module's adapter, in f32 as PEFT's merge: w (out, in) becomes w + scale B A, with DoRA
+  // its rows stretched to their magnitudes; of an embedding w (vocabulary, width) becomes w + scale (B A)^T.
+  void Merge(const AdapterModule& module, std::vector<float>& w) const;
 };
 
 }  // namespace attune

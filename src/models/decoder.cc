@@ -52,6 +52,7 @@ Decoder::Decoder(Device& device, const ModelSpec& spec, const ModelWeights& weig
   device.Upload(At(plan_.sin, 1).data, rope.sin.data(), static_cast<int64_t>(rope.sin.size() * sizeof(float)));
   MakeComputeCopies();
   BindWeights(weights);
+  MakeDora();
   lowest_trained_layer_ = LowestTrainedLayer();
   RefreshTrained();
 }
@@ -59,8 +60,9 @@ Decoder::Decoder(Device& device, const ModelSpec& spec, const ModelWeights& weig
 Decoder::~Decoder() = default;
 
 LinearContext Decoder::Context() const {
-  return {device_, dropout_ ? At(plan_.keys, 1).Columns(0, tokens_) : Matrix{},
-          plan_.mask >= 0 ? At(plan_.mask, 1).data : DeviceAddress{}};
+  const auto room = [&](StepPlan::Id id) { return id >= 0 ? At(id, 1).data : DeviceAddress{}; };
+  return {device_, dropout_ ? At(plan_.keys, 1).Columns(0, tokens_) : Matrix{}, room(plan_.mask),
+          {room(plan_.dora_out), room(plan_.dora_in), room(plan_.dora_in2)}};
 }
 
 void Decoder::UploadInts(StepPlan::Id id, const std::vector<int32_t>& values) {
@@ -82,12 +84,25 @@ void Decoder::Upload(const PackedBatch& batch) {
   UploadInts(plan_.starts, batch.starts);
   UploadInts(plan_.rows, batch.rows);
   UploadInts(plan_.targets, batch.targets);
+  if (plan_.token_slots >= 0) UploadTokenSlots(batch);
   if (has_keys_) UploadInts(plan_.keys, batch.keys);
   if (dropout_) {
     std::vector<int32_t> row_keys;
     for (const int32_t row : batch.rows) row_keys.push_back(batch.keys[static_cast<size_t>(row)]);
     UploadInts(plan_.row_keys, row_keys);
   }
+}
+
+void Decoder::UploadTokenSlots(const PackedBatch& batch) {
+  std::unordered_map<int32_t, int32_t> slot_of;
+  for (const int32_t id : adapter_.tokens.ids) slot_of.emplace(id, static_cast<int32_t>(slot_of.size()));
+  std::vector<int32_t> slots;
+  for (const int32_t id : batch.input_ids) {
+    const auto found = slot_of.find(id);
+    slots.push_back(found == slot_of.end() ? -1 : found->second);
+  }
+  UploadInts(plan_.token_slots, slots);
+  UploadInts(plan_.token_ids, adapter_.tokens.ids);
 }
 
 Matrix Decoder::LayerInput(int64_t layer) const {
@@ -101,6 +116,10 @@ void Decoder::NormInto(const Matrix& out, const Matrix& x, const Norm& norm, con
 
 Matrix Decoder::Low(StepPlan::Id id, const Linear& linear) const {
   return linear.adapter.rank > 0 ? At(id, tokens_).Columns(0, linear.adapter.a.rows) : Matrix{};
+}
+
+Matrix Decoder::Direction(StepPlan::Id id, const Linear& linear) const {
+  return linear.adapter.dora.magnitude ? At(id, tokens_) : Matrix{};
 }
 
 AttentionShape Decoder::ShapeOf(int64_t layer) const {
@@ -129,13 +148,17 @@ void Decoder::ForwardAttention(int64_t layer, const Matrix& x, const Matrix& x2)
   attention.v = At(b.v, tokens_);
   attention.starts = At(plan_.starts, 1).Columns(0, sequences_ + 1);
   attention.shape = ShapeOf(layer);
+  if (observer_) observer_(layer, 0, h);
   const Matrix outputs[3] = {attention.q, attention.k, attention.v};
   for (int i = 0; i < 3; ++i) {
-    LinearForward(context, w.projections[i], h, outputs[i], {}, Low(b.low[i], w.projections[i]));
+    LinearForward(context, w.projections[i], h, outputs[i], {}, Low(b.low[i], w.projections[i]),
+                  Direction(b.direction[i], w.projections[i]));
   }
   RunRope(layer, attention.q, attention.k, false);
   device_.Run(attention);
-  LinearForward(context, w.projections[3], attention.out, x2, x, Low(b.low[3], w.projections[3]));
+  if (observer_) observer_(layer, 3, attention.out);
+  LinearForward(context, w.projections[3], attention.out, x2, x, Low(b.low[3], w.projections[3]),
+                Direction(b.direction[3], w.projections[3]));
 }
 
 void Decoder::ForwardMlp(int64_t layer, const Matrix& x2, const Matrix& x_next, bool recompute) {
@@ -143,15 +166,18 @@ void Decoder::ForwardMlp(int64_t layer, const Matrix& x2, const Matrix& x_next, 
   const Layer& w = layers_[static_cast<size_t>(layer)];
   const LinearContext context = Context();
   const auto low = [&](int i) { return Low(b.low[i], w.projections[i]); };
+  const auto direction = [&](int i) { return Direction(b.direction[i], w.projections[i]); };
   const Matrix h = At(b.h2, tokens_), gate = At(b.gate, tokens_), up = At(b.up, tokens_), act = At(b.act, tokens_);
   NormInto(h, x2, w.norm2, At(b.rstd2, 1).Columns(0, tokens_));
-  LinearForward(context, w.projections[4], h, gate, {}, low(4));
-  LinearForward(context, w.projections[5], h, up, {}, low(5));
+  if (observer_) observer_(layer, 4, h);
+  LinearForward(context, w.projections[4], h, gate, {}, low(4), direction(4));
+  LinearForward(context, w.projections[5], h, up, {}, low(5), direction(5));
   device_.Run(SwiGlu{act, gate, up});
+  if (observer_) observer_(layer, 6, act);
   if (!recompute) {
-    LinearForward(context, w.projections[6], act, x_next, x2, low(6));
+    LinearForward(context, w.projections[6], act, x_next, x2, low(6), direction(6));
   } else if (w.projections[6].adapter.rank > 0) {
-    LowRankForward(context, w.projections[6], act, low(6));
+    AdapterForward(context, w.projections[6], act, low(6), direction(6));
   }
 }
 
@@ -213,7 +239,8 @@ BatchLoss Decoder::RunHead(bool train, float scale) {
     const Matrix x = hidden.Rows(first, count), logits = At(plan_.logits, count);
     const Matrix low =
         head_.adapter.rank > 0 ? At(plan_.head_low, n).Rows(first, count).Columns(0, head_.adapter.a.rows) : Matrix{};
-    LinearForward(context, head_, x, logits, {}, low);
+    const Matrix direction = plan_.head_direction >= 0 ? At(plan_.head_direction, count) : Matrix{};
+    LinearForward(context, head_, x, logits, {}, low, direction);
     CrossEntropy ce;
     ce.logits = logits;
     ce.targets = At(plan_.targets, 1).Columns(first, count);
@@ -230,7 +257,8 @@ BatchLoss Decoder::RunHead(bool train, float scale) {
     device_.Run(ce);
     if (!train) continue;
     const Matrix dlow = head_.adapter.rank > 0 ? At(plan_.dlow, count).Columns(0, head_.adapter.a.rows) : Matrix{};
-    LinearBackward(context, head_, x, ce.gradient, At(plan_.dhidden, n).Rows(first, count), {}, low, dlow);
+    LinearBackward(context, head_, x, ce.gradient, At(plan_.dhidden, n).Rows(first, count), {}, low, dlow, direction);
+    if (plan_.head_token_columns >= 0) AddHeadTokenGradient(ce.gradient, x);
   }
   ReleaseHead();
   std::vector<float> losses(static_cast<size_t>(n)), correct(losses.size());
@@ -239,6 +267,14 @@ BatchLoss Decoder::RunHead(bool train, float scale) {
   loss.sum = std::accumulate(losses.begin(), losses.end(), 0.0);
   loss.correct = static_cast<int64_t>(std::accumulate(correct.begin(), correct.end(), 0.0));
   return loss;
+}
+
+void Decoder::ObserveInputs(const PackedBatch& batch, const InputObserver& observer) {
+  Upload(batch);
+  has_keys_ = dropout_ = false;
+  observer_ = observer;
+  ForwardAll();
+  observer_ = nullptr;
 }
 
 BatchLoss Decoder::EvaluateBatch(const PackedBatch& batch) {
@@ -262,7 +298,8 @@ void Decoder::Logits(const PackedBatch& batch, const std::function<void(int64_t,
     const Matrix logits = At(plan_.logits, count);
     const Matrix low =
         head_.adapter.rank > 0 ? At(plan_.head_low, n).Rows(first, count).Columns(0, head_.adapter.a.rows) : Matrix{};
-    LinearForward(Context(), head_, hidden.Rows(first, count), logits, {}, low);
+    LinearForward(Context(), head_, hidden.Rows(first, count), logits, {}, low,
+                  plan_.head_direction >= 0 ? At(plan_.head_direction, count) : Matrix{});
     host.resize(static_cast<size_t>(count * spec_.vocab_size));
     device_.Download(host.data(), logits.data, static_cast<int64_t>(host.size()) * 4);
     sink(first, host);

@@ -57,6 +57,9 @@ class Decoder {
   // Brings what products read up to date with the trained vector. Call after every change of it.
   void RefreshTrained();
 
+  // The first value of every DoRA magnitude: the norm of its row, so that training starts from the adapter without it.
+  void InitializeMagnitudes();
+
   // Forward and backward; gradients of scale * (sum of losses) are added to the gradient vector.
   BatchLoss TrainBatch(const PackedBatch& batch, float scale);
 
@@ -65,6 +68,11 @@ class Decoder {
 
   // Logits of batch.rows, piece by piece: sink(first, logits) with (rows, vocab) f32 on the host.
   void Logits(const PackedBatch& batch, const std::function<void(int64_t, std::span<const float>)>& sink);
+
+  // Runs the batch forward, without dropout, and hands out what the projections of each block read: observer(layer, slot, x),
+  // x (T, in) C, for the first slot of LayerBuffers::low that reads it: 0 (q, k, v), 3 (o), 4 (gate, up), 6 (down).
+  using InputObserver = std::function<void(int64_t layer, int slot, const Matrix& x)>;
+  void ObserveInputs(const PackedBatch& batch, const InputObserver& observer);
 
   // Runs the batch forward as training would and names the first module whose output holds a value that is not finite
   // ("model.layers.3.mlp"), or gives "" where all are finite.
@@ -93,8 +101,9 @@ class Decoder {
   struct Table {
     Matrix weight, dweight;         // (V, H)
     Matrix a, b, da, db;            // (V, rank), (rank, H); empty: no adapter
+    Matrix rows, drows;             // (tokens, H): of tokens that are trained
     float scale = 1.0f;
-    bool trained() const { return dweight || da; }
+    bool trained() const { return dweight || da || drows; }
   };
 
   Matrix At(StepPlan::Id id, int64_t rows) const { return plan_.plan.View(arena_, id, rows); }
@@ -104,12 +113,18 @@ class Decoder {
   void BindTable(const ModelWeights& weights);
   void BindTrained(const std::string& path, Linear* linear);
   void MakeComputeCopies();
+  void PutTokenRows();
+  void MakeDora();
+  void RefreshMagnitudes();
   Matrix Copied(const TrainableTensor& tensor) const;
   int64_t LowestTrainedLayer() const;
   void Upload(const PackedBatch& batch);
+  void UploadTokenSlots(const PackedBatch& batch);
+  void AddHeadTokenGradient(const Matrix& dlogits, const Matrix& x);
   void UploadInts(StepPlan::Id id, const std::vector<int32_t>& values);
   LinearContext Context() const;
   Matrix Low(StepPlan::Id id, const Linear& linear) const;
+  Matrix Direction(StepPlan::Id id, const Linear& linear) const;
   AttentionShape ShapeOf(int64_t layer) const;
   void RunRope(int64_t layer, const Matrix& q, const Matrix& k, bool inverse);
 
@@ -151,9 +166,12 @@ class Decoder {
   std::vector<TrainableTensor> trainables_;
   std::unordered_map<std::string, std::vector<TrainableTensor>> trained_;
   std::vector<ComputeCopy> copies_;
+  std::vector<const Linear*> dora_;  // the layers with magnitudes
+  DeviceAddress dora_room_;
 
   int64_t tokens_ = 0, sequences_ = 0, labelled_ = 0;
   bool has_keys_ = false, dropout_ = false;  // of the batch: training, with dropout
+  InputObserver observer_;  // while ObserveInputs runs
 };
 
 // The tensors that are trained, by the names of the files they are saved in, offsets assigned.
@@ -161,5 +179,8 @@ std::vector<TrainableTensor> AdapterTrainables(const AdapterSpec& adapter);
 
 // Bytes a decoder allocates beside its arena and the trained vectors: what bf16 products read of trained matrices.
 int64_t ComputeCopyBytes(const ModelSpec& spec, const AdapterSpec& adapter, DType compute);
+
+// Likewise: the norms of weight-decomposed adapters, and the room they are computed in.
+int64_t DoraNormBytes(const AdapterSpec& adapter, DType compute);
 
 }  // namespace attune

@@ -42,6 +42,9 @@ void Decoder::BackwardAll() {
 void Decoder::BackwardEmbedding() {
   const Matrix dx = At(plan_.dx, tokens_), ids = At(plan_.ids, 1).Columns(0, tokens_);
   if (table_.dweight) device_.Run(EmbeddingBackward{table_.dweight, dx, ids});
+  if (table_.drows) {
+    device_.Run(EmbeddingBackward{table_.drows, dx, At(plan_.token_slots, 1).Columns(0, tokens_)});
+  }
   if (!table_.da) return;
   Gemm db;
   db.c = db.start = table_.db;
@@ -60,20 +63,34 @@ void Decoder::BackwardEmbedding() {
   device_.Run(EmbeddingBackward{table_.da, low.c, ids});
 }
 
+// A tied head that is still the embedding trains the same rows: each is the weight of one logit.
+void Decoder::AddHeadTokenGradient(const Matrix& dlogits, const Matrix& x) {
+  if (head_.weight.data.value != table_.weight.data.value) return;
+  const Matrix columns = At(plan_.head_token_columns, dlogits.rows);
+  device_.Run(GatherColumns{columns, dlogits, At(plan_.token_ids, 1)});
+  Gemm rows;
+  rows.c = rows.start = table_.drows;
+  rows.a = columns;
+  rows.a_transposed = true;
+  rows.b = x;
+  device_.Run(rows, "trained tokens");
+}
+
 void Decoder::BackwardMlp(int64_t layer) {
   const LayerBuffers& b = plan_.layers[static_cast<size_t>(layer)];
   const Layer& w = layers_[static_cast<size_t>(layer)];
   const LinearContext context = Context();
   const auto low = [&](StepPlan::Id id, int i) { return Low(id, w.projections[i]); };
+  const auto direction = [&](int i) { return Direction(b.direction[i], w.projections[i]); };
   const Matrix dx = At(plan_.dx, tokens_), dx_c = At(plan_.dx_c, tokens_), dh = At(plan_.dh, tokens_);
   const Matrix gate = At(b.gate, tokens_), up = At(b.up, tokens_), act = At(b.act, tokens_);
   const Matrix dact = At(plan_.dact, tokens_), h = At(b.h2, tokens_);
   if (settings_.policy == KeepPolicy::kExpensiveParts) device_.Run(SwiGlu{act, gate, up}, "swiglu again");
-  LinearBackward(context, w.projections[6], act, dx_c, dact, {}, low(b.low[6], 6), low(plan_.dlow, 6));
+  LinearBackward(context, w.projections[6], act, dx_c, dact, {}, low(b.low[6], 6), low(plan_.dlow, 6), direction(6));
   device_.Run(SwiGluBackward{gate, up, dact, {}});
   if (settings_.policy == KeepPolicy::kExpensiveParts) NormInto(h, At(b.x2, tokens_), w.norm2, {});
-  LinearBackward(context, w.projections[4], h, gate, dh, {}, low(b.low[4], 4), low(plan_.dlow, 4));
-  LinearBackward(context, w.projections[5], h, up, dh, dh, low(b.low[5], 5), low(plan_.dlow, 5));
+  LinearBackward(context, w.projections[4], h, gate, dh, {}, low(b.low[4], 4), low(plan_.dlow, 4), direction(4));
+  LinearBackward(context, w.projections[5], h, up, dh, dh, low(b.low[5], 5), low(plan_.dlow, 5), direction(5));
   BackwardNorm(w.norm2, {dx, plan_.dx_c != plan_.dx ? dx_c : Matrix{}, dh, At(b.x2, tokens_), w.norm2.weight,
                          At(b.rstd2, 1).Columns(0, tokens_), {}});
 }
@@ -83,11 +100,12 @@ void Decoder::BackwardAttention(int64_t layer) {
   const Layer& w = layers_[static_cast<size_t>(layer)];
   const LinearContext context = Context();
   const auto low = [&](StepPlan::Id id, int i) { return Low(id, w.projections[i]); };
+  const auto direction = [&](int i) { return Direction(b.direction[i], w.projections[i]); };
   const Matrix dx = At(plan_.dx, tokens_), dx_c = At(plan_.dx_c, tokens_), dh = At(plan_.dh, tokens_);
   AttentionBackward a;
   a.dout = At(plan_.dattention, tokens_);
   a.out = At(b.attention, tokens_);
-  LinearBackward(context, w.projections[3], a.out, dx_c, a.dout, {}, low(b.low[3], 3), low(plan_.dlow, 3));
+  LinearBackward(context, w.projections[3], a.out, dx_c, a.dout, {}, low(b.low[3], 3), low(plan_.dlow, 3), direction(3));
   a.dq = At(plan_.dq, tokens_);
   a.dk = At(plan_.dk, tokens_);
   a.dv = At(plan_.dv, tokens_);
@@ -108,7 +126,7 @@ void Decoder::BackwardAttention(int64_t layer) {
   const Matrix gradients[3] = {a.dq, a.dk, a.dv};
   for (int i = 0; i < 3; ++i) {
     LinearBackward(context, w.projections[i], h, gradients[i], needs_dx ? dh : Matrix{},
-                   needs_dx && i > 0 ? dh : Matrix{}, low(b.low[i], i), low(plan_.dlow, i));
+                   needs_dx && i > 0 ? dh : Matrix{}, low(b.low[i], i), low(plan_.dlow, i), direction(i));
   }
   if (!needs_dx) return;
   BackwardNorm(w.norm1, {dx, plan_.dx_c != plan_.dx ? dx_c : Matrix{}, dh, x, w.norm1.weight,

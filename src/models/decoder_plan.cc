@@ -20,6 +20,7 @@ class Planner {
     kv_cols_ = spec.num_key_value_heads * spec.head_dim;
     low_cols_ = PaddedRank(adapter.MaxRank(), s_.compute);
     embedding_rank_ = adapter.EmbeddingRank();
+    FindDora();
   }
 
   void AddAll() {
@@ -31,10 +32,38 @@ class Planner {
       const int64_t widest = std::max({spec_.hidden_size, spec_.intermediate_size, q_cols_});
       out_.mask = Bytes("dropout mask", s_.max_tokens * MaskRowBytes(widest) + 8, 0, last_);
     }
+    if (adapter_.use_dora) AddDoraRoom();
     out_.plan.AssignOffsets();
   }
 
  private:
+  // Which outputs have magnitudes: the widths of their directions.
+  void FindDora() {
+    for (const AdapterModule& m : adapter_.modules) {
+      if (!adapter_.HasDora(m.path)) continue;
+      if (m.path == "lm_head") dora_head_ = true;
+      for (int i = 0; i < 7; ++i) {
+        if (!m.path.ends_with(kProjections[i])) continue;
+        dora_out_[i] = m.out;
+        constexpr int64_t kLongestInBf16 = 8192;  // beyond it a product writes f32 (ops/gemm.h)
+        dora_type_[i] = m.in > kLongestInBf16 ? DType::kF32 : s_.compute;
+      }
+    }
+  }
+
+  int64_t HeadRows() const { return std::min(s_.max_labelled, s_.logit_rows); }
+
+  // LinearContext::dora: a scaled gradient, and inputs with dropout applied.
+  void AddDoraRoom() {
+    const int64_t columns = *std::max_element(dora_out_, dora_out_ + 7);
+    const int64_t elements = std::max(s_.max_tokens * columns, dora_head_ ? HeadRows() * spec_.vocab_size : 0);
+    if (trains_) out_.dora_out = Bytes("dora d output", BytesOf(s_.compute, elements), layers_, last_);
+    if (adapter_.dropout == 0 || !trains_) return;
+    const int64_t widest = std::max({spec_.hidden_size, spec_.intermediate_size, q_cols_});
+    out_.dora_in = Bytes("dora input", s_.max_tokens * widest * 4, 0, last_);
+    out_.dora_in2 = Bytes("dora d input", s_.max_tokens * widest * 4, layers_, last_);
+  }
+
   StepPlan::Id Tokens(const std::string& name, Part part, DType dtype, int64_t cols, int first, int last) {
     return out_.plan.Add(name, part, dtype, s_.max_tokens, cols, first, last);
   }
@@ -54,6 +83,11 @@ class Planner {
     out_.targets = Input("labels", DType::kI32, 1, s_.max_labelled);
     out_.row_keys = Input("dropout keys of labelled rows", DType::kI32, 1, s_.max_labelled);
     out_.check = Input("answer of a check", DType::kI64, 1, 1);
+    const auto tokens = static_cast<int64_t>(adapter_.tokens.ids.size());
+    if (trains_ && tokens > 0) {
+      out_.token_slots = Input("trained tokens", DType::kI32, 1, s_.max_tokens);
+      out_.token_ids = Input("ids of trained tokens", DType::kI32, 1, tokens);
+    }
     out_.cos = Input("rope cos", DType::kF32, s_.max_length, spec_.head_dim / 2);
     out_.sin = Input("rope sin", DType::kF32, s_.max_length, spec_.head_dim / 2);
   }
@@ -75,6 +109,9 @@ class Planner {
     b.gate = add("gate", s_.compute, spec_.intermediate_size);
     b.up = add("up", s_.compute, spec_.intermediate_size);
     for (int i = 0; i < 7 && low_cols_ > 0; ++i) b.low[i] = add("lora low", s_.compute, low_cols_);
+    for (int i = 0; i < 7; ++i) {
+      if (dora_out_[i] > 0) b.direction[i] = add("dora direction", dora_type_[i], dora_out_[i]);
+    }
     return b;
   }
 
@@ -120,9 +157,14 @@ class Planner {
     };
     out_.hidden = add("last norm", Part::kActivations, s_.compute, n, spec_.hidden_size);
     out_.head_rstd = add("last rstd", Part::kActivations, DType::kF32, 1, n);
-    out_.logits = add("logits", Part::kLogits, DType::kF32, std::min(n, s_.logit_rows), spec_.vocab_size);
+    out_.logits = add("logits", Part::kLogits, DType::kF32, HeadRows(), spec_.vocab_size);
     out_.losses = add("losses", Part::kLogits, DType::kF32, 1, n);
     out_.correct = add("correct", Part::kLogits, DType::kF32, 1, n);
+    if (out_.token_ids >= 0 && spec_.tie_word_embeddings) {
+      out_.head_token_columns = add("d logits of trained tokens", Part::kLogits, s_.compute, HeadRows(),
+                                    static_cast<int64_t>(adapter_.tokens.ids.size()));
+    }
+    if (dora_head_) out_.head_direction = add("lm_head dora direction", Part::kLogits, s_.compute, HeadRows(), spec_.vocab_size);
     if (low_cols_ > 0) out_.head_low = add("lm_head lora low", Part::kLogits, s_.compute, n, low_cols_);
     if (trains_) out_.dhidden = add("d last norm", Part::kGradients, DType::kF32, n, spec_.hidden_size);
   }
@@ -152,6 +194,9 @@ class Planner {
   int layers_, last_ = 0;
   bool trains_ = false;
   int64_t q_cols_ = 0, kv_cols_ = 0, low_cols_ = 0, embedding_rank_ = 0;
+  int64_t dora_out_[7] = {0, 0, 0, 0, 0, 0, 0};
+  DType dora_type_[7] = {};
+  bool dora_head_ = false;
 };
 
 }  // namespace
@@ -162,6 +207,11 @@ int64_t AdapterSpec::MaxRank() const {
     if (!module.is_embedding) rank = std::max(rank, module.rank);
   }
   return rank;
+}
+
+bool AdapterSpec::HasDora(const std::string& path) const {
+  return use_dora && std::any_of(modules.begin(), modules.end(),
+                                 [&](const AdapterModule& m) { return m.path == path && !m.is_embedding; });
 }
 
 int64_t AdapterSpec::EmbeddingRank() const {

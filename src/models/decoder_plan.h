@@ -43,17 +43,27 @@ struct TrainedBias {
   bool is_adapted = false;
 };
 
+// PEFT's trainable tokens: the rows of the embedding that are trained, and with them those of a tied head.
+struct TokenRows {
+  std::vector<int32_t> ids;
+  int64_t width = 0;
+};
+
 // Everything that is trained.
 struct AdapterSpec {
   std::vector<AdapterModule> modules;
   float dropout = 0.0f;
+  bool use_dora = false;  // every linear module has a magnitude (models/dora.h)
   std::vector<FullModule> full_modules;
   std::vector<TrainedBias> trained_biases;
+  TokenRows tokens;
+  bool changes_base = false;  // models/initial_adapter.h
   // Full fine-tuning: tensors go by the model's own names, and a tied head is trained through its embedding. An adapter's
   // tensors go by PEFT's names, and a trained copy of an embedding leaves a tied head as it was.
   bool whole_model = false;
 
   int64_t MaxRank() const;        // over linear modules
+  bool HasDora(const std::string& path) const;  // whether this module's adapter is weight-decomposed
   int64_t EmbeddingRank() const;  // 0: the embedding has no adapter
   bool Trains(const std::string& weight) const;  // whether a weight of the model is trained whole, by its name
 };
@@ -80,6 +90,7 @@ struct LayerBuffers {
   StepPlan::Id attention = -1, lse = -1;     // (T, heads * head_dim) C, (T, heads) f32
   StepPlan::Id gate = -1, up = -1, act = -1;  // (T, I) C
   StepPlan::Id low[7] = {-1, -1, -1, -1, -1, -1, -1};  // (T, rank) C of q k v o gate up down
+  StepPlan::Id direction[7] = {-1, -1, -1, -1, -1, -1, -1};  // (T, out) C or f32: what DoRA's magnitudes multiply
 };
 
 struct DecoderPlan {
@@ -88,14 +99,18 @@ struct DecoderPlan {
   StepPlan::Id x_last = -1;  // (T, H) f32 the residual after the last block
   // Inputs, uploaded for each batch.
   StepPlan::Id ids = -1, positions = -1, starts = -1, keys = -1, rows = -1, targets = -1, row_keys = -1;
+  StepPlan::Id token_slots = -1;  // (1, T) I32: which trained row each token is, or -1
+  StepPlan::Id token_ids = -1, head_token_columns = -1;  // (1, tokens) I32; (logit_rows, tokens) C: of a tied head
   StepPlan::Id cos = -1, sin = -1;  // (max_length, head_dim / 2) f32
   StepPlan::Id check = -1;          // (1, 1) I64: room for an answer
   StepPlan::Id embedding_low = -1, embedding_dlow = -1;  // (T, rank) f32: the embedding's adapter
   // The head.
   StepPlan::Id hidden = -1, head_rstd = -1, head_low = -1, dhidden = -1, logits = -1, losses = -1, correct = -1;
+  StepPlan::Id head_direction = -1;  // (logit_rows, vocabulary) C
   // Backward.
   StepPlan::Id dx = -1, dx_c = -1, dact = -1, dh = -1, dattention = -1, dq = -1, dk = -1, dv = -1, dk_sum = -1,
                dv_sum = -1, dlow = -1, mask = -1;
+  StepPlan::Id dora_out = -1, dora_in = -1, dora_in2 = -1;  // LinearContext::dora
 };
 
 // Names of a layer's seven projections in the order of LayerBuffers::low: "self_attn.q_proj", ...

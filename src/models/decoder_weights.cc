@@ -43,7 +43,13 @@ std::vector<TrainableTensor> AdapterTrainables(const AdapterSpec& adapter) {
     } else {
       tensors.push_back({path + ".lora_A.weight", m.path, Kind::kLoraA, m.rank, m.in});
       tensors.push_back({path + ".lora_B.weight", m.path, Kind::kLoraB, m.rank, m.out});
+      if (adapter.use_dora) tensors.push_back({path + ".lora_magnitude_vector", m.path, Kind::kMagnitude, 1, m.out});
     }
+  }
+  if (!adapter.tokens.ids.empty()) {
+    const std::string path = "model.embed_tokens";
+    tensors.push_back({prefix + path + ".token_adapter.trainable_tokens_delta", path, Kind::kTokenRows,
+                       static_cast<int64_t>(adapter.tokens.ids.size()), adapter.tokens.width});
   }
   for (const FullModule& m : adapter.full_modules) {
     const std::string key = prefix + m.path + ".weight";
@@ -90,6 +96,16 @@ void Decoder::MakeComputeCopies() {
 
 void Decoder::RefreshTrained() {
   for (const ComputeCopy& copy : copies_) device_.Run(Copy{copy.to, copy.from, {}}, "compute copies");
+  if (table_.rows) PutTokenRows();
+  RefreshMagnitudes();
+}
+
+// Trained rows take the place of the base's in memory, so that lookups and the products of a tied head see them.
+void Decoder::PutTokenRows() {
+  for (size_t i = 0; i < adapter_.tokens.ids.size(); ++i) {
+    const auto row = static_cast<int64_t>(i);
+    device_.Run(Copy{table_.weight.Rows(adapter_.tokens.ids[i], 1), table_.rows.Rows(row, 1), {}}, "trained tokens");
+  }
 }
 
 // What products read of a trained tensor.
@@ -138,6 +154,9 @@ void Decoder::BindTable(const ModelWeights& weights) {
     } else if (tensor.kind == Kind::kLoraEmbeddingA) {
       table_.a = value;
       table_.da = gradient;
+    } else if (tensor.kind == Kind::kTokenRows) {
+      table_.rows = value;
+      table_.drows = gradient;
     } else {
       table_.b = value;
       table_.db = gradient;
@@ -183,6 +202,10 @@ void Decoder::BindTrained(const std::string& path, Linear* linear) {
       case Kind::kLoraB:
         linear->adapter.b_transposed = Copied(tensor);
         linear->adapter.db_transposed = gradient;
+        break;
+      case Kind::kMagnitude:
+        linear->adapter.dora.magnitude = TrainableVectors::Of(vectors_->value(), tensor);
+        linear->adapter.dora.dmagnitude = gradient;
         break;
       case Kind::kBias:
         linear->bias = TrainableVectors::Of(vectors_->value(), tensor);

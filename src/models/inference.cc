@@ -13,6 +13,16 @@ namespace {
 constexpr int64_t kPieceRows = 512;  // rows of a prompt that run together
 constexpr int64_t kFewRows = 8;      // up to here a weight is read once, block by block, for all rows
 
+// What LoadFactor works in, for the largest module.
+int64_t DoraRoomBytes(const AdapterSpec& spec) {
+  int64_t bytes = 0;
+  for (const AdapterModule& m : spec.modules) {
+    if (!spec.HasDora(m.path)) continue;
+    bytes = std::max(bytes, 3 * AlignedBytes(m.out * 4) + 2 * AlignedBytes(m.rank * m.out * 4) + AlignedBytes(m.rank * m.rank * 4));
+  }
+  return bytes;
+}
+
 }  // namespace
 
 InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const AdapterValues* adapter, int64_t capacity)
@@ -20,6 +30,7 @@ InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const Ad
   RefuseWhatTheDecoderLacks(spec_);
   const int64_t q_cols = spec_.num_attention_heads * spec_.head_dim, kv_cols = spec_.num_key_value_heads * spec_.head_dim;
   int64_t rank = 1;
+  if (adapter != nullptr) dora_room_ = device.Allocate(DoraRoomBytes(adapter->spec), "the norms of DoRA");
   for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) {
     const std::string path = "model.layers." + std::to_string(l) + ".";
     Block block;
@@ -36,8 +47,8 @@ InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const Ad
   embedding_ = LoadEmbedding(adapter);
   final_norm_ = LoadNorm("model.norm", adapter);
   head_ = Load("lm_head", adapter);
-  // A tied head stays with the base's embedding, whatever an adapter makes of that one.
-  if (!head_.weight && (adapter == nullptr || !adapter->ChangesEmbedding())) head_.weight = embedding_;
+  // A tied head stays with the base's embedding, whatever an adapter makes of that one; trained tokens are both's.
+  if (!head_.weight && (adapter == nullptr || !adapter->UntiesHead())) head_.weight = embedding_;
   if (!head_.weight) head_.weight = UploadStored("model.embed_tokens.weight");
   rank = std::max(rank, head_.low_a.rows);
 
@@ -102,8 +113,41 @@ InferenceModel::StoredLayer InferenceModel::Load(const std::string& path, const 
     for (float& value : b) value *= m->scale;
     layer.low_a = UploadFloats(*adapter->Find(path, TrainableTensor::Kind::kLoraA), m->rank, m->in);
     layer.low_b = UploadFloats(b, m->out, m->rank);
+    if (adapter->spec.HasDora(path)) layer.factor = LoadFactor(layer, *m, *adapter);
   }
   return layer;
+}
+
+// Magnitude over norm, row by row: weights do not change here, so once is enough.
+Matrix InferenceModel::LoadFactor(const StoredLayer& layer, const AdapterModule& m, const AdapterValues& adapter) {
+  const auto row = [&](int index) { return DenseMatrix(dora_room_.Plus(index * AlignedBytes(m.out * 4)), DType::kF32, 1, m.out); };
+  DeviceAddress next = row(3).data;
+  const auto matrix = [&](int64_t rows, int64_t cols) {
+    const Matrix taken = DenseMatrix(next, DType::kF32, rows, cols);
+    next = next.Plus(AlignedBytes(rows * cols * 4));
+    return taken;
+  };
+  DoraFactors factors;
+  factors.norm = row(0);
+  factors.squares = row(1);
+  factors.magnitude = row(2);
+  factors.factor = UploadFloats(*adapter.Find(m.path, TrainableTensor::Kind::kMagnitude), 1, m.out);
+  factors.cross = matrix(m.rank, m.out);
+  factors.gram = matrix(m.rank, m.rank);
+  factors.b_transposed = matrix(m.rank, m.out);
+  const std::vector<float>& b = *adapter.Find(m.path, TrainableTensor::Kind::kLoraB);
+  std::vector<float> transposed(b.size());
+  for (int64_t i = 0; i < m.out; ++i) {
+    for (int64_t r = 0; r < m.rank; ++r) transposed[static_cast<size_t>(r * m.out + i)] = b[static_cast<size_t>(i * m.rank + r)];
+  }
+  device_.Upload(factors.b_transposed.data, transposed.data(), static_cast<int64_t>(transposed.size()) * 4);
+  factors.scale = m.scale;
+  device_.Run(RowSquares{factors.squares, layer.weight});
+  device_.Run(StoredLinear{factors.cross, layer.low_a, layer.weight, {}});
+  device_.Run(StoredLinear{factors.gram, layer.low_a, layer.low_a, {}});
+  device_.Run(Copy{factors.magnitude, factors.factor, {}});
+  device_.Run(factors);
+  return factors.factor;
 }
 
 Matrix InferenceModel::LoadNorm(const std::string& path, const AdapterValues* adapter) {
@@ -114,34 +158,37 @@ Matrix InferenceModel::LoadNorm(const std::string& path, const AdapterValues* ad
 // The table that tokens are looked up in, with what an adapter does to it.
 Matrix InferenceModel::LoadEmbedding(const AdapterValues* adapter) {
   const std::string path = "model.embed_tokens";
-  if (adapter == nullptr || !adapter->ChangesEmbedding()) return UploadStored(path + ".weight");
+  if (adapter == nullptr || (!adapter->UntiesHead() && adapter->spec.tokens.ids.empty())) return UploadStored(path + ".weight");
   if (const auto* values = adapter->Replacement(path, false)) return UploadFloats(*values, spec_.vocab_size, spec_.hidden_size);
   const StoredTensor& stored = *files_.Find(path + ".weight");
   std::vector<float> values(static_cast<size_t>(stored.rows() * stored.columns()));
   files_.ReadRows(stored, 0, stored.rows(), values.data());
   files_.DropPages(stored);
-  adapter->AddLowRank(*adapter->FindModule(path), values);
+  if (const AdapterModule* m = adapter->FindModule(path)) adapter->Merge(*m, values);
+  adapter->PutTokenRows(values);
   return UploadFloats(values, spec_.vocab_size, spec_.hidden_size);
 }
 
 void InferenceModel::RunLinear(const StoredLayer& layer, const Matrix& x, const Matrix& y, const Matrix& start) {
+  const Matrix first = layer.factor ? Matrix{} : start;
   if (x.rows <= kFewRows) {
-    device_.Run(StoredLinear{y, x, layer.weight, start});
+    device_.Run(StoredLinear{y, x, layer.weight, first});
   } else {
     Gemm product;
     product.c = y;
     product.a = x;
     product.b = layer.weight;
     product.b_transposed = true;
-    product.start = start;
+    product.start = first;
     device_.Run(product);
   }
-  if (layer.bias) device_.Run(AddBias{y, layer.bias});
+  if (layer.bias && !layer.factor) device_.Run(AddBias{y, layer.bias});
   if (layer.low_a) {
     const Matrix low = DenseMatrix(low_.data, DType::kF32, x.rows, layer.low_a.rows);
     device_.Run(StoredLinear{low, x, layer.low_a, {}});
     device_.Run(StoredLinear{y, low, layer.low_b, y});
   }
+  if (layer.factor) device_.Run(ScaleColumns{y, y, layer.factor, layer.bias, start});
 }
 
 void InferenceModel::RunBlock(int64_t layer, int64_t m) {

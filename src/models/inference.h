@@ -35,6 +35,7 @@ class InferenceModel {
     Matrix weight;  // (out, in) as stored
     Matrix bias;
     Matrix low_a, low_b;  // (rank, in), (out, rank) f32, scaled; empty: not adapted
+    Matrix factor;        // (1, out) f32: of a weight-decomposed adapter
   };
   struct Block {
     StoredLayer projections[7];
@@ -45,6 +46,7 @@ class InferenceModel {
   void RunBlock(int64_t layer, int64_t m);
   void RunLinear(const StoredLayer& layer, const Matrix& x, const Matrix& y, const Matrix& start);
   StoredLayer Load(const std::string& path, const AdapterValues* adapter);
+  Matrix LoadFactor(const StoredLayer& layer, const AdapterModule& module, const AdapterValues& adapter);
   Matrix LoadNorm(const std::string& path, const AdapterValues* adapter);
   Matrix LoadEmbedding(const AdapterValues* adapter);
   Matrix UploadStored(const std::string& name);
@@ -59,6 +61,7 @@ class InferenceModel {
   StoredLayer head_;
   Matrix embedding_, final_norm_, cos_, sin_;
   Matrix ids_, positions_, starts_, x_, x2_, h_, q_, attention_, gate_, up_, low_, logits_;
+  DeviceAddress dora_room_;
   std::vector<float> host_logits_;
 };
 

@@ -64,6 +64,8 @@ void ExpectSame(const std::string& model, const std::string& adapter_folder) {
 
 TEST(Inference, AgreesWithTheDecoder) { ExpectSame(kData + "/models/llama", ""); }
 TEST(Inference, WithAnAdapter) { ExpectSame(kData + "/models/llama", kData + "/lora/llama_all7_r16"); }
+TEST(Inference, WithAWeightDecomposedAdapter) { ExpectSame(kData + "/models/llama", kData + "/lora/llama_dora"); }
+TEST(Inference, WithTrainedTokens) { ExpectSame(kData + "/models/llama", kData + "/lora/llama_trainable_tokens"); }
 TEST(Inference, WithTrainedBiases) { ExpectSame(kData + "/models/llama_tied_bias", kData + "/lora/llama_bias_lora_only"); }
 TEST(Inference, WithATrainedHead) { ExpectSame(kData + "/models/llama", kData + "/lora/llama_modules_to_save"); }
 TEST(Inference, WithASlidingWindow) { ExpectSame(kData + "/models/mistral", ""); }

@@ -1,20 +1,12 @@
 #include "models/linear.h"
 
+#include "models/dora.h"
+
 namespace attune {
 namespace {
 
 double ProductFlops(int64_t m, int64_t n, int64_t k) {
   return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-}
-
-// The mask of this adapter's input, drawn anew wherever it is needed: cheaper than keeping it.
-KeepMask DrawMask(const LinearContext& context, const Linear& layer, const Matrix& x) {
-  if (!context.keys || layer.adapter.dropout <= 0) return {};
-  KeepMask mask;
-  mask.bits = DenseMatrix(context.mask_bits, DType::kU8, x.rows, MaskRowBytes(x.cols));
-  mask.scale = 1.0f / (1.0f - layer.adapter.dropout);
-  context.device.Run(DropoutMask{mask.bits, context.keys, layer.adapter.module, layer.adapter.dropout});
-  return mask;
 }
 
 // dlow = scale dy B; dB^T += low^T dy; dA += dlow^T drop(x). Gives the mask for what follows.
@@ -40,26 +32,37 @@ KeepMask LowRankBackward(const LinearContext& context, const Linear& layer, cons
   da.a = dlow.Columns(0, adapter.rank);
   da.a_transposed = true;
   da.b = x;
-  da.b_mask = DrawMask(context, layer, x);
+  da.b_mask = DrawInputMask(context, layer, x);
   context.device.Run(da, "lora dA", flops_in);
   return da.b_mask;
 }
 
-}  // namespace
-
+// low = scale drop(x) A^T.
 void LowRankForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& low) {
   Gemm down;
   down.c = low;
   down.a = x;
-  down.a_mask = DrawMask(context, layer, x);
+  down.a_mask = DrawInputMask(context, layer, x);
   down.b = layer.adapter.a;
   down.b_transposed = true;
   down.alpha = layer.adapter.scale;
   context.device.Run(down, "lora down", ProductFlops(x.rows, low.cols, x.cols));
 }
 
+}  // namespace
+
+KeepMask DrawInputMask(const LinearContext& context, const Linear& layer, const Matrix& x) {
+  if (!context.keys || layer.adapter.dropout <= 0) return {};
+  KeepMask mask;
+  mask.bits = DenseMatrix(context.mask_bits, DType::kU8, x.rows, MaskRowBytes(x.cols));
+  mask.scale = 1.0f / (1.0f - layer.adapter.dropout);
+  context.device.Run(DropoutMask{mask.bits, context.keys, layer.adapter.module, layer.adapter.dropout});
+  return mask;
+}
+
 void LinearForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& y,
-                   const Matrix& start, const Matrix& low) {
+                   const Matrix& start, const Matrix& low, const Matrix& direction) {
+  if (layer.adapter.dora.magnitude) return DoraForward(context, layer, x, y, start, low, direction);
   Gemm product;
   product.c = y;
   product.a = x;
@@ -77,8 +80,15 @@ void LinearForward(const LinearContext& context, const Linear& layer, const Matr
   if (start && layer.bias) context.device.Run(AddBias{y, layer.bias});
 }
 
+void AdapterForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& low,
+                    const Matrix& direction) {
+  if (layer.adapter.dora.magnitude) return DoraDirection(context, layer, x, low, direction);
+  LowRankForward(context, layer, x, low);
+}
+
 void LinearBackward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& dy,
-                    const Matrix& dx, const Matrix& start, const Matrix& low, const Matrix& dlow) {
+                    const Matrix& dx, const Matrix& start, const Matrix& low, const Matrix& dlow, const Matrix& direction) {
+  if (layer.adapter.dora.magnitude) return DoraBackward(context, layer, x, dy, dx, start, low, dlow, direction);
   KeepMask mask;
   if (layer.adapter.rank > 0) mask = LowRankBackward(context, layer, x, dy, low, dlow);
   if (layer.dweight) {

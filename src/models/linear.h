@@ -11,6 +11,12 @@
 
 namespace attune {
 
+// The magnitudes of a weight-decomposed adapter (models/dora.h), and the norms they are divided by.
+struct LinearDora {
+  Matrix magnitude, dmagnitude;  // (1, out) f32, trained; empty: a plain adapter
+  Matrix norm, factor, squares;  // (1, out) f32: |W + scale B A|, magnitude / norm, |W|^2
+};
+
 struct LinearAdapter {
   int64_t rank = 0;  // 0: no adapter
   float scale = 1.0f;
@@ -18,6 +24,7 @@ struct LinearAdapter {
   uint32_t module = 0;      // names the adapter in the dropout masks
   Matrix a, b_transposed;   // (rank, in), (rank, out) in the compute dtype; bf16 ranks are padded to even with zeros
   Matrix da, db_transposed;  // (rank, in), (rank, out) f32 gradients, added to
+  LinearDora dora;
 };
 
 struct Linear {
@@ -34,20 +41,29 @@ struct LinearContext {
   Device& device;
   Matrix keys;       // (1, T) I32 dropout keys; empty: no dropout (evaluation)
   DeviceAddress mask_bits;  // room for the keep-bits of one input
+  // Room of weight-decomposed adapters: an output's gradient (backward), and two inputs (with dropout).
+  struct {
+    DeviceAddress out, in, in2;
+  } dora;
 };
 
 // y (T, out) f32 or C = the layer of x (T, in) C, plus `start` (T, out) f32 if given. `low` (T, rank) C keeps the low-rank
-// activations for the backward pass; needed where there is an adapter.
+// activations for the backward pass; needed where there is an adapter; `direction` (T, out) C likewise for DoRA.
 void LinearForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& y,
-                   const Matrix& start, const Matrix& low);
+                   const Matrix& start, const Matrix& low, const Matrix& direction = {});
 
-// The low-rank activations alone: low = scale drop(x) A^T.
-void LowRankForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& low);
+// What the backward pass needs of a layer with an adapter whose output is not needed again: `low` and `direction`.
+void AdapterForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& low,
+                    const Matrix& direction);
 
 // Adds the layer's parameter gradients, and writes dx (T, in) f32 or C = dy W + adapter term + `start`; dx may be empty.
 // dlow (T, rank) C is working room.
 void LinearBackward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& dy,
-                    const Matrix& dx, const Matrix& start, const Matrix& low, const Matrix& dlow);
+                    const Matrix& dx, const Matrix& start, const Matrix& low, const Matrix& dlow,
+                    const Matrix& direction = {});
+
+// The mask of this adapter's input, drawn anew wherever it is needed: cheaper than keeping it. Empty without dropout.
+KeepMask DrawInputMask(const LinearContext& context, const Linear& layer, const Matrix& x);
 
 // Bytes of keep-bits for an input of `columns`, a row.
 constexpr int64_t MaskRowBytes(int64_t columns) { return (columns + 15) / 16 * 2; }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "base/threads.h"
 #include "models/stored_upload.h"
@@ -19,6 +20,23 @@ std::vector<ExpectedTensor> FrozenTensors(const ModelSpec& spec, const AdapterSp
   return frozen;
 }
 
+// The format of each tensor: what an adapter changes in memory, weights of its modules or rows of the embedding, is held as it
+// is computed with.
+class Formats {
+ public:
+  Formats(const BaseStorage& storage, const AdapterSpec& adapter) : storage_(storage), computed_(storage.compute()) {
+    if (!adapter.tokens.ids.empty()) changed_.insert("model.embed_tokens.weight");
+    if (!adapter.changes_base) return;
+    for (const AdapterModule& m : adapter.modules) changed_.insert(m.path + ".weight");
+  }
+  const BaseStorage& For(const ExpectedTensor& tensor) const { return changed_.contains(tensor.name) ? computed_ : storage_; }
+
+ private:
+  const BaseStorage& storage_;
+  BaseStorage computed_;
+  std::set<std::string> changed_;
+};
+
 // Some rows of one tensor.
 struct Piece {
   const StoredTensor* tensor;
@@ -35,18 +53,22 @@ int64_t LayerOf(const std::string& name, int64_t layers) {
 }
 
 int64_t AllocatedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
+  const Formats formats(storage, adapter);
   int64_t bytes = 0;
   for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) {
-    if (!storage.IsMapped(tensor)) bytes += storage.BytesOfTensor(tensor);
+    const BaseStorage& its = formats.For(tensor);
+    if (!its.IsMapped(tensor)) bytes += its.BytesOfTensor(tensor);
   }
   return bytes;
 }
 
 // Bytes used in their files, by layer.
 std::map<int64_t, int64_t> MappedBytesByLayer(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
+  const Formats formats(storage, adapter);
   std::map<int64_t, int64_t> bytes;
   for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) {
-    if (storage.IsMapped(tensor)) bytes[LayerOf(tensor.name, spec.num_hidden_layers)] += storage.BytesOfTensor(tensor);
+    const BaseStorage& its = formats.For(tensor);
+    if (its.IsMapped(tensor)) bytes[LayerOf(tensor.name, spec.num_hidden_layers)] += its.BytesOfTensor(tensor);
   }
   return bytes;
 }
@@ -81,14 +103,15 @@ ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const Adapte
     : files_(files) {
   const std::vector<ExpectedTensor> frozen = FrozenTensors(files.spec(), adapter);
   DeviceAddress next = device.Allocate(AllocatedBytes(files.spec(), adapter, storage), "the base weights");
+  const Formats formats(storage, adapter);
   std::vector<Piece> pieces;
   for (const ExpectedTensor& expected : frozen) {
-    const StoredFormat format = storage.FormatOf(expected);
+    const StoredFormat format = formats.For(expected).FormatOf(expected);
     const bool is_vector = expected.shape.size() == 1;
     Matrix& matrix = matrices_[expected.name];
     matrix = DenseMatrix(next, format.dtype, is_vector ? 1 : expected.shape[0], expected.shape.back());
     const StoredTensor* stored = files.Find(expected.name);
-    if (storage.IsMapped(expected)) {
+    if (formats.For(expected).IsMapped(expected)) {
       matrix.data = device.Adopt(stored->bytes.data());
       mapped_[LayerOf(expected.name, files.spec().num_hidden_layers)].push_back(stored);
       continue;
@@ -97,7 +120,7 @@ ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const Adapte
     for (int64_t row = 0; row < stored->rows(); row += rows) {
       pieces.push_back({stored, format, row, std::min(rows, stored->rows() - row), next});
     }
-    next = next.Plus(storage.BytesOfTensor(expected));
+    next = next.Plus(formats.For(expected).BytesOfTensor(expected));
   }
   InThreads<std::vector<std::byte>>(device.threads(), pieces.size(), [&](size_t i, std::vector<std::byte>& room) {
     const Piece& p = pieces[i];

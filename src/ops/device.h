@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "ops/attention.h"
+#include "ops/dora.h"
 #include "ops/gemm.h"
 #include "ops/linear.h"
 #include "ops/loss.h"
@@ -35,7 +36,8 @@ using OpTable =
                Kernel<Fill>, Kernel<AddBias>, Kernel<SumRows>, Kernel<Attention>, Kernel<AttentionBackward>,
                Kernel<AttentionCached>, Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<FindNonFinite>,
                Kernel<AdamW>, Kernel<AdamW8bit>, Kernel<Sgd>, Kernel<Lion>, Kernel<Adafactor>,
-               Kernel<StoredLinear>>;
+               Kernel<StoredLinear>, Kernel<RowSquares>, Kernel<DoraFactors>, Kernel<ScaleColumns>,
+               Kernel<ColumnProducts>, Kernel<SelectScale>, Kernel<GatherColumns>>;
 
 // Where the time of a step goes, by tag: filled while a profile is set on the device.
 struct OpCost {

@@ -13,16 +13,23 @@ namespace attune {
 struct Embedding {
   static constexpr const char* kName = "embedding";
   Matrix out;    // (T, H) f32
-  Matrix table;  // (V, H) any stored dtype
+  Matrix table;  // (V, H) any stored type (quant/stored_matrix.h)
   Matrix ids;    // (1, T) I32
 };
 
-// dtable[ids[t]] += dx[t], tokens in order.
+// dtable[ids[t]] += dx[t], tokens in order; a negative id adds nothing.
 struct EmbeddingBackward {
   static constexpr const char* kName = "embedding_backward";
   Matrix dtable;  // (V, H) f32, added to
   Matrix dx;      // (T, H) f32
   Matrix ids;     // (1, T) I32
+};
+
+// out[t, j] = x[t, columns[j]].
+struct GatherColumns {
+  static constexpr const char* kName = "gather_columns";
+  Matrix out, x;   // (T, n), (T, m) C
+  Matrix columns;  // (1, n) I32
 };
 
 // out[i] = x[r] * rstd[i] * weight, rstd = 1/sqrt(mean(x²) + eps), r = rows ? rows[i] : i.

@@ -44,7 +44,7 @@ TEST(Embedding, BackwardAddsEveryOccurrence) {
   ForEachShape([](int64_t rows, int64_t cols, DType, int64_t gap) {
     Operands o;
     std::vector<int32_t> ids;
-    for (int64_t t = 0; t < rows; ++t) ids.push_back(static_cast<int32_t>(t * t % 11));
+    for (int64_t t = 0; t < rows; ++t) ids.push_back(t % 5 == 3 ? -1 : static_cast<int32_t>(t * t % 11));
     const EmbeddingBackward op{o.Random(11, cols, kF32, 1, gap), o.Random(rows, cols, kF32, 1, gap),
                                o.Ints(ids)};
     const EmbeddingBackward expected{o.Clone(op.dtable), op.dx, op.ids},
@@ -54,6 +54,20 @@ TEST(Embedding, BackwardAddsEveryOccurrence) {
     Reference(expected);
     ExpectClose(op.dtable, expected.dtable);
     ExpectSameBits(op.dtable, one.dtable);
+  });
+}
+
+TEST(GatherColumns, TakesThemInOrder) {
+  ForEachShape([](int64_t rows, int64_t cols, DType type, int64_t gap) {
+    Operands o;
+    std::vector<int32_t> columns;
+    for (int64_t j = 0; j < 9; ++j) columns.push_back(static_cast<int32_t>(j * 31 % cols));
+    const GatherColumns op{o.Make(rows, 9, type, gap), o.Random(rows, cols, type, 1, gap), o.Ints(columns)};
+    GatherColumns expected = op;
+    expected.out = o.Clone(op.out);
+    Cpu().Run(op);
+    Reference(expected);
+    ExpectSameBits(op.out, expected.out);
   });
 }
 

@@ -131,7 +131,14 @@ void Reference(const Embedding& op) {
 void Reference(const EmbeddingBackward& op) {
   for (int64_t t = 0; t < op.dx.rows; ++t) {
     const int64_t id = RowOf(op.ids, t);
+    if (id < 0) continue;
     for (int64_t c = 0; c < op.dx.cols; ++c) Put(op.dtable, id, c, Get(op.dtable, id, c) + Get(op.dx, t, c));
+  }
+}
+
+void Reference(const GatherColumns& op) {
+  for (int64_t t = 0; t < op.out.rows; ++t) {
+    for (int64_t j = 0; j < op.out.cols; ++j) Put(op.out, t, j, Get(op.x, t, RowOf(op.columns, j)));
   }
 }
 

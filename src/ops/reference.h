@@ -5,6 +5,7 @@
 #pragma once
 
 #include "ops/attention.h"
+#include "ops/dora.h"
 #include "ops/gemm.h"
 #include "ops/linear.h"
 #include "ops/loss.h"
@@ -17,6 +18,7 @@ namespace attune {
 void Reference(const Gemm& op);
 void Reference(const Embedding& op);
 void Reference(const EmbeddingBackward& op);
+void Reference(const GatherColumns& op);
 void Reference(const RmsNorm& op);
 void Reference(const RmsNormBackward& op);
 void Reference(const RmsNormWeightBackward& op);
@@ -41,6 +43,11 @@ void Reference(const Sgd& op);
 void Reference(const Lion& op);
 void Reference(const Adafactor& op);
 void Reference(const StoredLinear& op);
+void Reference(const RowSquares& op);
+void Reference(const DoraFactors& op);
+void Reference(const ScaleColumns& op);
+void Reference(const ColumnProducts& op);
+void Reference(const SelectScale& op);
 
 // Element (r, c) of a host matrix of F32, BF16, F64 or I32; Put rounds to the matrix's dtype.
 double Get(const Matrix& matrix, int64_t r, int64_t c);

@@ -91,6 +91,33 @@ std::vector<Sample> Samples(Operands& o, int64_t rows, int64_t cols) {
   return samples;
 }
 
+TEST(RowSquares, OfEveryStoredFormat) {
+  Operands o;
+  for (const Sample& s : Samples(o, 5, 512)) {
+    SCOPED_TRACE(NameOf(s.w.dtype));
+    const RowSquares op{o.Make(1, 5), s.w};
+    Cpu().Run(op);
+    for (int64_t r = 0; r < 5; ++r) {
+      double sum = 0;
+      for (int64_t c = 0; c < 512; ++c) sum += std::pow(s.values[static_cast<size_t>(r * 512 + c)], 2);
+      EXPECT_NEAR(Get(op.out, 0, r), sum, 1e-5 * sum);
+    }
+  }
+}
+
+TEST(Embedding, ReadsRowsOfEveryStoredFormat) {
+  Operands o;
+  for (const Sample& s : Samples(o, 5, 512)) {
+    SCOPED_TRACE(NameOf(s.w.dtype));
+    const Embedding op{o.Make(2, 512), s.w, o.Ints({3, 1})};
+    Cpu().Run(op);
+    for (int64_t c = 0; c < 512; ++c) {
+      ASSERT_EQ(Get(op.out, 0, c), s.values[static_cast<size_t>(3 * 512 + c)]);
+      ASSERT_EQ(Get(op.out, 1, c), s.values[static_cast<size_t>(512 + c)]);
+    }
+  }
+}
+
 // One tile, with a gap after each row that must stay as it is.
 template <class T>
 void CheckTile(const Sample& s, int64_t row, int64_t rows, int64_t col, int64_t cols) {

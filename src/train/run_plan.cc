@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "models/decoder.h"
+#include "models/initial_adapter.h"
 #include "models/weights.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
@@ -24,7 +25,11 @@ std::vector<MemoryRow> MemoryTable(const PlanInputs& in, const DecoderSettings& 
   rows.push_back({"base weights", ModelWeights::PlannedBytes(in.spec, in.adapter, in.storage)});
   rows.push_back({"trained weights", trained + ComputeCopyBytes(in.spec, in.adapter, settings.compute)});
   rows.push_back({"their gradients", trained});
+  const int64_t norms = DoraNormBytes(in.adapter, settings.compute);
+  if (norms > 0) rows.push_back({"norms of DoRA", norms});
   rows.push_back({"optimizer states", Optimizer::PlannedBytes(in.trainables, in.arguments).memory});
+  const int64_t initial = InitialAdapterBytes(in.adapter);
+  if (initial > 0) rows.push_back({"first values of the adapter", initial});
   // Buffers share the arena's bytes; what each part would take alone is told in proportion to its peak.
   const int64_t logits = plan.plan.PeakBytes(StepPlan::Part::kLogits);
   rows.push_back({"activations", plan.plan.arena_bytes() - logits});

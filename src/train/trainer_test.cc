@@ -129,7 +129,7 @@ Outcome Train(TestRun setup) {
   Trainer::Inputs inputs{*device, decoder, vectors, trainables, arguments, run.plan, setup.data, nullptr, nullptr, {}, {}, {}, {}, {}};
   inputs.save_model = [&](const std::string& folder) {
     if (is_lora) {
-      SaveAdapter(*device, vectors, trainables, lora, folder);
+      SaveAdapter(*device, vectors, trainables, lora, nullptr, folder);
     } else {
       SaveFullModel(*device, vectors, trainables, files, folder);
     }

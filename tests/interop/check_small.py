@@ -3,6 +3,8 @@ import json
 
 from common import (DATA, Refused, attune, attune_logits, largest_difference, load_adapter, load_base, random_sequences,
                     strictly, torch_logits)
+import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -19,12 +21,20 @@ TRAINED = {
     "bias lora_only": ("llama_tied_bias", ["--r", "4", "--target_modules", "q_proj,v_proj", "--bias", "lora_only"]),
     "bias all": ("llama_tied_bias", ["--r", "4", "--target_modules", "[q_proj]", "--bias", "all"]),
     "modules_to_save lm_head": ("llama", ["--r", "4", "--target_modules", "[v_proj]", "--modules_to_save", "[lm_head]"]),
+    "dora, dropout": ("llama", ["--r", "4", "--target_modules", ALL_SEVEN, "--use_dora", "true", "--lora_dropout", "0.1"]),
+    "trained tokens": ("llama", ["--r", "4", "--target_modules", "[q_proj]", "--trainable_token_indices", "[3, 14, 200]"]),
+    "trained tokens of a tied head": ("llama_tied_bias", ["--r", "4", "--target_modules", "[q_proj]",
+                                                          "--trainable_token_indices", "[3, 14, 200]"]),
+    "pissa": ("llama", ["--r", "4", "--target_modules", ALL_SEVEN, "--init_lora_weights", "pissa"]),
+    "olora, rslora": ("llama", ["--r", "4", "--target_modules", "q_proj,up_proj", "--init_lora_weights", "olora",
+                                "--use_rslora", "true"]),
+    "eva": ("qwen2", ["--r", "4", "--target_modules", "all-linear", "--init_lora_weights", "eva"]),
+    "orthogonal": ("llama", ["--r", "4", "--target_modules", "q_proj,up_proj", "--init_lora_weights", "orthogonal"]),
     "bf16 training": ("smollm3", ["--r", "5", "--target_modules", ALL_SEVEN, "--bf16", "true"]),
 }
 
 # What attune refuses so far, and the name that its line must give.
-REFUSED = {"llama_dora": "use_dora", "llama_trainable_tokens": "trainable_token_indices", "llama_embed": "embed_tokens",
-           "gemma3_text_all7": "gemma3_text", "phi3_fused": "phi3", "gpt2_conv1d": "gpt2"}
+REFUSED = {"llama_embed": "embed_tokens", "gemma3_text_all7": "gemma3_text", "phi3_fused": "phi3", "gpt2_conv1d": "gpt2"}
 
 
 def write_rows(path):
@@ -85,6 +95,23 @@ def check_fixture(table, work, case):
     table.row(f"{case}: PEFT's adapter in attune", largest_difference(ours, theirs))
 
 
+def check_decomposed(table, work, init):
+    """An adapter that PEFT took out of the base, trained a little and saved for the base it left."""
+    base = DATA / "models" / "llama"
+    torch.manual_seed(5)
+    model = get_peft_model(load_base(base), LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj", "up_proj", "down_proj"],
+                                                       init_lora_weights=init, task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter += 0.05 * torch.randn_like(parameter)
+    folder = work / "adapter"
+    model.save_pretrained(folder)
+    sequences = random_sequences(256, [3, 24, 40], seed=3)
+    theirs = torch_logits(model.eval(), sequences)
+    table.row(f"{init}: saved by PEFT without conversion", largest_difference(attune_logits(base, sequences, work, folder), theirs))
+
+
 def run(table, work):
     table.title("trained by attune")
     for i, (name, (base, settings)) in enumerate(TRAINED.items()):
@@ -96,3 +123,7 @@ def run(table, work):
         folder = work / case
         folder.mkdir()
         table.guard(case, lambda f=folder, c=case: check_fixture(table, f, c))
+    for init in ("pissa", "olora"):
+        folder = work / init
+        folder.mkdir()
+        table.guard(init, lambda f=folder, i=init: check_decomposed(table, f, i))

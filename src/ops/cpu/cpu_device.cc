@@ -41,7 +41,8 @@ class CpuDevice : public Device {
               {CpuRmsNormWeightBackward}, {CpuRope}, {CpuSwiGlu}, {CpuSwiGluBackward}, {CpuDropoutMask},
               {CpuEmbeddingNoise}, {CpuCopy}, {CpuFill}, {CpuAddBias}, {CpuSumRows}, {CpuAttention},
               {CpuAttentionBackward}, {CpuAttentionCached}, {CpuCrossEntropy}, {CpuSumSquares},
-              {CpuFindNonFinite}, {CpuAdamW}, {CpuAdamW8bit}, {CpuSgd}, {CpuLion}, {CpuAdafactor}, {CpuStoredLinear}};
+              {CpuFindNonFinite}, {CpuAdamW}, {CpuAdamW8bit}, {CpuSgd}, {CpuLion}, {CpuAdafactor}, {CpuStoredLinear},
+              {CpuRowSquares}, {CpuDoraFactors}, {CpuScaleColumns}, {CpuColumnProducts}, {CpuSelectScale}, {CpuGatherColumns}};
   }
 
   ~CpuDevice() override {

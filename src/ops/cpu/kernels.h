@@ -26,6 +26,7 @@ void CpuEmbeddingBackward(void* state, const EmbeddingBackward& op);
 void CpuRmsNorm(void* state, const RmsNorm& op);
 void CpuRmsNormBackward(void* state, const RmsNormBackward& op);
 void CpuRmsNormWeightBackward(void* state, const RmsNormWeightBackward& op);
+void CpuGatherColumns(void* state, const GatherColumns& op);
 void CpuRope(void* state, const Rope& op);
 void CpuSwiGlu(void* state, const SwiGlu& op);
 void CpuSwiGluBackward(void* state, const SwiGluBackward& op);
@@ -47,5 +48,10 @@ void CpuSgd(void* state, const Sgd& op);
 void CpuLion(void* state, const Lion& op);
 void CpuAdafactor(void* state, const Adafactor& op);
 void CpuStoredLinear(void* state, const StoredLinear& op);
+void CpuRowSquares(void* state, const RowSquares& op);
+void CpuDoraFactors(void* state, const DoraFactors& op);
+void CpuScaleColumns(void* state, const ScaleColumns& op);
+void CpuColumnProducts(void* state, const ColumnProducts& op);
+void CpuSelectScale(void* state, const SelectScale& op);
 
 }  // namespace attune

@@ -8,6 +8,7 @@
 
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/raw.h"
+#include "ops/cpu/stored_tile.h"
 #include "ops/cpu/typed.h"
 #include "ops/cpu/vector-inl.h"
 #include "quant/gguf_blocks.h"
@@ -18,9 +19,14 @@ namespace HWY_NAMESPACE {
 
 void EmbeddingKernel(const CpuState& state, const Embedding& op) {
   const int32_t* ids = Raw<const int32_t>(op.ids);
-  const int64_t row_bytes = BytesOf(op.table.dtype, op.table.stride);
+  const bool has_own_scales = op.table.dtype == DType::kBnb4 || op.table.dtype == DType::kInt8Rows;
+  const int64_t row_bytes = has_own_scales ? 0 : BytesOf(op.table.dtype, op.table.stride);
 #pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
   for (int64_t t = 0; t < op.out.rows; ++t) {
+    if (has_own_scales) {
+      DecodeTile({op.table, ids[t], 1, 0, op.out.cols, RawRow<float>(op.out, t), op.out.cols}, DType::kF32);
+      continue;
+    }
     DecodeBlocks(op.table.dtype, Raw<const std::byte>(op.table) + ids[t] * row_bytes, op.out.cols,
                  RawRow<float>(op.out, t));
   }
@@ -34,6 +40,7 @@ void EmbeddingBackwardKernel(const CpuState& state, const EmbeddingBackward& op)
   for (int64_t c0 = 0; c0 < op.dx.cols; c0 += kColumns) {
     const int64_t count = std::min(kColumns, op.dx.cols - c0);
     for (int64_t t = 0; t < op.dx.rows; ++t) {
+      if (ids[t] < 0) continue;
       const float* from = RawRow<const float>(op.dx, t) + c0;
       float* to = RawRow<float>(op.dtable, ids[t]) + c0;
       ForEach(count, [&](auto d, int64_t i) HWY_ATTR {
@@ -41,6 +48,19 @@ void EmbeddingBackwardKernel(const CpuState& state, const EmbeddingBackward& op)
       });
     }
   }
+}
+
+void GatherColumnsKernel(const CpuState& state, const GatherColumns& op) {
+  const int32_t* columns = Raw<const int32_t>(op.columns);
+  WithComputeType(op.x.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t t = 0; t < op.out.rows; ++t) {
+      const T* x = RawRow<const T>(op.x, t);
+      T* out = RawRow<T>(op.out, t);
+      for (int64_t j = 0; j < op.out.cols; ++j) out[j] = x[columns[j]];
+    }
+  });
 }
 
 void RopeKernel(const CpuState& state, const Rope& op) {
@@ -189,6 +209,7 @@ HWY_AFTER_NAMESPACE();
 namespace attune {
 HWY_EXPORT(EmbeddingKernel);
 HWY_EXPORT(EmbeddingBackwardKernel);
+HWY_EXPORT(GatherColumnsKernel);
 HWY_EXPORT(RopeKernel);
 HWY_EXPORT(SwiGluKernel);
 HWY_EXPORT(SwiGluBackwardKernel);
@@ -203,6 +224,7 @@ void CpuEmbedding(void* state, const Embedding& op) { HWY_DYNAMIC_DISPATCH(Embed
 void CpuEmbeddingBackward(void* state, const EmbeddingBackward& op) {
   HWY_DYNAMIC_DISPATCH(EmbeddingBackwardKernel)(State(state), op);
 }
+void CpuGatherColumns(void* state, const GatherColumns& op) { HWY_DYNAMIC_DISPATCH(GatherColumnsKernel)(State(state), op); }
 void CpuRope(void* state, const Rope& op) { HWY_DYNAMIC_DISPATCH(RopeKernel)(State(state), op); }
 void CpuSwiGlu(void* state, const SwiGlu& op) { HWY_DYNAMIC_DISPATCH(SwiGluKernel)(State(state), op); }
 void CpuSwiGluBackward(void* state, const SwiGluBackward& op) {

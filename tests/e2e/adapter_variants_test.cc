@@ -1,0 +1,65 @@
+// Variants of LoRA from outside: what a run ends with is what its files hold, merged or not, and a run that was stopped ends
+// in the same bits.
+#include "training.h"
+
+namespace attune::adapter_variants_test {
+
+using Arguments = std::vector<std::string>;
+
+class AdapterVariantsTest : public TrainingTest {
+ protected:
+  double EvalLoss(const std::string& model, const Arguments& more) const {
+    Arguments arguments = {"eval", "--model", model, "--data", Path("held-out.jsonl"), "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = Run(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out)["eval_loss"];
+  }
+
+  void ExpectWholeRun(const Arguments& variant) const {
+    Arguments settings = {"--save_steps", "4", "--lr_scheduler_type", "constant", "--learning_rate", "1e-2", "--r", "4",
+                          "--lora_dropout", "0.1", "--bf16", "false", "--eval_data", Path("held-out.jsonl")};
+    settings.insert(settings.end(), variant.begin(), variant.end());
+    Arguments straight = settings, half = settings;
+    straight.insert(straight.end(), {"--max_steps", "8", "--json"});
+    half.insert(half.end(), {"--max_steps", "4"});
+    const Outcome whole = Train("straight", straight);
+    ASSERT_EQ(whole.exit_code, 0) << whole.err;
+    ASSERT_EQ(Train("out", half).exit_code, 0);
+    const Outcome resumed = Run({"resume", Path("out"), "--set", "max_steps=8", "--force"});
+    ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+    EXPECT_TRUE(SameFile("straight/adapter_model.safetensors", "out/adapter_model.safetensors"));
+
+    const double before = nlohmann::json::parse(whole.out)["eval_loss_before"];
+    const double after = nlohmann::json::parse(whole.out)["eval_loss"];
+    EXPECT_NEAR(before, EvalLoss(Llama(), {}), 1e-4) << "training must start from the model as it is";
+    EXPECT_GT(std::abs(after - before), 1e-3);
+    EXPECT_NEAR(EvalLoss(Llama(), {"--adapter", Path("straight")}), after, 1e-4);
+    ASSERT_EQ(Run({"merge", "--model", Llama(), "--adapter", Path("straight"), "--output", Path("merged")}).exit_code, 0);
+    EXPECT_NEAR(EvalLoss(Path("merged"), {}), after, 1e-4);
+  }
+};
+
+TEST_F(AdapterVariantsTest, Dora) { ExpectWholeRun({"--use_dora", "true"}); }
+TEST_F(AdapterVariantsTest, TrainedTokens) { ExpectWholeRun({"--trainable_token_indices", "3,14,250"}); }
+TEST_F(AdapterVariantsTest, Pissa) { ExpectWholeRun({"--init_lora_weights", "pissa"}); }
+TEST_F(AdapterVariantsTest, PissaByIterationWithDora) {
+  ExpectWholeRun({"--init_lora_weights", "pissa_niter_4", "--use_dora", "true", "--target_modules", "all-linear"});
+}
+TEST_F(AdapterVariantsTest, Olora) { ExpectWholeRun({"--init_lora_weights", "olora", "--use_rslora", "true"}); }
+TEST_F(AdapterVariantsTest, Eva) { ExpectWholeRun({"--init_lora_weights", "eva", "--target_modules", "all-linear"}); }
+TEST_F(AdapterVariantsTest, Orthogonal) { ExpectWholeRun({"--init_lora_weights", "orthogonal"}); }
+
+TEST_F(AdapterVariantsTest, LoftqOnABaseThatIsQuantisedWhileItIsRead) {
+  const Arguments settings = {"--max_steps", "4", "--r", "4", "--init_lora_weights", "loftq"};
+  Arguments qlora = settings;
+  qlora.insert(qlora.end(), {"--method", "qlora"});
+  const Outcome trained = Train("out", qlora);
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  EXPECT_EQ(ReadJson("out/adapter_config.json")["init_lora_weights"], true);
+  ExpectRefused(Train("refused", settings), {"loftq", "not quantised here"});
+  ExpectRefused(Run(TrainArguments(Path("refused"), {"--method", "qlora", "--init_lora_weights", "pissa", "--r", "4"})),
+                {"init_lora_weights \"pissa\"", "kept in few bits"});
+}
+
+}  // namespace attune::adapter_variants_test
