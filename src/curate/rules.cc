@@ -44,7 +44,7 @@ constexpr std::array<RuleInfo, kRules> kRuleTable = {{
     {Rule::kPhone, "phone", kErr, kK | kR | kD, Action::kRedact, "a telephone number"},
     {Rule::kCardNumber, "card-number", kErr, kK | kR | kD, Action::kRedact, "a payment card's number (Luhn)"},
     {Rule::kIban, "iban", kErr, kK | kR | kD, Action::kRedact, "a bank account (IBAN, mod 97)"},
-    {Rule::kSecret, "secret", kErr, kK | kR | kD, Action::kRedact, "a key, token or password"},
+    {Rule::kSecret, "secret", kErr, kK | kR | kD, Action::kRedact, "a key or token"},
     {Rule::kDuplicate, "duplicate", kWarn, 0, Action::kKeep, "the same prompt and answer again"},
     {Rule::kConflict, "conflict", kWarn, 0, Action::kKeep, "the same prompt with another answer"},
     {Rule::kMixedFormats, "mixed-formats", kWarn, 0, Action::kKeep, "rows of several formats or prompt templates"},

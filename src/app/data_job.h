@@ -1,0 +1,19 @@
+// The jobs of `attune data`: those of curate/, with the model's tokenizer where one was named.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "curate/check.h"
+
+namespace attune {
+
+struct DataCheckJob {
+  CheckSettings settings;  // count_tokens and threads are set by the job
+  std::string model;       // counts tokens for max_length; empty: they are estimated
+};
+CheckResult RunDataCheck(const DataCheckJob& job);
+nlohmann::ordered_json ToJson(const CheckResult& result);
+
+}  // namespace attune

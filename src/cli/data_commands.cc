@@ -1,0 +1,93 @@
+// attune data: looking at data sets and making better ones of them.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "app/data_job.h"
+#include "base/error.h"
+#include "cli/commands.h"
+
+namespace attune {
+namespace {
+
+// What every stage has: where rows come from.
+struct DataFlags {
+  std::vector<std::string> input;
+  std::vector<std::string> columns;  // "prompt=question"
+  bool strict = false;
+
+  ColumnMap Names() const {
+    ColumnMap names;
+    for (const std::string& pair : columns) {
+      const size_t sign = pair.find('=');
+      if (sign == 0 || sign == pair.npos || sign + 1 == pair.size()) BadInput("--columns {}: write NAME=COLUMN, as in prompt=question", pair);
+      names.emplace_back(pair.substr(0, sign), pair.substr(sign + 1));
+    }
+    return names;
+  }
+};
+
+void AddInput(CLI::App* command, DataFlags* flags, CommandContext& context) {
+  command->add_option("input", flags->input, "Files (.jsonl, .json, .csv, .tsv, .txt, also .gz and .zst) and folders of them")->required();
+  command->add_option("--columns", flags->columns, "What the files call the keys of a format: prompt=question,completion=reply")
+      ->delimiter(',');
+  command->add_flag("--strict", flags->strict, "Stop at the first row that cannot be read");
+  command->add_flag("--json", context.json, "One JSON document on standard output");
+}
+
+// ---------------------------------------------------------------- check
+
+struct CheckFlags {
+  DataFlags data;
+  DataCheckJob job;
+  std::string fail_on = "error";
+};
+
+void SayCheck(const CheckResult& r, const CommandContext& context) {
+  Say(context, fmt::format("{} rows in {} {}, {:.1f} MB", r.rows, r.files, r.files == 1 ? "file" : "files", static_cast<double>(r.bytes) / 1e6));
+  for (const RuleInfo& info : RuleTable()) {
+    const RuleCount& count = r.rules[static_cast<size_t>(info.rule)];
+    if (count.rows == 0) continue;
+    Say(context, fmt::format("{:<8} {:>8}  {}: {}", SeverityName(info.severity), count.rows, info.id, info.what));
+    for (const FindingExample& example : count.examples) {
+      Say(context, fmt::format("                     {}{}{}", example.where, example.detail.empty() ? "" : ": ", example.detail));
+    }
+  }
+  if (r.Errors() + r.Warnings() == 0) Say(context, "nothing is wrong");
+}
+
+void RunCheck(CheckFlags& flags, const CommandContext& context) {
+  if (flags.fail_on != "error" && flags.fail_on != "warning" && flags.fail_on != "never")
+    BadInput("--fail_on {}: use error, warning or never", flags.fail_on);
+  flags.job.settings.input = flags.data.input;
+  flags.job.settings.columns = flags.data.Names();
+  flags.job.settings.strict = flags.data.strict;
+  const CheckResult result = RunDataCheck(flags.job);
+  SayCheck(result, context);
+  if (context.json) PrintJson(ToJson(result));
+  const bool fails = (result.Errors() > 0 && flags.fail_on != "never") || (result.Warnings() > 0 && flags.fail_on == "warning");
+  if (fails) Failed("data check: {} errors and {} warnings in {} rows", result.Errors(), result.Warnings(), result.rows);
+}
+
+void AddCheck(CLI::App* data, CommandContext& context) {
+  auto* command = data->add_subcommand("check", "Say what is wrong with a data set; exit code 1 when something is");
+  command->footer("Example: attune data check train.jsonl --max_length 1024 --model M.gguf");
+  auto flags = std::make_shared<CheckFlags>();
+  AddInput(command, &flags->data, context);
+  command->add_option("--max_length", flags->job.settings.max_length, "Report rows with more tokens than this")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  command->add_option("--model", flags->job.model, "Whose tokenizer counts them; without it four bytes are a token");
+  command->add_option("--examples", flags->job.settings.examples, "Shown of each finding")->check(CLI::Range(size_t{0}, size_t{10000}));
+  command->add_option("--fail_on", flags->fail_on, "What makes the exit code 1: error, warning or never");
+  command->callback([flags, &context] { context.run = [flags, &context] { RunCheck(*flags, context); }; });
+}
+
+}  // namespace
+
+void AddDataCommands(CLI::App& app, CommandContext& context) {
+  auto* data = app.add_subcommand("data", "Check, clean, deduplicate, split and look at data sets");
+  data->require_subcommand(1);
+  AddCheck(data, context);
+}
+
+}  // namespace attune
