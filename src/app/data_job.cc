@@ -41,6 +41,11 @@ CheckResult RunDataCheck(const DataCheckJob& job) {
   return CheckData(settings);
 }
 
+Json RunDataClean(CleanSettings settings) {
+  settings.stage.threads = CpuCount();
+  return CleanData(settings);
+}
+
 Json ToJson(const CheckResult& result) {
   Json findings = Json::array();
   for (const RuleInfo& info : RuleTable()) {

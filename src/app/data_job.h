@@ -6,6 +6,7 @@
 #include <string>
 
 #include "curate/check.h"
+#include "curate/clean.h"
 
 namespace attune {
 
@@ -15,5 +16,8 @@ struct DataCheckJob {
 };
 CheckResult RunDataCheck(const DataCheckJob& job);
 nlohmann::ordered_json ToJson(const CheckResult& result);
+
+// The stages that write. Each sets the threads and returns its manifest. Errors: as the stage says.
+nlohmann::ordered_json RunDataClean(CleanSettings settings);
 
 }  // namespace attune

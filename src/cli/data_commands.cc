@@ -82,12 +82,65 @@ void AddCheck(CLI::App* data, CommandContext& context) {
   command->callback([flags, &context] { context.run = [flags, &context] { RunCheck(*flags, context); }; });
 }
 
+// ---------------------------------------------------------------- stages that write
+
+// Flags of the input with --output, into a stage's settings once they are parsed.
+struct StageFlags : DataFlags {
+  std::string output;
+
+  void Fill(StageInput* stage) const {
+    stage->input = input;
+    stage->columns = Names();
+    stage->strict = strict;
+    stage->output = output;
+  }
+};
+
+void AddStage(CLI::App* command, StageFlags* flags, CommandContext& context) {
+  AddInput(command, flags, context);
+  command->add_option("--output", flags->output, "NAME: writes NAME.jsonl, NAME.removed.jsonl and NAME.manifest.json")->required();
+}
+
+void SayCounts(const CommandContext& context, const nlohmann::ordered_json& manifest, const char* part) {
+  if (!manifest.contains(part)) return;
+  for (const auto& [rule, rows] : manifest[part].items()) Say(context, fmt::format("  {:>8} {}: {}", rows.get<int64_t>(), part, rule));
+}
+
+void SayStage(const CommandContext& context, const nlohmann::ordered_json& manifest) {
+  Say(context, fmt::format("{} rows in, {} out", manifest["rows_in"].get<int64_t>(), manifest["rows_out"].get<int64_t>()));
+  SayCounts(context, manifest, "removed");
+  SayCounts(context, manifest, "changed");
+  for (const auto& output : manifest["outputs"]) Say(context, fmt::format("wrote {}", output["path"].get<std::string>()));
+  if (context.json) PrintJson(manifest);
+}
+
+void AddClean(CLI::App* data, CommandContext& context) {
+  auto* command = data->add_subcommand("clean", "Mend texts, redact personal data, take out rows that cannot be trained on");
+  command->footer("Example: attune data clean raw.jsonl --output clean --rules email=keep,refusal=drop");
+  struct Flags {
+    StageFlags stage;
+    std::vector<std::string> rules;
+  };
+  auto flags = std::make_shared<Flags>();
+  AddStage(command, &flags->stage, context);
+  command->add_option("--rules", flags->rules, "What to do about a finding: RULE=keep, mend, redact or drop")->delimiter(',');
+  command->callback([flags, &context] {
+    context.run = [flags, &context] {
+      CleanSettings settings;
+      flags->stage.Fill(&settings.stage);
+      for (const std::string& rule : flags->rules) SetAction(rule, &settings.actions);
+      SayStage(context, RunDataClean(settings));
+    };
+  });
+}
+
 }  // namespace
 
 void AddDataCommands(CLI::App& app, CommandContext& context) {
   auto* data = app.add_subcommand("data", "Check, clean, deduplicate, split and look at data sets");
   data->require_subcommand(1);
   AddCheck(data, context);
+  AddClean(data, context);
 }
 
 }  // namespace attune

@@ -308,14 +308,16 @@ class WholeChecker {
     const double range = std::max(high - low, 0.5);
     const auto shortest = static_cast<int64_t>(std::exp2(low - kFarOff * range) - 1);
     const auto longest = static_cast<int64_t>(std::exp2(high + kFarOff * range) - 1);
+    int64_t& rows = Of(Rule::kUnusualLength).rows;
     for (const auto& kept : {tally_.longest, tally_.shortest}) {
       for (const LengthAt& row : kept) {
         if (row.length >= shortest && row.length <= longest) continue;
-        ++Of(Rule::kUnusualLength).rows;
+        ++rows;
         Show(Rule::kUnusualLength, Where(row.file, row.line),
              fmt::format("an answer of {} bytes; half of all have {} to {}", row.length, tally_.lengths.Quantile(0.25), tally_.lengths.Quantile(0.75)));
       }
     }
+    if (rows >= static_cast<int64_t>(kKeptLengths)) rows = std::max(rows, tally_.lengths.Outside(shortest, longest));
   }
 
  public:

@@ -38,6 +38,15 @@ class LengthHistogram {
     return longest_;
   }
 
+  // How many lie below `low` or above `high`, to within a class.
+  int64_t Outside(int64_t low, int64_t high) const {
+    int64_t outside = 0;
+    for (size_t i = 0; i < counts_.size(); ++i) {
+      if (LengthOf(i) < low || LengthOf(i) > high) outside += counts_[i];
+    }
+    return outside;
+  }
+
  private:
   static constexpr double kAnOctave = 24;
   static size_t ClassOf(int64_t length) { return static_cast<size_t>(kAnOctave * std::log2(static_cast<double>(length) + 1)); }

@@ -9,7 +9,6 @@
 namespace attune {
 namespace {
 
-constexpr size_t kReadBehind = 64;      // SIMDJSON_PADDING is 32 or 64
 constexpr size_t kKeptOfTooLong = 512;  // bytes of a record that is too long, to know it again
 
 std::string_view WithoutPacking(std::string_view path) {

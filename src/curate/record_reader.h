@@ -35,7 +35,10 @@ struct Record {
   const char* broken = nullptr;
 };
 
-// Records of one file. Behind the bytes there is room that simdjson may read (SIMDJSON_PADDING).
+// Bytes behind a record that simdjson may read, whatever they are (its SIMDJSON_PADDING is 32 or 64).
+inline constexpr size_t kReadBehind = 64;
+
+// Records of one file; kReadBehind bytes of room stand behind them.
 struct RecordBlock {
   size_t file = 0;  // for whoever reads several
   std::string bytes;

@@ -40,6 +40,7 @@ constexpr std::array<RuleInfo, kRules> kRuleTable = {{
     {Rule::kUnbalancedFence, "unbalanced-fence", kWarn, kK | kM | kD, Action::kKeep, "a code fence that is not closed"},
     {Rule::kHtml, "html", kWarn, kK | kM | kD, Action::kMend, "left-overs of HTML"},
     {Rule::kTemplateToken, "template-token", kWarn, kK | kD, Action::kKeep, "marks of a chat template within the text"},
+    {Rule::kWhiteSpace, "white-space", kWarn, kK | kM, Action::kMend, "blanks at ends, foreign line ends, rows of empty lines"},
     {Rule::kEmail, "email", kErr, kK | kR | kD, Action::kRedact, "an e-mail address"},
     {Rule::kPhone, "phone", kErr, kK | kR | kD, Action::kRedact, "a telephone number"},
     {Rule::kCardNumber, "card-number", kErr, kK | kR | kD, Action::kRedact, "a payment card's number (Luhn)"},

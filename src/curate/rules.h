@@ -13,7 +13,7 @@ enum class Rule : uint8_t {
   kAnswerIsPrompt, kPromptEcho, kTooLong,
   // Its text.
   kMojibake, kControlCharacter, kReplacementCharacter, kOddUnicode, kNotNfc, kTruncatedAnswer, kRefusal, kBoilerplate,
-  kUnbalancedFence, kHtml, kTemplateToken,
+  kUnbalancedFence, kHtml, kTemplateToken, kWhiteSpace,
   // What must not be learned by heart.
   kEmail, kPhone, kCardNumber, kIban, kSecret,
   // The rows beside one another.
