@@ -40,7 +40,9 @@ inline constexpr size_t kReadBehind = 64;
 
 // Records of one file; kReadBehind bytes of room stand behind them.
 struct RecordBlock {
-  size_t file = 0;  // for whoever reads several
+  // For whoever reads several files: which this is, and how many records came before.
+  size_t file = 0;
+  int64_t first = 0;
   std::string bytes;
   std::vector<Record> records;
 

@@ -82,7 +82,10 @@ bool RowSource::Next(RecordBlock* block) {
       block->file = file_;
       if (before_header_) block->records.erase(block->records.begin());
       before_header_ = false;
-      if (!block->records.empty()) return true;
+      if (block->records.empty()) continue;
+      block->first = records_;
+      records_ += std::ssize(block->records);
+      return true;
     }
   }
   return false;

@@ -38,6 +38,7 @@ class RowSource {
  private:
   std::vector<DataFile> files_;
   size_t file_ = 0;
+  int64_t records_ = 0;  // handed over
   bool before_header_ = false;
   std::optional<RecordReader> reader_;
 };
