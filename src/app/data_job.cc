@@ -46,6 +46,21 @@ Json RunDataClean(CleanSettings settings) {
   return CleanData(settings);
 }
 
+Json RunDataDedupe(DedupeSettings settings) {
+  settings.stage.threads = CpuCount();
+  return DedupeData(settings);
+}
+
+Json RunDataSplit(SplitSettings settings) {
+  settings.stage.threads = CpuCount();
+  return SplitData(settings);
+}
+
+Json RunDataDecontaminate(DecontaminateSettings settings) {
+  settings.stage.threads = CpuCount();
+  return DecontaminateData(settings);
+}
+
 Json ToJson(const CheckResult& result) {
   Json findings = Json::array();
   for (const RuleInfo& info : RuleTable()) {

@@ -7,6 +7,9 @@
 
 #include "curate/check.h"
 #include "curate/clean.h"
+#include "curate/decontaminate.h"
+#include "curate/dedupe.h"
+#include "curate/split.h"
 
 namespace attune {
 
@@ -19,5 +22,8 @@ nlohmann::ordered_json ToJson(const CheckResult& result);
 
 // The stages that write. Each sets the threads and returns its manifest. Errors: as the stage says.
 nlohmann::ordered_json RunDataClean(CleanSettings settings);
+nlohmann::ordered_json RunDataDedupe(DedupeSettings settings);
+nlohmann::ordered_json RunDataSplit(SplitSettings settings);
+nlohmann::ordered_json RunDataDecontaminate(DecontaminateSettings settings);
 
 }  // namespace attune

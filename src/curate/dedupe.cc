@@ -17,9 +17,9 @@ constexpr const char* kCompareNames[] = {"prompt", "answer", "both"};
 constexpr const char* kKeepNames[] = {"first", "longest", "score"};
 
 // Of each row, the row that stays of its cluster.
-std::vector<uint32_t> ChooseKept(const DuplicateClusters& clusters, KeepPolicy policy) {
+std::vector<uint32_t> ChooseKept(const DuplicateClusters& clusters, KeepRow policy) {
   const auto better = [&](const RowOrigin& a, const RowOrigin& b) {
-    return policy == KeepPolicy::kLongest ? a.length > b.length : policy == KeepPolicy::kBestScore && a.score > b.score;
+    return policy == KeepRow::kLongest ? a.length > b.length : policy == KeepRow::kBestScore && a.score > b.score;
   };
   std::vector<uint32_t> best(clusters.rows.size());  // by lowest row of a cluster
   for (uint32_t row = 0; row < best.size(); ++row) {
@@ -96,7 +96,7 @@ size_t PlaceOf(const std::string& name, const char* const (&names)[n], const cha
 }  // namespace
 
 CompareBy CompareByNamed(const std::string& name) { return static_cast<CompareBy>(PlaceOf(name, kCompareNames, "--by")); }
-KeepPolicy KeepPolicyNamed(const std::string& name) { return static_cast<KeepPolicy>(PlaceOf(name, kKeepNames, "--keep")); }
+KeepRow KeepRowNamed(const std::string& name) { return static_cast<KeepRow>(PlaceOf(name, kKeepNames, "--keep")); }
 
 Json ToJson(const DuplicateSettings& settings) {
   Json json = {{"by", kCompareNames[static_cast<size_t>(settings.by)]}, {"near", settings.near}};
@@ -106,7 +106,7 @@ Json ToJson(const DuplicateSettings& settings) {
 }
 
 Json DedupeData(const DedupeSettings& settings) {
-  if (settings.keep == KeepPolicy::kBestScore && settings.duplicates.score.empty())
+  if (settings.keep == KeepRow::kBestScore && settings.duplicates.score.empty())
     BadInput("--keep score: also name the column of scores, --score COLUMN");
   StageFiles files(settings.stage.output, {".jsonl"});
   const DuplicateClusters clusters = FindDuplicates(settings.stage, settings.duplicates);

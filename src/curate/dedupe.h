@@ -7,12 +7,12 @@
 
 namespace attune {
 
-enum class KeepPolicy { kFirst, kLongest, kBestScore };  // of equals the first
+enum class KeepRow { kFirst, kLongest, kBestScore };  // of equals the first
 
 struct DedupeSettings {
   StageInput stage;
   DuplicateSettings duplicates;  // score must be set for kBestScore
-  KeepPolicy keep = KeepPolicy::kFirst;
+  KeepRow keep = KeepRow::kFirst;
 };
 
 // Returns the manifest: rows, "removed" by kind ("exact-duplicate", "near-duplicate"), "clusters", "largest" ones with the
@@ -22,7 +22,7 @@ nlohmann::ordered_json DedupeData(const DedupeSettings& settings);
 
 // "prompt", "answer", "both"; "first", "longest", "score". Errors: Error{kBadInput} naming the flag.
 CompareBy CompareByNamed(const std::string& name);
-KeepPolicy KeepPolicyNamed(const std::string& name);
+KeepRow KeepRowNamed(const std::string& name);
 
 // What a manifest says of the comparison.
 nlohmann::ordered_json ToJson(const DuplicateSettings& settings);

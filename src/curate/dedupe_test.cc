@@ -131,9 +131,9 @@ TEST_F(Dedupe, NearWithPolicies) {
   EXPECT_EQ(RemovedLines(rows), (std::set<int>{2, 3}));
   EXPECT_EQ(removed_[0]["rule"], "near-duplicate");
   EXPECT_GE(removed_[0]["similarity"].get<double>(), 0.7);
-  settings_.keep = KeepPolicy::kLongest;
+  settings_.keep = KeepRow::kLongest;
   EXPECT_EQ(RemovedLines(rows), (std::set<int>{1, 3}));
-  settings_.keep = KeepPolicy::kBestScore;
+  settings_.keep = KeepRow::kBestScore;
   EXPECT_THROW(RemovedLines(rows), Error);
   settings_.duplicates.score = "score";
   EXPECT_EQ(RemovedLines(rows), (std::set<int>{1, 3}));

@@ -1,6 +1,7 @@
 #include "curate/duplicates.h"
 
 #include <fmt/format.h>
+#include <xxhash.h>
 
 #include <charconv>
 #include <limits>
@@ -20,6 +21,11 @@ double ScoreOf(const RowParser& parser, const std::string& column) {
   double score = 0;
   if (text && std::from_chars(text->data(), text->data() + text->size(), score).ec == std::errc()) return score;
   return -std::numeric_limits<double>::infinity();
+}
+
+uint64_t LabelOf(const RowParser& parser, const std::string& column) {
+  const std::optional<std::string> text = column.empty() ? std::nullopt : parser.Value(column);
+  return text ? XXH3_64bits(text->data(), text->size()) : 0;
 }
 
 struct SketchRoom {
@@ -48,9 +54,10 @@ void AddAll(const StageInput& stage, const DuplicateSettings& settings, NearInde
         const DataFile& file = source.files()[block.file];
         for (const Record& record : block.records) {
           const Row& row = room.parser->Parse(file, block, record);
-          RowOrigin origin{static_cast<uint32_t>(block.file), 0, record.line, 0, 0};
+          RowOrigin origin{static_cast<uint32_t>(block.file), 0, record.line, 0, 0, 0};
           if (row.readable()) {
             origin.score = ScoreOf(*room.parser, settings.score);
+            origin.label = LabelOf(*room.parser, settings.label);
             room.sketcher->Add(ComparedText(row, settings.by, &room.scratch), origin, &result.sketch);
             continue;
           }

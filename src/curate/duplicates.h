@@ -22,13 +22,15 @@ struct DuplicateSettings {
   bool near = true;        // not only exact ones
   double threshold = 0.7;  // Jaccard
   std::string score;       // a column of numbers, kept in RowOrigin::score; empty: none
+  std::string label;       // a column, of which RowOrigin::label is a hash; empty: none
 };
 
 struct RowOrigin {
   uint32_t file = 0;
   uint32_t length = 0;  // bytes of the compared text
   int64_t line = 0;
-  uint64_t content = 0;  // a hash of the compared text, the same wherever the row stands
+  uint64_t content = 0;  // a hash of the compared text, the same wherever the row stands; 0: none, or it cannot be read
+  uint64_t label = 0;    // 0: the row has none
   double score = 0;      // -infinity where the row has none
 };
 

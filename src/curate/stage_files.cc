@@ -19,8 +19,6 @@ std::string WithoutJsonl(const std::string& output) {
   return output.ends_with(".jsonl") ? output.substr(0, output.size() - 6) : output;
 }
 
-Json Described(const std::string& path) { return {{"path", path}, {"bytes", FileSize(path)}, {"xxh3_128", Xxh3OfFile(path)}}; }
-
 std::string Base64(std::string_view bytes) {
   std::string text(sodium_base64_ENCODED_LEN(bytes.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
   sodium_bin2base64(text.data(), text.size(), reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
@@ -30,6 +28,8 @@ std::string Base64(std::string_view bytes) {
 }
 
 }  // namespace
+
+Json DescribedFile(const std::string& path) { return {{"path", path}, {"bytes", FileSize(path)}, {"xxh3_128", Xxh3OfFile(path)}}; }
 
 StageFiles::StageFiles(const std::string& output, const std::vector<std::string>& suffixes) : name_(WithoutJsonl(output)) {
   if (name_.empty() || name_.ends_with('/')) BadInput("--output {}: must name the files to write", output);
@@ -44,13 +44,13 @@ StageFiles::StageFiles(const std::string& output, const std::vector<std::string>
 
 Json StageFiles::Commit(const char* stage, const std::vector<DataFile>& inputs, const Json& record) {
   Json manifest = {{"stage", stage}, {"inputs", Json::array()}};
-  for (const DataFile& input : inputs) manifest["inputs"].push_back(Described(input.path));
+  for (const DataFile& input : inputs) manifest["inputs"].push_back(DescribedFile(input.path));
   manifest.update(record);
   manifest["outputs"] = Json::array();
   // The rows come last: where they are, the rest is too.
   removed_->Commit();
-  manifest["outputs"].push_back(Described(name_ + ".removed.jsonl"));
-  for (const std::string& path : paths_) manifest["outputs"].push_back(Described(path + ".partial"));
+  manifest["outputs"].push_back(DescribedFile(name_ + ".removed.jsonl"));
+  for (const std::string& path : paths_) manifest["outputs"].push_back(DescribedFile(path + ".partial"));
   for (size_t i = 0; i < paths_.size(); ++i) manifest["outputs"][i + 1]["path"] = paths_[i];
   WriteFileAtomic(name_ + ".manifest.json", manifest.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   for (auto& file : rows_) file->Commit();

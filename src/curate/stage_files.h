@@ -49,6 +49,9 @@ class StageFiles {
   std::unique_ptr<AtomicFile> removed_;
 };
 
+// A file as a manifest names it. Errors: Error{kBadInput} when it cannot be read.
+nlohmann::ordered_json DescribedFile(const std::string& path);
+
 // One line of NAME.removed.jsonl. `row`: its JSON on one line, or, where `is_raw`, the text that could not be read. `more`:
 // further members, as `, "key": value`.
 std::string RemovedLine(std::string_view rule, std::string_view reason, const std::string& file, int64_t line, std::string_view row,

@@ -24,6 +24,7 @@ struct StageOutput {
   std::string removed;                // lines of NAME.removed.jsonl
   std::map<std::string, int64_t> removed_rows;  // by rule
   std::map<std::string, int64_t> changed_rows;
+  std::map<std::string, int64_t> counts;        // whatever else a stage counts
   std::vector<nlohmann::ordered_json> examples;
   std::optional<std::string> broken;  // the first row that could not be read
 
@@ -66,6 +67,7 @@ class StageTotals {
     files.WriteRemoved(part.removed);
     for (const auto& [rule, rows] : part.removed_rows) removed_[rule] += rows;
     for (const auto& [rule, rows] : part.changed_rows) changed_[rule] += rows;
+    for (const auto& [name, rows] : part.counts) counts_[name] += rows;
     for (const auto& example : part.examples) {
       if (examples_.size() < kStageExamples) examples_.push_back(example);
     }
@@ -73,6 +75,7 @@ class StageTotals {
 
   int64_t rows() const { return rows_; }
   int64_t kept(size_t file) const { return kept_[file]; }
+  const std::map<std::string, int64_t>& counts() const { return counts_; }
   nlohmann::ordered_json Json() const {
     int64_t out = 0;
     for (const int64_t rows : kept_) out += rows;
@@ -85,7 +88,7 @@ class StageTotals {
  private:
   int64_t rows_ = 0;
   std::vector<int64_t> kept_;
-  std::map<std::string, int64_t> removed_, changed_;
+  std::map<std::string, int64_t> removed_, changed_, counts_;
   std::vector<nlohmann::ordered_json> examples_;
 };
 
