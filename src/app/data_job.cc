@@ -2,29 +2,13 @@
 
 #include <memory>
 
-#include "app/bundle.h"
+#include "app/data_encoder.h"
 #include "base/system.h"
-#include "data/encode.h"
-#include "data/jsonl.h"
 
 namespace attune {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// A model's tokenizer and chat template, as training would use them on rows of any length.
-struct DataEncoder {
-  explicit DataEncoder(const std::string& model)
-      : bundle(OpenModel(model)),
-        encoder(bundle.RequireTokenizer(), bundle.chat_format(), bundle.eos_token(), EncodeOptions{.max_length = 0}) {}
-
-  Example Encode(const std::string& row, const std::string& where) const {
-    return encoder.Encode(ParseRow(ParseJsonlLine({1, row}, where), encoder.has_chat_template(), where));
-  }
-
-  ModelBundle bundle;
-  RowEncoder encoder;
-};
 
 }  // namespace
 

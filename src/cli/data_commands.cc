@@ -1,9 +1,11 @@
 // attune data: looking at data sets and making better ones of them.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <memory>
 
 #include "app/data_job.h"
+#include "app/data_preview.h"
 #include "base/error.h"
 #include "cli/commands.h"
 
@@ -233,6 +235,45 @@ void AddDecontaminate(CLI::App* data, CommandContext& context) {
   });
 }
 
+// ---------------------------------------------------------------- preview
+
+void RunPreview(DataPreviewJob& job, const CommandContext& context) {
+  const DataPreview preview = RunDataPreview(job);
+  const bool colour = !context.json && ::isatty(STDOUT_FILENO) == 1;
+  for (const PreviewRow& row : preview.rows) {
+    Say(context, fmt::format("--- {}: {} tokens, {} trained on, {} cut off", row.where, row.tokens.size(), row.trained, row.cut));
+    Say(context, PreviewText(row, colour));
+  }
+  Say(context, "---");
+  for (const std::string& line : TokenLines(preview.counts, job.max_length)) Say(context, line);
+  if (!job.html.empty()) Say(context, fmt::format("wrote {}", job.html));
+  if (context.json) PrintJson(ToJson(preview));
+}
+
+void AddPreview(CLI::App* data, CommandContext& context) {
+  auto* command = data->add_subcommand("preview", "Show rows as the model will see them, and which tokens are trained on");
+  command->footer("Example: attune data preview train.jsonl --model M.gguf --rows 5 --max_length 512 --html preview.html");
+  struct Flags {
+    DataFlags data;
+    DataPreviewJob job;
+  };
+  auto flags = std::make_shared<Flags>();
+  AddInput(command, &flags->data, context);
+  command->add_option("--model", flags->job.model, "Model folder, .gguf file or org/name: its tokenizer and chat template")->required();
+  command->add_option("--rows", flags->job.rows, "How many to show")->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  command->add_option("--from", flags->job.from, "The first row to show, by its number")->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  command->add_option("--max_length", flags->job.max_length, "Tokens a row may have; 0: any number")->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
+  command->add_option("--html", flags->job.html, "Also write them as a page");
+  command->callback([flags, &context] {
+    context.run = [flags, &context] {
+      flags->job.stage.input = flags->data.input;
+      flags->job.stage.columns = flags->data.Names();
+      flags->job.stage.strict = flags->data.strict;
+      RunPreview(flags->job, context);
+    };
+  });
+}
+
 }  // namespace
 
 void AddDataCommands(CLI::App& app, CommandContext& context) {
@@ -243,6 +284,7 @@ void AddDataCommands(CLI::App& app, CommandContext& context) {
   AddDedupe(data, context);
   AddSplit(data, context);
   AddDecontaminate(data, context);
+  AddPreview(data, context);
 }
 
 }  // namespace attune
