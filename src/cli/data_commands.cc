@@ -6,6 +6,7 @@
 
 #include "app/data_job.h"
 #include "app/data_preview.h"
+#include "app/data_report_job.h"
 #include "base/error.h"
 #include "cli/commands.h"
 
@@ -274,6 +275,32 @@ void AddPreview(CLI::App* data, CommandContext& context) {
   });
 }
 
+// ---------------------------------------------------------------- report
+
+void AddReport(CLI::App* data, CommandContext& context) {
+  auto* command = data->add_subcommand("report", "One page on what the stages did and what the data is like now");
+  command->footer("Example: attune data report clean.manifest.json unique.manifest.json --data unique.jsonl --model M.gguf --output data.html");
+  struct Flags {
+    DataFlags data;
+    DataReportJob job;
+  };
+  auto flags = std::make_shared<Flags>();
+  command->add_option("manifests", flags->job.manifests, "What the stages left, in their order");
+  command->add_option("--data", flags->job.data.input, "Files and folders to check as they are now")->delimiter(',');
+  command->add_option("--columns", flags->data.columns, "As for the other commands, for --data")->delimiter(',');
+  command->add_option("--model", flags->job.model, "Whose tokens are counted");
+  command->add_option("--output", flags->job.output, "NAME.html; NAME.json is written too")->required();
+  command->add_flag("--json", context.json, "The report as one JSON document on standard output");
+  command->callback([flags, &context] {
+    context.run = [flags, &context] {
+      flags->job.data.columns = flags->data.Names();
+      const auto report = RunDataReport(flags->job);
+      Say(context, fmt::format("wrote {}", flags->job.output));
+      if (context.json) PrintJson(report);
+    };
+  });
+}
+
 }  // namespace
 
 void AddDataCommands(CLI::App& app, CommandContext& context) {
@@ -285,6 +312,7 @@ void AddDataCommands(CLI::App& app, CommandContext& context) {
   AddSplit(data, context);
   AddDecontaminate(data, context);
   AddPreview(data, context);
+  AddReport(data, context);
 }
 
 }  // namespace attune

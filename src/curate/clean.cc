@@ -118,7 +118,9 @@ class RowCleaner {
     // Prompt and completion are joined as they are, so the blank between them may be either's.
     const bool joined = row_.format == RowFormat::kPromptCompletion && row_.parts.size() == 2;
     for (size_t part = 0; part < texts_.size(); ++part) {
-      std::string tidy = TidyWhiteSpace(Text(part), !joined || part == 0, !joined || part == 1);
+      const bool trim_start = !joined || part == 0, trim_end = !joined || part == 1;
+      if (IsTidy(Text(part), trim_start, trim_end)) continue;
+      std::string tidy = TidyWhiteSpace(Text(part), trim_start, trim_end);
       if (tidy == Text(part)) continue;
       texts_[part] = std::move(tidy);
       Changed(Rule::kWhiteSpace);

@@ -129,6 +129,10 @@ TEST(TextMending, WhiteSpace) {
   EXPECT_EQ(TidyWhiteSpace("a\r\nb\rc", true, true), "a\nb\nc");
   EXPECT_EQ(TidyWhiteSpace("```\nx  \n\n\n\ny\n```\nz", true, true), "```\nx  \n\n\n\ny\n```\nz") << "code stays";
   EXPECT_EQ(TidyWhiteSpace(" \n ", true, true), "");
+  for (const char* text : {"", "a", " a", "a\n", "a \nb", "a\n\n\nb", "a\n\nb", "a\rb", "\n", "```\na \n```"}) {
+    for (const bool trim : {false, true}) EXPECT_TRUE(!IsTidy(text, trim, trim) || TidyWhiteSpace(text, trim, trim) == text) << text;
+  }
+  EXPECT_TRUE(IsTidy("a\n\nb  c", true, true));
 }
 
 TEST(TextMending, Edits) {

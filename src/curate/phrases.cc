@@ -100,18 +100,21 @@ class PhraseTable {
   }
 
   const Phrase* Next(std::string_view text, size_t* at) const {
-    for (size_t i = *at; i + 3 <= text.size(); ++i) {
-      uint64_t window = 0;
-      if (i + kWindow <= text.size()) [[likely]] {
-        std::memcpy(&window, text.data() + i, kWindow);
-      } else {
-        window = WindowAt(text, i);
+    size_t i = *at;
+    for (; i + kWindow + 3 <= text.size(); i += 4) {  // four places at a time while whole windows are left
+      uint64_t hits = 0;
+      for (size_t k = 0; k < 4; ++k) {
+        uint64_t window = 0;
+        std::memcpy(&window, text.data() + i + k, kWindow);
+        hits |= MayBegin(window) << k;
       }
-      if ((short_.Has(ShortSlot(window)) | long_.Has(LongSlot(window))) == 0) continue;
-      if (const Phrase* found = Match(text.substr(i))) {
-        *at = i;
-        return found;
+      for (size_t k = 0; hits >> k != 0; ++k) {
+        if (const Phrase* found = (hits >> k & 1) != 0 ? Match(text, i + k, at) : nullptr) return found;
       }
+    }
+    for (; i + 3 <= text.size(); ++i) {
+      if (MayBegin(WindowAt(text, i)) == 0) continue;
+      if (const Phrase* found = Match(text, i, at)) return found;
     }
     return nullptr;
   }
@@ -127,14 +130,20 @@ class PhraseTable {
     if (apostrophe != text.npos) Add(text.replace(apostrophe, 1, "\u2019"), kind, true);
   }
 
-  const Phrase* Match(std::string_view text) const {
+  uint64_t MayBegin(uint64_t window) const { return short_.Has(ShortSlot(window)) | long_.Has(LongSlot(window)); }
+
+  // The phrase at this place, which *at becomes then.
+  const Phrase* Match(std::string_view whole, size_t place, size_t* at) const {
+    const std::string_view text = whole.substr(place);
     for (const size_t i : by_start_[static_cast<unsigned char>(Lower(text[0]))]) {
       const Phrase& phrase = phrases_[i];
       if (text.size() < phrase.text.size()) continue;
       const bool same = phrase.any_case ? std::equal(phrase.text.begin(), phrase.text.end(), text.begin(),
                                                      [](char known, char c) { return known == Lower(c); })
                                         : text.starts_with(phrase.text);
-      if (same) return &phrase;
+      if (!same) continue;
+      *at = place;
+      return &phrase;
     }
     return nullptr;
   }

@@ -31,6 +31,8 @@ const char* RedactionOf(Rule rule);
 
 // Line ends become \n; blanks at the ends of lines go, and of empty lines in a row all but one, both outside code fences;
 // blanks at the start and end of the text go where the text does not go on in another (`trim_start`, `trim_end`).
+// IsTidy: whether it is certain that nothing would change; most texts are so, and it is quickly seen.
+bool IsTidy(std::string_view text, bool trim_start, bool trim_end);
 std::string TidyWhiteSpace(std::string_view text, bool trim_start, bool trim_end);
 
 }  // namespace attune

@@ -11,7 +11,7 @@
 namespace attune {
 namespace {
 
-constexpr size_t kLongAnswer = 200, kLongLine = 60;  // bytes: shorter ones may well end without a full stop
+constexpr size_t kLongAnswer = 80, kLongLine = 40;  // bytes: shorter ones may well end without a full stop
 constexpr size_t kStartOfAnswer = 40;
 
 bool Mentions(const Row& row, std::string_view word, std::string_view capital) {

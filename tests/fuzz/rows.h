@@ -1,5 +1,6 @@
-// What every fuzz target of a reader of rows does with a file: cuts it into records, parses them, writes them again. Rows
-// must come out the same however the file is cut into blocks, and what is written must be a row.
+// What every fuzz target of a reader of rows does with a file: cuts it into records, parses them, looks through their texts,
+// mends them, writes them again. Rows must come out the same however the file is cut into blocks, what is found must lie in
+// its text, and what is written must be a row.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,35 @@
 
 #include "base/error.h"
 #include "curate/row_parser.h"
+#include "curate/shingles.h"
+#include "curate/text_mending.h"
+#include "curate/text_scan.h"
+#include "text/unicode.h"
 
 namespace attune {
+
+inline void FuzzTexts(const Row& row) {
+  std::vector<Finding> findings;
+  ScanTexts(row, &findings);
+  for (const Finding& finding : findings) {
+    if (finding.begin > finding.end || finding.end > row.parts[finding.part].text.size()) __builtin_trap();
+    if (Excerpt(row, finding).find('\n') != std::string::npos) __builtin_trap();
+  }
+  NormalWords words;
+  std::vector<uint32_t> shingles;
+  for (uint32_t part = 0; part < row.parts.size(); ++part) {
+    std::vector<Finding> own;
+    for (const Finding& finding : findings) {
+      if (finding.part == part) own.push_back(finding);
+    }
+    const std::string mended = TidyWhiteSpace(MendEncoding(row.parts[part].text, own), true, true);
+    if (!IsValidUtf8(mended)) __builtin_trap();
+    words.Read(mended);
+    WordShingles(words, &shingles);
+    CharacterShingles(words, &shingles);
+    if (shingles.empty() != (words.count() == 0)) __builtin_trap();
+  }
+}
 
 inline void FuzzRows(Container container, const uint8_t* data, size_t size) {
   static const ColumnMap names, renamed = {{"prompt", "text"}};
@@ -26,6 +54,7 @@ inline void FuzzRows(Container container, const uint8_t* data, size_t size) {
           ++counted[bytes == 1];
           const Row& row = parser.Parse(file, block, record);
           if (!row.readable()) continue;
+          FuzzTexts(row);
           std::string out;
           std::vector<std::optional<std::string>> texts(row.parts.size());
           if (!texts.empty()) texts[0] = "new";
