@@ -45,6 +45,11 @@ Json RunDataDecontaminate(DecontaminateSettings settings) {
   return DecontaminateData(settings);
 }
 
+Json RunDataSelect(SelectSettings settings) {
+  settings.stage.threads = CpuCount();
+  return SelectData(settings);
+}
+
 Json ToJson(const CheckResult& result) {
   Json findings = Json::array();
   for (const RuleInfo& info : RuleTable()) {

@@ -9,6 +9,7 @@
 #include "curate/clean.h"
 #include "curate/decontaminate.h"
 #include "curate/dedupe.h"
+#include "curate/select.h"
 #include "curate/split.h"
 
 namespace attune {
@@ -25,5 +26,6 @@ nlohmann::ordered_json RunDataClean(CleanSettings settings);
 nlohmann::ordered_json RunDataDedupe(DedupeSettings settings);
 nlohmann::ordered_json RunDataSplit(SplitSettings settings);
 nlohmann::ordered_json RunDataDecontaminate(DecontaminateSettings settings);
+nlohmann::ordered_json RunDataSelect(SelectSettings settings);
 
 }  // namespace attune

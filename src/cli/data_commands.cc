@@ -236,6 +236,34 @@ void AddDecontaminate(CLI::App* data, CommandContext& context) {
   });
 }
 
+void AddSelect(CLI::App* data, CommandContext& context) {
+  auto* command = data->add_subcommand("select", "Choose a part of the rows, with a random part of the same size as control");
+  command->footer("Example: attune data select unique.jsonl --output best --rows 1000 --by longest");
+  struct Flags {
+    StageFlags stage;
+    SelectSettings settings;
+    std::string by = "longest";
+  };
+  auto flags = std::make_shared<Flags>();
+  AddStage(command, &flags->stage, context);
+  command->add_option("--rows", flags->settings.rows, "How many to choose")->check(CLI::Range(int64_t{1}, int64_t{1} << 31))->required();
+  command->add_option("--by", flags->by, "longest (answers), diverse (each far from the others) or random");
+  command->add_option("--seed", flags->settings.seed, "Of random and of the control");
+  command->callback([flags, &context] {
+    context.run = [flags, &context] {
+      SelectSettings settings = flags->settings;
+      flags->stage.Fill(&settings.stage);
+      settings.by = SelectByNamed(flags->by);
+      const auto manifest = RunDataSelect(settings);
+      for (const char* part : {"selected", "control"}) {
+        Say(context, fmt::format("{}: {} rows, answers of {:.0f} bytes, {:.3f} to the nearest other row", part, manifest[part]["rows"].get<int64_t>(),
+                                 manifest[part]["mean_answer_bytes"].get<double>(), manifest[part]["mean_nearest_distance"].get<double>()));
+      }
+      SayStage(context, manifest);
+    };
+  });
+}
+
 // ---------------------------------------------------------------- preview
 
 void RunPreview(DataPreviewJob& job, const CommandContext& context) {
@@ -311,6 +339,7 @@ void AddDataCommands(CLI::App& app, CommandContext& context) {
   AddDedupe(data, context);
   AddSplit(data, context);
   AddDecontaminate(data, context);
+  AddSelect(data, context);
   AddPreview(data, context);
   AddReport(data, context);
 }

@@ -140,6 +140,10 @@ TEST_F(Data, StagesOneAfterTheOther) {
   EXPECT_EQ(manifest["train"], 90);
   EXPECT_EQ(Lines("split.eval.jsonl").size(), 9u);
 
+  manifest = JsonOf({"data", "select", "split.train.jsonl", "--rows", "10", "--by", "diverse", "--output", "best", "--json"});
+  EXPECT_EQ(manifest["rows_out"], 10);
+  EXPECT_EQ(Lines("best.control.jsonl").size(), 10u);
+
   const Outcome report = Attune({"data", "report", "clean.manifest.json", "unique.manifest.json", "apart.manifest.json", "split.manifest.json", "--data",
                                  "split.train.jsonl", "--output", "report.html"});
   EXPECT_EQ(report.exit_code, 0) << report.err;
@@ -185,6 +189,7 @@ TEST_F(Data, WhatIsWrongIsOneLine) {
   ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--by", "rows"}, "--by rows: use prompt, answer, both");
   ExpectRefused({"data", "split", "a.jsonl", "--output", "o", "--eval_rows", "5"}, "there are only 1 rows");
   ExpectRefused({"data", "decontaminate", "a.jsonl", "--against", "b.jsonl", "--output", "o"}, "b.jsonl:1: an evaluation row that cannot be read");
+  ExpectRefused({"data", "select", "a.jsonl", "--output", "o", "--rows", "1", "--by", "ifd"}, "--by ifd: is not built yet");
   ExpectRefused({"data", "report", "a.jsonl", "--output", "o.html"}, "a.jsonl");
   Write("cut.jsonl.gz", Gzip(std::string(9000, 'x')).substr(0, 25));
   ExpectRefused({"data", "clean", "cut.jsonl.gz", "--output", "o"}, "the gzip data is cut short");
