@@ -54,7 +54,8 @@ void AddCounts(const DataTokens& part, DataTokens& all) {
 
 DataEncoder::DataEncoder(const std::string& model)
     : bundle_(OpenModel(model)),
-      encoder_(bundle_.RequireTokenizer(), bundle_.chat_format(), bundle_.eos_token(), EncodeOptions{.max_length = 0}) {}
+      encoder_(bundle_.RequireTokenizer(), bundle_.chat_format(), bundle_.eos_token(),
+               EncodeOptions{.max_length = 0}) {}
 
 Example DataEncoder::Encode(const std::string& row, const std::string& where) const {
   return encoder_.Encode(ParseRow(ParseJsonlLine({1, row}, where), encoder_.has_chat_template(), where));
@@ -78,7 +79,10 @@ DataTokens CountTokens(const StageInput& stage, const DataEncoder& encoder, int6
           const std::string where = fmt::format("{}:{}", file.path, record.line);
           const Row& row = room.parser->Parse(file, block, record);
           try {
-            if (!row.readable()) BadInput("{}: {}", where, row.structure[0].detail.empty() ? InfoOf(row.structure[0].rule).what : row.structure[0].detail);
+            if (!row.readable())
+              BadInput("{}: {}", where,
+                       row.structure[0].detail.empty() ? InfoOf(row.structure[0].rule).what
+                                                       : row.structure[0].detail);
             line.clear();
             room.parser->Write(&line);
             CountExample(encoder.Encode(line, where), max_length, where, counts);

@@ -56,13 +56,24 @@ Json ToJson(const CheckResult& result) {
     const RuleCount& count = result.rules[static_cast<size_t>(info.rule)];
     if (count.rows == 0) continue;
     Json examples = Json::array();
-    for (const FindingExample& example : count.examples) examples.push_back({{"where", example.where}, {"detail", example.detail}});
-    findings.push_back({{"rule", info.id}, {"severity", SeverityName(info.severity)}, {"what", info.what}, {"rows", count.rows}, {"examples", examples}});
+    for (const FindingExample& example : count.examples)
+      examples.push_back({{"where", example.where}, {"detail", example.detail}});
+    findings.push_back({{"rule", info.id},
+                        {"severity", SeverityName(info.severity)},
+                        {"what", info.what},
+                        {"rows", count.rows},
+                        {"examples", examples}});
   }
-  return {{"rows", result.rows},       {"files", result.files},       {"bytes", result.bytes},
-          {"errors", result.Errors()}, {"warnings", result.Warnings()}, {"findings", findings},
-          {"formats", result.formats}, {"languages", result.languages},
-          {"answer_bytes", {{"shortest", result.shortest}, {"median", result.median}, {"longest", result.longest}}}};
+  return {{"rows", result.rows},
+          {"files", result.files},
+          {"bytes", result.bytes},
+          {"errors", result.Errors()},
+          {"warnings", result.Warnings()},
+          {"findings", findings},
+          {"formats", result.formats},
+          {"languages", result.languages},
+          {"answer_bytes",
+           {{"shortest", result.shortest}, {"median", result.median}, {"longest", result.longest}}}};
 }
 
 }  // namespace attune

@@ -1,5 +1,5 @@
-// Rows as the model will see them: the text after the chat template, token by token, which of them are trained on, and what
-// truncation cuts off.
+// Rows as the model will see them: the text after the chat template, token by token, which of them are
+// trained on, and what truncation cuts off.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,9 @@ struct DataPreviewJob {
   StageInput stage;  // without an output
   std::string model;
   int64_t max_length = 1024;
-  int64_t rows = 3;   // shown, from the first that is shown on
-  int64_t from = 1;   // the number of that row, from 1 over all files
-  std::string html;   // a page to write; empty: none
+  int64_t rows = 3;  // shown, from the first that is shown on
+  int64_t from = 1;  // the number of that row, from 1 over all files
+  std::string html;  // a page to write; empty: none
 };
 
 struct PreviewToken {
@@ -37,12 +37,12 @@ struct DataPreview {
   std::vector<PreviewRow> rows;
 };
 
-// Errors: Error{kBadInput} as DataEncoder and RowSource; a data set with nothing to learn from, naming rows; no row of that
-// number.
+// Errors: Error{kBadInput} as DataEncoder and RowSource; a data set with nothing to learn from, naming rows;
+// no row of that number.
 DataPreview RunDataPreview(const DataPreviewJob& job);
 
-// The row for a terminal. With `colour` trained tokens are green and what is cut is red, else ⟦these⟧ are trained and what is
-// cut stands behind "✂". Control characters of the data do nothing.
+// The row for a terminal. With `colour` trained tokens are green and what is cut is red, else ⟦these⟧ are
+// trained and what is cut stands behind "✂". Control characters of the data do nothing.
 std::string PreviewText(const PreviewRow& row, bool colour);
 
 // Three lines on the whole data set: rows and tokens, truncation, rows that cannot be learned from.

@@ -21,8 +21,9 @@ using Json = nlohmann::ordered_json;
 
 Json ReadStageManifest(const std::string& path) {
   Json manifest = ParseOrderedJsonFile(path);
-  const bool known = manifest.is_object() && manifest.contains("stage") && manifest["stage"].is_string() && manifest.contains("rows_in") &&
-                     manifest["rows_in"].is_number_integer() && manifest.contains("rows_out") && manifest["rows_out"].is_number_integer();
+  const bool known = manifest.is_object() && manifest.contains("stage") && manifest["stage"].is_string() &&
+                     manifest.contains("rows_in") && manifest["rows_in"].is_number_integer() &&
+                     manifest.contains("rows_out") && manifest["rows_out"].is_number_integer();
   if (!known) BadInput("{}: is no manifest of attune data", path);
   return manifest;
 }
@@ -33,7 +34,8 @@ Json LengthClasses(const std::vector<int64_t>& lengths) {
   if (lengths.empty()) return classes;
   const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
   for (int64_t from = 0, to = 16; from < longest; from = to, to *= 2) {
-    const auto rows = std::count_if(lengths.begin(), lengths.end(), [&](int64_t length) { return length > from && length <= to; });
+    const auto rows = std::count_if(lengths.begin(), lengths.end(),
+                                    [&](int64_t length) { return length > from && length <= to; });
     classes.push_back({{"to", to}, {"rows", rows}});
   }
   while (classes.size() > 1 && classes[0]["rows"] == 0) classes.erase(0);
@@ -48,32 +50,44 @@ Json AtMaxLength(const std::vector<int64_t>& lengths, int64_t max_length) {
     kept += std::min(length, max_length);
   }
   const auto packed = static_cast<double>(Pack(lengths, max_length, PackingStrategy::kBfd).size());
-  return {{"max_length", max_length}, {"cut_rows", cut_rows}, {"cut_tokens", cut_tokens},
-          {"packing", packed == 0 ? 0 : static_cast<double>(kept) / (packed * static_cast<double>(max_length))}};
+  return {
+      {"max_length", max_length},
+      {"cut_rows", cut_rows},
+      {"cut_tokens", cut_tokens},
+      {"packing", packed == 0 ? 0 : static_cast<double>(kept) / (packed * static_cast<double>(max_length))}};
 }
 
 Json TokensJson(const DataReportJob& job) {
   StageInput data = job.data;
   data.threads = CpuCount();
   const DataTokens counts = CountTokens(data, DataEncoder(job.model), 0);
-  Json json = {{"rows", counts.rows},       {"tokens", counts.tokens},   {"trained_tokens", counts.trained_tokens},
-               {"refused", counts.refused}, {"nothing_to_learn", counts.nothing}, {"lengths", LengthClasses(counts.lengths)},
+  Json json = {{"rows", counts.rows},
+               {"tokens", counts.tokens},
+               {"trained_tokens", counts.trained_tokens},
+               {"refused", counts.refused},
+               {"nothing_to_learn", counts.nothing},
+               {"lengths", LengthClasses(counts.lengths)},
                {"at_max_length", Json::array()}};
-  for (const int64_t max_length : {128, 256, 512, 1024, 2048, 4096, 8192}) json["at_max_length"].push_back(AtMaxLength(counts.lengths, max_length));
+  for (const int64_t max_length : {128, 256, 512, 1024, 2048, 4096, 8192})
+    json["at_max_length"].push_back(AtMaxLength(counts.lengths, max_length));
   return json;
 }
 
 }  // namespace
 
 Json RunDataReport(const DataReportJob& job) {
-  if (job.manifests.empty() && job.data.input.empty()) BadInput("data report: name manifests, or data with --data");
-  if (!job.model.empty() && job.data.input.empty()) BadInput("--model {}: also name the data whose tokens it counts, --data FILE", job.model);
+  if (job.manifests.empty() && job.data.input.empty())
+    BadInput("data report: name manifests, or data with --data");
+  if (!job.model.empty() && job.data.input.empty())
+    BadInput("--model {}: also name the data whose tokens it counts, --data FILE", job.model);
   if (!job.output.ends_with(".html")) BadInput("--output {}: must end in .html", job.output);
   const std::string json_path = job.output.substr(0, job.output.size() - 5) + ".json";
   for (const std::string& path : {job.output, json_path}) {
     if (PathExists(path)) BadInput("{}: exists already; name another output or remove it", path);
   }
-  Json report = {{"title", job.data.input.empty() ? job.manifests.back() : fmt::to_string(fmt::join(job.data.input, ", "))}, {"stages", Json::array()}};
+  Json report = {{"title", job.data.input.empty() ? job.manifests.back()
+                                                  : fmt::to_string(fmt::join(job.data.input, ", "))},
+                 {"stages", Json::array()}};
   for (const std::string& manifest : job.manifests) report["stages"].push_back(ReadStageManifest(manifest));
   if (!job.data.input.empty()) {
     DataCheckJob check;

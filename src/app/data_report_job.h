@@ -16,8 +16,8 @@ struct DataReportJob {
   std::string output;                  // NAME.html; NAME.json is written beside it
 };
 
-// Returns the report as JSON (store/data_report.h). Errors: Error{kBadInput}: a file that is no manifest, nothing to report
-// on, outputs that exist; as CheckData and DataEncoder.
+// Returns the report as JSON (store/data_report.h). Errors: Error{kBadInput}: a file that is no manifest,
+// nothing to report on, outputs that exist; as CheckData and DataEncoder.
 nlohmann::ordered_json RunDataReport(const DataReportJob& job);
 
 }  // namespace attune

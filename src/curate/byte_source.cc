@@ -24,7 +24,8 @@ constexpr size_t kPieceBytes = size_t{1} << 20;
 
 class ByteSource::Unpacker {
  public:
-  Unpacker(std::string name, std::string_view packed) : name_(std::move(name)), packed_(packed), room_(kPieceBytes) {}
+  Unpacker(std::string name, std::string_view packed)
+      : name_(std::move(name)), packed_(packed), room_(kPieceBytes) {}
   virtual ~Unpacker() = default;
   virtual std::string_view Next() = 0;
 
@@ -56,7 +57,8 @@ class ByteSource::GzipUnpacker : public Unpacker {
       } else if (result == Z_BUF_ERROR || (result == Z_OK && made == 0 && packed_.empty())) {
         CutShort(name_, "gzip");
       } else if (result != Z_OK) {
-        BadInput("{}: the gzip data is damaged: {}", name_, stream_.msg == nullptr ? "unknown reason" : stream_.msg);
+        BadInput("{}: the gzip data is damaged: {}", name_,
+                 stream_.msg == nullptr ? "unknown reason" : stream_.msg);
       }
       if (made > 0) return {room_.data(), made};
     }
@@ -91,7 +93,8 @@ class ByteSource::ZstdUnpacker : public Unpacker {
       ZSTD_inBuffer in{packed_.data(), packed_.size(), 0};
       ZSTD_outBuffer out{room_.data(), room_.size(), 0};
       const size_t result = ZSTD_decompressStream(stream_.get(), &out, &in);
-      if (ZSTD_isError(result)) BadInput("{}: the zstd data is damaged: {}", name_, ZSTD_getErrorName(result));
+      if (ZSTD_isError(result))
+        BadInput("{}: the zstd data is damaged: {}", name_, ZSTD_getErrorName(result));
       packed_.remove_prefix(in.pos);
       in_frame_ = result != 0;
       if (out.pos > 0) return {room_.data(), out.pos};
@@ -107,7 +110,9 @@ class ByteSource::ZstdUnpacker : public Unpacker {
 
 ByteSource::ByteSource(const std::string& path) : name_(path), file_(path), rest_(file_->text()) { Open(); }
 
-ByteSource::ByteSource(std::string name, std::string_view bytes) : name_(std::move(name)), rest_(bytes) { Open(); }
+ByteSource::ByteSource(std::string name, std::string_view bytes) : name_(std::move(name)), rest_(bytes) {
+  Open();
+}
 
 ByteSource::~ByteSource() = default;
 ByteSource::ByteSource(ByteSource&&) noexcept = default;

@@ -1,5 +1,6 @@
-// The bytes of a data file from front to back, unpacked on the way where it is a gzip or zstd file, so that no reader
-// of rows has to know how its file is stored. Which of them it is tell its first bytes, whatever its name.
+// The bytes of a data file from front to back, unpacked on the way where it is a gzip or zstd file, so that
+// no reader of rows has to know how its file is stored. Which of them it is tell its first bytes, whatever
+// its name.
 #pragma once
 
 #include <memory>
@@ -21,8 +22,8 @@ class ByteSource {
   ByteSource(ByteSource&&) noexcept;
   ByteSource& operator=(ByteSource&&) noexcept;
 
-  // The next bytes, a megabyte or less, which hold until the next call; empty at the end and from then on. Errors:
-  // Error{kBadInput} naming the file when packed data is damaged or cut short.
+  // The next bytes, a megabyte or less, which hold until the next call; empty at the end and from then on.
+  // Errors: Error{kBadInput} naming the file when packed data is damaged or cut short.
   std::string_view Next();
 
   const std::string& name() const { return name_; }

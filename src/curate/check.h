@@ -1,5 +1,5 @@
-// What is wrong with a data set: every rule of curate/rules.h counted, with examples that name file and line. Nothing is
-// written.
+// What is wrong with a data set: every rule of curate/rules.h counted, with examples that name file and line.
+// Nothing is written.
 #pragma once
 
 #include <array>
@@ -17,11 +17,11 @@ namespace attune {
 struct CheckSettings {
   std::vector<std::string> input;
   ColumnMap columns;
-  bool strict = false;  // the first row that cannot be read is an error
-  size_t examples = 3;  // of each rule
+  bool strict = false;     // the first row that cannot be read is an error
+  size_t examples = 3;     // of each rule
   int64_t max_length = 0;  // tokens of the context; 0: not asked
-  // Tokens of a row given as one line of JSON, called from several threads; null: about four bytes a token. It may throw
-  // Error for a row that cannot be encoded, which then counts as broken.
+  // Tokens of a row given as one line of JSON, called from several threads; null: about four bytes a token.
+  // It may throw Error for a row that cannot be encoded, which then counts as broken.
   std::function<int64_t(const std::string& row, const std::string& where)> count_tokens;
   int64_t threads = 1;
 };
@@ -43,12 +43,12 @@ struct CheckResult {
   std::map<std::string, int64_t> languages;  // rows by language, "unknown" where there was too little text
   int64_t shortest = 0, median = 0, longest = 0;  // answers, in bytes (the median within 3 %)
 
-  int64_t Errors() const;    // rows counted under rules that are errors; a row with two of them counts twice
+  int64_t Errors() const;  // rows counted under rules that are errors; a row with two of them counts twice
   int64_t Warnings() const;
 };
 
-// Errors: Error{kBadInput} for the input as RowSource; with `strict` "PATH:LINE: ..." for the first broken row. The result
-// does not depend on the number of threads.
+// Errors: Error{kBadInput} for the input as RowSource; with `strict` "PATH:LINE: ..." for the first broken
+// row. The result does not depend on the number of threads.
 CheckResult CheckData(const CheckSettings& settings);
 
 }  // namespace attune

@@ -20,13 +20,15 @@ constexpr size_t kExamplesABlock = 3;
 constexpr int kMostRounds = 4;
 
 bool IsEncodingRule(Rule rule) {
-  return rule == Rule::kMojibake || rule == Rule::kControlCharacter || rule == Rule::kOddUnicode || rule == Rule::kNotNfc;
+  return rule == Rule::kMojibake || rule == Rule::kControlCharacter || rule == Rule::kOddUnicode ||
+         rule == Rule::kNotNfc;
 }
 
 // Cleans one row: `texts` holds those of its parts that change.
 class RowCleaner {
  public:
-  RowCleaner(const Row& row, const RuleActions& actions) : row_(row), actions_(actions), texts_(row.parts.size()) {}
+  RowCleaner(const Row& row, const RuleActions& actions)
+      : row_(row), actions_(actions), texts_(row.parts.size()) {}
 
   // The finding for which the row is to be dropped, or nothing.
   std::optional<Finding> Clean() {
@@ -63,12 +65,15 @@ class RowCleaner {
   }
   template <class Is>
   bool Any(const Is& is) const {
-    return std::any_of(findings_.begin(), findings_.end(), [&](const Finding& f) { return is(f.rule) && Does(f.rule, Action::kMend); });
+    return std::any_of(findings_.begin(), findings_.end(),
+                       [&](const Finding& f) { return is(f.rule) && Does(f.rule, Action::kMend); });
   }
   void Changed(Rule rule) {
     if (std::find(changed_.begin(), changed_.end(), rule) == changed_.end()) changed_.push_back(rule);
   }
-  std::string_view Text(size_t part) const { return texts_[part] ? std::string_view(*texts_[part]) : row_.parts[part].text; }
+  std::string_view Text(size_t part) const {
+    return texts_[part] ? std::string_view(*texts_[part]) : row_.parts[part].text;
+  }
 
   // The row with its texts as they are by now.
   Row Now() const {
@@ -81,7 +86,8 @@ class RowCleaner {
     for (size_t part = 0; part < texts_.size(); ++part) {
       std::vector<Finding> mended;
       for (const Finding& finding : findings_) {
-        if (finding.part != part || !IsEncodingRule(finding.rule) || !Does(finding.rule, Action::kMend)) continue;
+        if (finding.part != part || !IsEncodingRule(finding.rule) || !Does(finding.rule, Action::kMend))
+          continue;
         mended.push_back(finding);
         Changed(finding.rule);
       }
@@ -98,7 +104,8 @@ class RowCleaner {
         if (Does(finding.rule, Action::kRedact)) {
           edits.push_back({finding.begin, finding.end, RedactionOf(finding.rule)});
         } else if (finding.rule == Rule::kHtml && Does(Rule::kHtml, Action::kMend)) {
-          edits.push_back({finding.begin, finding.end, PlainTextOf(Text(part).substr(finding.begin, finding.end - finding.begin))});
+          edits.push_back({finding.begin, finding.end,
+                           PlainTextOf(Text(part).substr(finding.begin, finding.end - finding.begin))});
         } else if (finding.rule == Rule::kUnbalancedFence && Does(Rule::kUnbalancedFence, Action::kMend)) {
           close_fence = true;
         } else {
@@ -107,7 +114,8 @@ class RowCleaner {
         Changed(finding.rule);
       }
       if (edits.empty() && !close_fence) continue;
-      std::stable_sort(edits.begin(), edits.end(), [](const TextEdit& a, const TextEdit& b) { return a.begin < b.begin; });
+      std::stable_sort(edits.begin(), edits.end(),
+                       [](const TextEdit& a, const TextEdit& b) { return a.begin < b.begin; });
       std::string text = Edited(Text(part), edits);
       if (close_fence) text += text.ends_with('\n') ? "```" : "\n```";
       texts_[part] = std::move(text);
@@ -142,9 +150,11 @@ std::string OnOneLine(std::string_view text) {
 
 class Cleaner {
  public:
-  explicit Cleaner(const CleanSettings& settings, const std::vector<DataFile>& files) : settings_(settings), files_(files) {}
+  explicit Cleaner(const CleanSettings& settings, const std::vector<DataFile>& files)
+      : settings_(settings), files_(files) {}
 
-  void Take(const RecordBlock& block, const Record& record, const Row& row, RowParser& parser, StageOutput& output) const {
+  void Take(const RecordBlock& block, const Record& record, const Row& row, RowParser& parser,
+            StageOutput& output) const {
     if (!row.readable()) return TakeUnreadable(block, record, row, parser, output);
     const DataFile& file = files_[block.file];
     RowCleaner cleaner(row, settings_.actions);
@@ -152,7 +162,8 @@ class Cleaner {
     if (const auto drop = cleaner.Clean()) {
       const RuleInfo& info = InfoOf(drop->rule);
       parser.Write(&line_);
-      return output.Remove(info.id, drop->detail.empty() ? info.what : drop->detail, file, record.line, line_, false);
+      return output.Remove(info.id, drop->detail.empty() ? info.what : drop->detail, file, record.line, line_,
+                           false);
     }
     for (const Rule rule : cleaner.changed()) {
       ++output.changed_rows[InfoOf(rule).id];
@@ -164,7 +175,8 @@ class Cleaner {
 
  private:
   // Bytes that are no UTF-8 are replaced where that is asked for, and the row is read again.
-  void TakeUnreadable(const RecordBlock& block, const Record& record, const Row& row, RowParser& parser, StageOutput& output) const {
+  void TakeUnreadable(const RecordBlock& block, const Record& record, const Row& row, RowParser& parser,
+                      StageOutput& output) const {
     const bool mend = row.structure[0].rule == Rule::kInvalidUtf8 &&
                       settings_.actions[static_cast<size_t>(Rule::kInvalidUtf8)] == Action::kMend;
     if (!mend) return output.RemoveUnreadable(row, files_[block.file], block, record);
@@ -181,8 +193,11 @@ class Cleaner {
     Take(mended, whole, again, parser, output);
   }
 
-  void AddExample(Rule rule, const RowCleaner& cleaner, const Row& row, const DataFile& file, int64_t line, StageOutput& output) const {
-    if (rule == Rule::kWhiteSpace || InfoOf(rule).usual == Action::kRedact || output.examples.size() >= kExamplesABlock) return;
+  void AddExample(Rule rule, const RowCleaner& cleaner, const Row& row, const DataFile& file, int64_t line,
+                  StageOutput& output) const {
+    if (rule == Rule::kWhiteSpace || InfoOf(rule).usual == Action::kRedact ||
+        output.examples.size() >= kExamplesABlock)
+      return;
     for (size_t part = 0; part < row.parts.size(); ++part) {
       const auto& text = cleaner.texts()[part];
       if (!text) continue;
@@ -241,9 +256,8 @@ Json CleanData(const CleanSettings& settings) {
   const Cleaner cleaner(settings, source.files());
   ForEachRow(
       source, settings.stage, 1,
-      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser, StageOutput& output) {
-        cleaner.Take(block, record, row, parser, output);
-      },
+      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser,
+          StageOutput& output) { cleaner.Take(block, record, row, parser, output); },
       [&](const StageOutput& output) { totals.Take(settings.stage, output, files); });
   Json settings_json = StageSettingsJson(settings.stage);
   settings_json["rules"] = ActionsJson(settings.actions);

@@ -1,4 +1,5 @@
-// Makes a cleaner data set: each rule of curate/rules.h mends, redacts or drops what check finds, or leaves it.
+// Makes a cleaner data set: each rule of curate/rules.h mends, redacts or drops what check finds, or leaves
+// it.
 #pragma once
 
 #include <array>
@@ -25,9 +26,10 @@ struct CleanSettings {
   RuleActions actions = UsualActions();
 };
 
-// Returns the manifest: rows_in, rows_out, "removed" and "changed" rows by rule, "examples" of what was changed. The same
-// input and settings give the same bytes, with any number of threads. Errors: Error{kBadInput} as RowSource and StageFiles,
-// with strict for the first broken row; Error{kFailed} when the output cannot be written.
+// Returns the manifest: rows_in, rows_out, "removed" and "changed" rows by rule, "examples" of what was
+// changed. The same input and settings give the same bytes, with any number of threads. Errors:
+// Error{kBadInput} as RowSource and StageFiles, with strict for the first broken row; Error{kFailed} when the
+// output cannot be written.
 nlohmann::ordered_json CleanData(const CleanSettings& settings);
 
 }  // namespace attune

@@ -21,7 +21,8 @@ const char* SplitCsvRecord(std::string_view record, char separator, std::vector<
         if (at == record.size() || record[at] != '"') break;
         field += '"';
       }
-      if (at < record.size() && record[at] != separator) return "text follows a closing quote; double quotes within a field";
+      if (at < record.size() && record[at] != separator)
+        return "text follows a closing quote; double quotes within a field";
     } else {
       const size_t end = std::min(record.find(separator, at), record.size());
       field = record.substr(at, end - at);
@@ -34,10 +35,13 @@ const char* SplitCsvRecord(std::string_view record, char separator, std::vector<
 
 std::vector<std::string> CsvColumns(std::string_view record, char separator, const std::string& where) {
   std::vector<std::string> columns;
-  if (const char* problem = SplitCsvRecord(record, separator, &columns)) BadInput("{}: the header: {}", where, problem);
+  if (const char* problem = SplitCsvRecord(record, separator, &columns))
+    BadInput("{}: the header: {}", where, problem);
   for (size_t i = 0; i < columns.size(); ++i) {
-    if (columns[i].empty()) BadInput("{}: column {} has no name; the first line must name the columns", where, i + 1);
-    if (!IsValidUtf8(columns[i])) BadInput("{}: the header is not valid UTF-8; convert the file to UTF-8", where);
+    if (columns[i].empty())
+      BadInput("{}: column {} has no name; the first line must name the columns", where, i + 1);
+    if (!IsValidUtf8(columns[i]))
+      BadInput("{}: the header is not valid UTF-8; convert the file to UTF-8", where);
     if (std::find(columns.begin(), columns.begin() + static_cast<std::ptrdiff_t>(i), columns[i]) !=
         columns.begin() + static_cast<std::ptrdiff_t>(i)) {
       BadInput("{}: two columns are named \"{}\"", where, columns[i]);

@@ -7,7 +7,8 @@
 
 namespace attune {
 
-// Splits a record as RecordReader cuts it into `fields`, quotes taken off. Returns why it cannot be done, or null.
+// Splits a record as RecordReader cuts it into `fields`, quotes taken off. Returns why it cannot be done, or
+// null.
 const char* SplitCsvRecord(std::string_view record, char separator, std::vector<std::string>* fields);
 
 // Reads the header. Errors: Error{kBadInput} starting with `where`: a column without a name or named twice.

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "curate/json_string.h"
 #include "curate/stage_pass.h"
 
 namespace attune {
@@ -41,7 +42,8 @@ void EvalIndex::Add(const Row& row, uint32_t number) {
     scratch_.Read(part.text);
     const std::vector<uint64_t>& hashes = scratch_.hashes();
     if (hashes.size() < kShortRun) {
-      if (!hashes.empty() && IsAsked(part.speaker)) wholes_.push_back({HashOfWords(hashes.data(), hashes.size()), number});
+      if (!hashes.empty() && IsAsked(part.speaker))
+        wholes_.push_back({HashOfWords(hashes.data(), hashes.size()), number});
       continue;
     }
     const size_t begin = words_.size();
@@ -54,9 +56,12 @@ void EvalIndex::Add(const Row& row, uint32_t number) {
 }
 
 void EvalIndex::Finish() {
-  if (words_.size() >= UINT32_MAX) BadInput("--against: more than {} words; give the evaluation files in parts", UINT32_MAX);
-  std::sort(runs_.begin(), runs_.end(), [](const Run& a, const Run& b) { return std::tie(a.hash, a.at) < std::tie(b.hash, b.at); });
-  std::sort(wholes_.begin(), wholes_.end(), [](const Whole& a, const Whole& b) { return std::tie(a.hash, a.row) < std::tie(b.hash, b.row); });
+  if (words_.size() >= UINT32_MAX)
+    BadInput("--against: more than {} words; give the evaluation files in parts", UINT32_MAX);
+  std::sort(runs_.begin(), runs_.end(),
+            [](const Run& a, const Run& b) { return std::tie(a.hash, a.at) < std::tie(b.hash, b.at); });
+  std::sort(wholes_.begin(), wholes_.end(),
+            [](const Whole& a, const Whole& b) { return std::tie(a.hash, a.row) < std::tie(b.hash, b.row); });
   size_t bits = 1 << 12;
   while (bits < 16 * runs_.size()) bits *= 2;
   filter_.assign(bits / 64, 0);
@@ -69,20 +74,24 @@ EvalIndex::Match EvalIndex::Longest(const NormalWords& text, Speaker speaker) co
   if (words.size() < kShortRun) {
     if (words.empty() || !IsAsked(speaker)) return best;
     const uint64_t hash = HashOfWords(words.data(), words.size());
-    const auto whole = std::lower_bound(wholes_.begin(), wholes_.end(), hash, [](const Whole& w, uint64_t h) { return w.hash < h; });
+    const auto whole = std::lower_bound(wholes_.begin(), wholes_.end(), hash,
+                                        [](const Whole& w, uint64_t h) { return w.hash < h; });
     if (whole != wholes_.end() && whole->hash == hash) best = {words.size(), 0, whole->row, true};
     return best;
   }
   for (size_t i = 0; i + kShortRun <= words.size(); ++i) {
     const uint64_t hash = HashOfWords(words.data() + i, kShortRun);
     if ((filter_[hash / 64 % filter_.size()] >> hash % 64 & 1) == 0) continue;
-    auto run = std::lower_bound(runs_.begin(), runs_.end(), hash, [](const Run& r, uint64_t h) { return r.hash < h; });
-    for (size_t places = 0; run != runs_.end() && run->hash == hash && places < kMostPlaces; ++run, ++places) {
+    auto run = std::lower_bound(runs_.begin(), runs_.end(), hash,
+                                [](const Run& r, uint64_t h) { return r.hash < h; });
+    for (size_t places = 0; run != runs_.end() && run->hash == hash && places < kMostPlaces;
+         ++run, ++places) {
       const size_t at = run->at;
       if (i > 0 && at > 0 && words[i - 1] == words_[at - 1]) continue;  // found from the word before
       size_t length = 0;
       while (i + length < words.size() && words[i + length] == words_[at + length]) ++length;
-      const bool whole = IsAsked(speaker) && length == words.size() && (at == 0 || words_[at - 1] == 0) && words_[at + length] == 0;
+      const bool whole = IsAsked(speaker) && length == words.size() && (at == 0 || words_[at - 1] == 0) &&
+                         words_[at + length] == 0;
       if (length > best.words) best = {length, i, row_of_[at], whole};
     }
   }
@@ -110,7 +119,10 @@ EvalRows ReadEvalRows(const DecontaminateSettings& settings) {
       const Row& row = parser.Parse(file, block, record);
       const std::string where = fmt::format("{}:{}", file.path, record.line);
       // A row that is missed here leaves its double in the training data.
-      if (!row.readable()) BadInput("{}: an evaluation row that cannot be read: {}", where, row.structure[0].detail.empty() ? InfoOf(row.structure[0].rule).what : row.structure[0].detail);
+      if (!row.readable())
+        BadInput(
+            "{}: an evaluation row that cannot be read: {}", where,
+            row.structure[0].detail.empty() ? InfoOf(row.structure[0].rule).what : row.structure[0].detail);
       eval.index.Add(row, static_cast<uint32_t>(eval.where.size()));
       eval.where.push_back(where);
     }
@@ -148,22 +160,28 @@ Json DecontaminateData(const DecontaminateSettings& settings) {
   std::set<std::string> found;
   ForEachRow(
       source, settings.stage, 1,
-      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser, StageOutput& output) {
+      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser,
+          StageOutput& output) {
         static thread_local NormalWords words;
         const DataFile& file = source.files()[block.file];
         if (!row.readable()) return output.RemoveUnreadable(row, file, block, record);
         const auto [match, text] = LongestOfRow(eval.index, row, words);
         std::string line;
         parser.Write(&line);
-        for (const size_t limit : {kShortRun, kLongRun}) output.counts[std::to_string(limit)] += match.words >= limit;
+        for (const size_t limit : {kShortRun, kLongRun})
+          output.counts[std::to_string(limit)] += match.words >= limit;
         if (match.words < settings.words && !match.whole) return output.Keep(0, line);
         const std::string& where = eval.where[match.row];
         std::string more = ", \"eval\": ";
         AppendJsonString(where, &more);
         more += fmt::format(", \"words\": {}, \"text\": ", match.words);
         AppendJsonString(text, &more);
-        output.Remove("contaminated", fmt::format("{} words in a row as in {}", match.words, where), file, record.line, line, false, more);
-        output.examples.push_back({{"where", fmt::format("{}:{}", file.path, record.line)}, {"eval", where}, {"words", match.words}, {"text", text}});
+        output.Remove("contaminated", fmt::format("{} words in a row as in {}", match.words, where), file,
+                      record.line, line, false, more);
+        output.examples.push_back({{"where", fmt::format("{}:{}", file.path, record.line)},
+                                   {"eval", where},
+                                   {"words", match.words},
+                                   {"text", text}});
       },
       [&](const StageOutput& output) {
         for (const Json& example : output.examples) found.insert(example["eval"].get<std::string>());

@@ -21,9 +21,9 @@ struct DecontaminateSettings {
   size_t words = kShortRun;  // rows with so many words in common in a row are taken out; at least kShortRun
 };
 
-// The texts of evaluation rows by their runs of kShortRun words. Words are compared as NormalWords reads them. System prompts
-// are left out: everybody shares them. Of a text with fewer words only the whole counts, and only where it is a question or a
-// document: many an answer is "Yes.".
+// The texts of evaluation rows by their runs of kShortRun words. Words are compared as NormalWords reads
+// them. System prompts are left out: everybody shares them. Of a text with fewer words only the whole counts,
+// and only where it is a question or a document: many an answer is "Yes.".
 class EvalIndex {
  public:
   struct Match {
@@ -47,16 +47,17 @@ class EvalIndex {
     uint64_t hash;
     uint32_t row;
   };
-  std::vector<uint64_t> words_;  // hashes, 0 between texts
+  std::vector<uint64_t> words_;   // hashes, 0 between texts
   std::vector<uint32_t> row_of_;  // of each word
-  std::vector<Run> runs_;        // sorted by hash, then place
-  std::vector<Whole> wholes_;    // sorted
+  std::vector<Run> runs_;         // sorted by hash, then place
+  std::vector<Whole> wholes_;     // sorted
   std::vector<uint64_t> filter_;  // bits of the hashes in runs_: most questions are answered by it
   NormalWords scratch_;
 };
 
-// Returns the manifest: rows, "removed", "rows_sharing_8_words", "rows_sharing_12_words", "eval_rows", "eval_rows_found" and
-// examples with the text. A removed line has "eval" (file and line), "words" and "text". Errors: as RowSource and StageFiles.
+// Returns the manifest: rows, "removed", "rows_sharing_8_words", "rows_sharing_12_words", "eval_rows",
+// "eval_rows_found" and examples with the text. A removed line has "eval" (file and line), "words" and
+// "text". Errors: as RowSource and StageFiles.
 nlohmann::ordered_json DecontaminateData(const DecontaminateSettings& settings);
 
 }  // namespace attune

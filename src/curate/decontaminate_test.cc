@@ -13,14 +13,16 @@ namespace attune::decontaminate_test {
 class Decontaminate : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = testing::TempDir() + "/decontaminate-" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = testing::TempDir() + "/decontaminate-" +
+              testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
     settings_.stage.input = {folder_ + "/train.jsonl"};
     settings_.against = {folder_ + "/eval.jsonl"};
   }
   // "LINE:WORDS:TEXT" of each removed row.
-  std::vector<std::string> Removed(const std::vector<std::string>& train, const std::vector<std::string>& eval) {
+  std::vector<std::string> Removed(const std::vector<std::string>& train,
+                                   const std::vector<std::string>& eval) {
     const auto write = [&](const char* name, const std::vector<std::string>& rows) {
       std::string text;
       for (const std::string& row : rows) text += row + "\n";
@@ -34,7 +36,8 @@ class Decontaminate : public testing::Test {
     std::istringstream lines(ReadFile(settings_.stage.output + ".removed.jsonl"));
     for (std::string line; std::getline(lines, line);) {
       const auto row = nlohmann::ordered_json::parse(line);
-      removed.push_back(fmt::format("{}:{}:{}", row["line"].get<int>(), row["words"].get<int>(), row["text"].get<std::string>()));
+      removed.push_back(fmt::format("{}:{}:{}", row["line"].get<int>(), row["words"].get<int>(),
+                                    row["text"].get<std::string>()));
     }
     return removed;
   }
@@ -52,7 +55,8 @@ using List = std::vector<std::string>;
 
 TEST_F(Decontaminate, FindsTheLongestRun) {
   const std::string eight = "one two three four five six seven eight", nine = eight + " nine";
-  const List train = {RowOf("clean", "nothing to see"), RowOf("q", "It says: One, TWO three four; five six seven eight!"),
+  const List train = {RowOf("clean", "nothing to see"),
+                      RowOf("q", "It says: One, TWO three four; five six seven eight!"),
                       RowOf("q", "zero " + nine + " other"), RowOf("q", "one two three four five six seven")};
   EXPECT_EQ(Removed(train, {RowOf("x", "before " + nine + " ten")}), (List{"2:8:" + eight, "3:9:" + nine}));
   EXPECT_EQ(manifest_["rows_sharing_8_words"], 2);
@@ -65,8 +69,11 @@ TEST_F(Decontaminate, FindsTheLongestRun) {
 
 TEST_F(Decontaminate, PrefersTheLongerOfTwoPlaces) {
   const std::string eight = "a b c d e f g h";
-  EXPECT_EQ(Removed({RowOf("q", eight + " i j")}, {RowOf("x", eight + " z"), RowOf("y", "0 " + eight + " i j k")}), List{"1:10:" + eight + " i j"});
-  EXPECT_EQ(Removed({RowOf("q", "0 " + eight + " 1 " + eight + " i")}, {RowOf("x", eight + " i")}), List{"1:9:" + eight + " i"});
+  EXPECT_EQ(
+      Removed({RowOf("q", eight + " i j")}, {RowOf("x", eight + " z"), RowOf("y", "0 " + eight + " i j k")}),
+      List{"1:10:" + eight + " i j"});
+  EXPECT_EQ(Removed({RowOf("q", "0 " + eight + " 1 " + eight + " i")}, {RowOf("x", eight + " i")}),
+            List{"1:9:" + eight + " i"});
 }
 
 TEST_F(Decontaminate, RunsDoNotReachOverTexts) {
@@ -75,14 +82,18 @@ TEST_F(Decontaminate, RunsDoNotReachOverTexts) {
 }
 
 TEST_F(Decontaminate, ShortQuestionsCountAsAWhole) {
-  EXPECT_EQ(Removed({RowOf("Define \\\"bank\\\"!", "A place."), RowOf("Define banks", "Yes.")}, {RowOf("define BANK", "Yes.")}), List{"1:2:define bank"});
+  EXPECT_EQ(Removed({RowOf("Define \\\"bank\\\"!", "A place."), RowOf("Define banks", "Yes.")},
+                    {RowOf("define BANK", "Yes.")}),
+            List{"1:2:define bank"});
   settings_.words = 12;
-  EXPECT_EQ(Removed({RowOf("one two three four five six seven eight nine", "a")}, {RowOf("one two three four five six seven eight nine", "b")}),
+  EXPECT_EQ(Removed({RowOf("one two three four five six seven eight nine", "a")},
+                    {RowOf("one two three four five six seven eight nine", "b")}),
             List{"1:9:one two three four five six seven eight nine"});
 }
 
 TEST_F(Decontaminate, SystemPromptsAreEverybodys) {
-  const std::string chat = R"({"messages": [{"role": "system", "content": "one two three four five six seven eight nine"}, {"role": "user", "content": ")";
+  const std::string chat =
+      R"({"messages": [{"role": "system", "content": "one two three four five six seven eight nine"}, {"role": "user", "content": ")";
   const std::string end = R"("}, {"role": "assistant", "content": "b"}]})";
   EXPECT_EQ(Removed({chat + "this" + end}, {chat + "that" + end}), List{});
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "curate/json_string.h"
 #include "curate/stage_pass.h"
 
 namespace attune {
@@ -19,7 +20,8 @@ constexpr const char* kKeepNames[] = {"first", "longest", "score"};
 // Of each row, the row that stays of its cluster.
 std::vector<uint32_t> ChooseKept(const DuplicateClusters& clusters, KeepRow policy) {
   const auto better = [&](const RowOrigin& a, const RowOrigin& b) {
-    return policy == KeepRow::kLongest ? a.length > b.length : policy == KeepRow::kBestScore && a.score > b.score;
+    return policy == KeepRow::kLongest ? a.length > b.length
+                                       : policy == KeepRow::kBestScore && a.score > b.score;
   };
   std::vector<uint32_t> best(clusters.rows.size());  // by lowest row of a cluster
   for (uint32_t row = 0; row < best.size(); ++row) {
@@ -41,7 +43,8 @@ class Deduper {
     return fmt::format("{}:{}", files_[origin.file].path, origin.line);
   }
 
-  void Take(uint32_t number, const DataFile& file, const Record& record, RowParser& parser, StageOutput& output) const {
+  void Take(uint32_t number, const DataFile& file, const Record& record, RowParser& parser,
+            StageOutput& output) const {
     std::string line;
     parser.Write(&line);
     if (kept_[number] == number) return output.Keep(0, line);
@@ -54,8 +57,9 @@ class Deduper {
     AppendJsonString(Where(twin), &more);
     more += fmt::format(", \"similarity\": {:.4f}", similarity);
     output.Remove(exact ? "exact-duplicate" : "near-duplicate",
-                  fmt::format("{} {}", exact ? "the same as" : "nearly the same as", Where(exact ? kept_[number] : twin)), file, record.line, line, false,
-                  more);
+                  fmt::format("{} {}", exact ? "the same as" : "nearly the same as",
+                              Where(exact ? kept_[number] : twin)),
+                  file, record.line, line, false, more);
   }
 
   // How many clusters, and the largest of them.
@@ -66,16 +70,22 @@ class Deduper {
       sizes[kept_[row]].second = kept_[row];
     }
     std::erase_if(sizes, [](const auto& size) { return size.first < 2; });
-    std::sort(sizes.begin(), sizes.end(), [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
+    std::sort(sizes.begin(), sizes.end(), [](const auto& a, const auto& b) {
+      return a.first != b.first ? a.first > b.first : a.second < b.second;
+    });
     Json json = {{"clusters", sizes.size()}, {"compared", clusters_.candidates}, {"largest", Json::array()}};
     std::map<uint32_t, Json> members;
-    for (size_t i = 0; i < std::min(kShownClusters, sizes.size()); ++i) members[sizes[i].second] = Json::array();
+    for (size_t i = 0; i < std::min(kShownClusters, sizes.size()); ++i)
+      members[sizes[i].second] = Json::array();
     for (uint32_t row = 0; row < kept_.size(); ++row) {
       const auto found = members.find(kept_[row]);
-      if (found != members.end() && row != kept_[row] && found->second.size() < kShownRows) found->second.push_back(Where(row));
+      if (found != members.end() && row != kept_[row] && found->second.size() < kShownRows)
+        found->second.push_back(Where(row));
     }
     for (size_t i = 0; i < std::min(kShownClusters, sizes.size()); ++i)
-      json["largest"].push_back({{"rows", sizes[i].first}, {"kept", Where(sizes[i].second)}, {"removed", members[sizes[i].second]}});
+      json["largest"].push_back({{"rows", sizes[i].first},
+                                 {"kept", Where(sizes[i].second)},
+                                 {"removed", members[sizes[i].second]}});
     return json;
   }
 
@@ -95,8 +105,12 @@ size_t PlaceOf(const std::string& name, const char* const (&names)[n], const cha
 
 }  // namespace
 
-CompareBy CompareByNamed(const std::string& name) { return static_cast<CompareBy>(PlaceOf(name, kCompareNames, "--by")); }
-KeepRow KeepRowNamed(const std::string& name) { return static_cast<KeepRow>(PlaceOf(name, kKeepNames, "--keep")); }
+CompareBy CompareByNamed(const std::string& name) {
+  return static_cast<CompareBy>(PlaceOf(name, kCompareNames, "--by"));
+}
+KeepRow KeepRowNamed(const std::string& name) {
+  return static_cast<KeepRow>(PlaceOf(name, kKeepNames, "--keep"));
+}
 
 Json ToJson(const DuplicateSettings& settings) {
   Json json = {{"by", kCompareNames[static_cast<size_t>(settings.by)]}, {"near", settings.near}};
@@ -115,10 +129,12 @@ Json DedupeData(const DedupeSettings& settings) {
   StageTotals totals(1);
   ForEachRow(
       source, settings.stage, 1,
-      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser, StageOutput& output) {
+      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser,
+          StageOutput& output) {
         const DataFile& file = source.files()[block.file];
         if (!row.readable()) return output.RemoveUnreadable(row, file, block, record);
-        deduper.Take(static_cast<uint32_t>(block.first + (&record - block.records.data())), file, record, parser, output);
+        deduper.Take(static_cast<uint32_t>(block.first + (&record - block.records.data())), file, record,
+                     parser, output);
       },
       [&](const StageOutput& output) { totals.Take(settings.stage, output, files); });
   Json settings_json = StageSettingsJson(settings.stage);

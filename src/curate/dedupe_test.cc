@@ -33,7 +33,8 @@ TEST(Shingles, Words) {
   EXPECT_EQ(words.joined(), "a b");
 }
 
-double Similarity(const std::string& a, const std::string& b, void (*make)(const NormalWords&, std::vector<uint32_t>*)) {
+double Similarity(const std::string& a, const std::string& b,
+                  void (*make)(const NormalWords&, std::vector<uint32_t>*)) {
   NormalWords words;
   std::vector<uint32_t> x, y;
   words.Read(a);
@@ -46,9 +47,10 @@ double Similarity(const std::string& a, const std::string& b, void (*make)(const
 }
 
 TEST(Shingles, Similarity) {
-  EXPECT_EQ(Similarity("a b c d e f", "a b c d e g", WordShingles), 1.0 / 3);   // 2 each, 1 in common
+  EXPECT_EQ(Similarity("a b c d e f", "a b c d e g", WordShingles), 1.0 / 3);  // 2 each, 1 in common
   EXPECT_EQ(Similarity("abcdef", "abcdeg", CharacterShingles), 1.0 / 3);
-  EXPECT_EQ(Similarity("日本語のテキス", "日本語のテキト", CharacterShingles), 2.0 / 4);  // characters, not bytes
+  EXPECT_EQ(Similarity("日本語のテキス", "日本語のテキト", CharacterShingles),
+            2.0 / 4);  // characters, not bytes
   EXPECT_EQ(Similarity("ab", "AB", CharacterShingles), 1);
   EXPECT_EQ(Similarity("", "", CharacterShingles), 0);
 }
@@ -87,7 +89,8 @@ class Dedupe : public testing::Test {
   // Lines that stay and lines that go, by number.
   std::set<int> RemovedLines(const std::string& rows) {
     WriteFileAtomic(Path("in.jsonl"), rows);
-    for (const char* end : {".jsonl", ".removed.jsonl", ".manifest.json"}) std::filesystem::remove(Path("out") + end);
+    for (const char* end : {".jsonl", ".removed.jsonl", ".manifest.json"})
+      std::filesystem::remove(Path("out") + end);
     manifest_ = DedupeData(settings_);
     std::set<int> removed;
     removed_.clear();
@@ -105,11 +108,13 @@ class Dedupe : public testing::Test {
 };
 
 std::string RowOf(const std::string& prompt, const std::string& answer, double score = 0) {
-  return fmt::format("{{\"prompt\": \"{}\", \"completion\": \"{}\", \"score\": {}}}\n", prompt, answer, score);
+  return fmt::format("{{\"prompt\": \"{}\", \"completion\": \"{}\", \"score\": {}}}\n", prompt, answer,
+                     score);
 }
 
 TEST_F(Dedupe, ExactAfterNormalising) {
-  const std::string rows = RowOf("What?", "This one.") + RowOf("other", "text") + RowOf(" what? ", "this  ONE.") + RowOf("What?", "That two!");
+  const std::string rows = RowOf("What?", "This one.") + RowOf("other", "text") +
+                           RowOf(" what? ", "this  ONE.") + RowOf("What?", "That two!");
   EXPECT_EQ(RemovedLines(rows), std::set<int>{3});
   EXPECT_EQ(removed_[0]["rule"], "exact-duplicate");
   EXPECT_EQ(removed_[0]["kept"], Path("in.jsonl") + ":1");
@@ -127,7 +132,8 @@ std::string Sentence(std::mt19937& random, int words) {
 TEST_F(Dedupe, NearWithPolicies) {
   std::mt19937 random(1);
   const std::string text = Sentence(random, 60);
-  const std::string rows = RowOf("p", text, 1) + RowOf("p", "Now " + text + " and more", 3) + RowOf("p", text + " end", 2) + RowOf("p", Sentence(random, 60), 9);
+  const std::string rows = RowOf("p", text, 1) + RowOf("p", "Now " + text + " and more", 3) +
+                           RowOf("p", text + " end", 2) + RowOf("p", Sentence(random, 60), 9);
   EXPECT_EQ(RemovedLines(rows), (std::set<int>{2, 3}));
   EXPECT_EQ(removed_[0]["rule"], "near-duplicate");
   EXPECT_GE(removed_[0]["similarity"].get<double>(), 0.7);
@@ -145,11 +151,13 @@ TEST_F(Dedupe, NearWithPolicies) {
 TEST_F(Dedupe, AcrossTheLimitOfFewWords) {
   std::mt19937 random(2);
   const std::string text = Sentence(random, 19);
-  EXPECT_EQ(RemovedLines("{\"text\": \"" + text + "\"}\n{\"text\": \"so " + text + "\"}\n"), std::set<int>{2});
+  EXPECT_EQ(RemovedLines("{\"text\": \"" + text + "\"}\n{\"text\": \"so " + text + "\"}\n"),
+            std::set<int>{2});
 }
 
 TEST_F(Dedupe, BrokenRowsAreApart) {
-  EXPECT_EQ(RemovedLines("broken\n{\"text\": \"a b\"}\nbroken\n{\"text\": \"A b\"}\n"), (std::set<int>{1, 3, 4}));
+  EXPECT_EQ(RemovedLines("broken\n{\"text\": \"a b\"}\nbroken\n{\"text\": \"A b\"}\n"),
+            (std::set<int>{1, 3, 4}));
   EXPECT_EQ(manifest_["removed"]["broken-row"], 2);
 }
 
@@ -177,7 +185,8 @@ TEST_F(Dedupe, RecallOfPlantedPairs) {
         std::string changed;
         std::istringstream words(text);
         int at = 0;
-        for (std::string word; words >> word; ++at) changed += (at > 0 ? " " : "") + (at % 50 == 20 ? "changed" : word);
+        for (std::string word; words >> word; ++at)
+          changed += (at > 0 ? " " : "") + (at % 50 == 20 ? "changed" : word);
         add("words", changed);
         break;
       }

@@ -19,7 +19,8 @@ double ScoreOf(const RowParser& parser, const std::string& column) {
   if (column.empty()) return 0;
   const std::optional<std::string> text = parser.Value(column);
   double score = 0;
-  if (text && std::from_chars(text->data(), text->data() + text->size(), score).ec == std::errc()) return score;
+  if (text && std::from_chars(text->data(), text->data() + text->size(), score).ec == std::errc())
+    return score;
   return -std::numeric_limits<double>::infinity();
 }
 
@@ -63,7 +64,9 @@ void AddAll(const StageInput& stage, const DuplicateSettings& settings, NearInde
           }
           room.sketcher->AddNone(origin, &result.sketch);
           const std::string& detail = row.structure[0].detail;
-          if (!result.broken) result.broken = fmt::format("{}:{}: {}", file.path, record.line, detail.empty() ? InfoOf(row.structure[0].rule).what : detail);
+          if (!result.broken)
+            result.broken = fmt::format("{}:{}: {}", file.path, record.line,
+                                        detail.empty() ? InfoOf(row.structure[0].rule).what : detail);
         }
         return result;
       },
@@ -91,13 +94,15 @@ void AddShingles(const StageInput& stage, const DuplicateSettings& settings, Nea
           for (const ShingleKind kind : {ShingleKind::kWords, ShingleKind::kCharacters}) {
             if (!index->IsCandidate(number, kind)) continue;
             const Row& row = room.parser->Parse(source.files()[block.file], block, block.records[i]);
-            room.sketcher->Shingles(ComparedText(row, settings.by, &room.scratch), kind, &found.emplace_back(FoundShingles{number, kind, {}}).set);
+            room.sketcher->Shingles(ComparedText(row, settings.by, &room.scratch), kind,
+                                    &found.emplace_back(FoundShingles{number, kind, {}}).set);
           }
         }
         return found;
       },
       [&](const RecordBlock&, std::vector<FoundShingles>& found) {
-        for (FoundShingles& shingles : found) index->SetShingles(shingles.row, shingles.kind, std::move(shingles.set));
+        for (FoundShingles& shingles : found)
+          index->SetShingles(shingles.row, shingles.kind, std::move(shingles.set));
       });
 }
 

@@ -13,7 +13,8 @@ namespace attune {
 namespace {
 
 constexpr size_t kLooked = 256;  // bytes
-constexpr const char* kLatin[] = {"English", "German", "French", "Spanish", "Italian", "Portuguese", "Dutch", "Polish", "Swedish"};
+constexpr const char* kLatin[] = {"English",    "German", "French", "Spanish", "Italian",
+                                  "Portuguese", "Dutch",  "Polish", "Swedish"};
 constexpr size_t kLatins = std::size(kLatin);
 
 // Words that their language uses all the time and the others hardly ever.
@@ -122,7 +123,8 @@ const char* LanguageOf(std::string_view text) {
     while (end > 0 && (text[end] & 0xC0) == 0x80) --end;
     text = text.substr(0, end);
   }
-  if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; })) return LatinLanguage(text);
+  if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; }))
+    return LatinLanguage(text);
   std::vector<std::pair<const char*, int>> scripts;
   int letters = 0;
   for (size_t at = 0; at < text.size();) {
@@ -134,7 +136,8 @@ const char* LanguageOf(std::string_view text) {
     const char* script = ScriptOf(c);
     letters += 1;
     if (script == nullptr) continue;
-    const auto found = std::find_if(scripts.begin(), scripts.end(), [&](const auto& s) { return s.first == script; });
+    const auto found =
+        std::find_if(scripts.begin(), scripts.end(), [&](const auto& s) { return s.first == script; });
     if (found == scripts.end()) {
       scripts.emplace_back(script, 1);
     } else {

@@ -5,8 +5,8 @@
 
 namespace attune {
 
-// By the script ("Han", "Cyrillic" ...) and, for Latin letters, by the commonest words of nine languages ("English" ...);
-// of the first few hundred bytes. "": too little to tell. The text must be valid UTF-8.
+// By the script ("Han", "Cyrillic" ...) and, for Latin letters, by the commonest words of nine languages
+// ("English" ...); of the first few hundred bytes. "": too little to tell. The text must be valid UTF-8.
 const char* LanguageOf(std::string_view text);
 
 }  // namespace attune

@@ -1,5 +1,5 @@
-// Lengths of any number of texts in a fixed room: counts by size, 24 classes to each doubling, so that quantiles are right
-// within 3 %.
+// Lengths of any number of texts in a fixed room: counts by size, 24 classes to each doubling, so that
+// quantiles are right within 3 %.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +33,8 @@ class LengthHistogram {
     int64_t below = 0;
     for (size_t i = 0; i < counts_.size(); ++i) {
       below += counts_[i];
-      if (below > 0 && static_cast<double>(below) >= share * static_cast<double>(total_)) return std::clamp(LengthOf(i), shortest_, longest_);
+      if (below > 0 && static_cast<double>(below) >= share * static_cast<double>(total_))
+        return std::clamp(LengthOf(i), shortest_, longest_);
     }
     return longest_;
   }
@@ -49,7 +50,9 @@ class LengthHistogram {
 
  private:
   static constexpr double kAnOctave = 24;
-  static size_t ClassOf(int64_t length) { return static_cast<size_t>(kAnOctave * std::log2(static_cast<double>(length) + 1)); }
+  static size_t ClassOf(int64_t length) {
+    return static_cast<size_t>(kAnOctave * std::log2(static_cast<double>(length) + 1));
+  }
   static int64_t LengthOf(size_t index) {  // the middle of the class
     return static_cast<int64_t>(std::exp2((static_cast<double>(index) + 0.5) / kAnOctave)) - 1;
   }

@@ -13,15 +13,16 @@ namespace attune {
 namespace {
 
 constexpr uint32_t kGroupStart = uint32_t{1} << 31;  // so there are half of 2^32 rows at most
-constexpr size_t kComparedAll = 64;     // in a group of up to so many each is compared with each
-constexpr size_t kMostSpeakers = 256;   // of a larger one, clusters that a row is compared with
+constexpr size_t kComparedAll = 64;                  // in a group of up to so many each is compared with each
+constexpr size_t kMostSpeakers = 256;                // of a larger one, clusters that a row is compared with
 
 bool IsZero(const XXH128_hash_t& hash) { return hash.low64 == 0 && hash.high64 == 0; }
 
 // Unicode in normal form C, lower case, one blank for any white space, none at the ends.
 void MakeAlike(std::string_view text, std::string* out) {
   out->clear();
-  const bool ascii = std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+  const bool ascii =
+      std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
   std::string normal;
   if (!ascii) text = normal = LowercaseUnicode(NormalizeUnicode(text, NormalForm::kNfc));
   for (const char c : text) {
@@ -82,13 +83,16 @@ void Sketcher::Shingles(std::string_view text, ShingleKind kind, std::vector<uin
 
 void NearIndex::Add(const BlockSketch& block) {
   const size_t base = rows();
-  if (base + block.origins.size() >= kGroupStart) BadInput("more than {} rows: deduplicate parts of the data first", kGroupStart - 1);
+  if (base + block.origins.size() >= kGroupStart)
+    BadInput("more than {} rows: deduplicate parts of the data first", kGroupStart - 1);
   result_.rows.insert(result_.rows.end(), block.origins.begin(), block.origins.end());
   exact_.insert(exact_.end(), block.exact.begin(), block.exact.end());
   words_.insert(words_.end(), block.words.begin(), block.words.end());
   for (size_t kind = 0; kind < 2; ++kind) {
-    for (const uint32_t row : block.index[kind].rows) index_[kind].rows.push_back(static_cast<uint32_t>(base + row));
-    index_[kind].bands.insert(index_[kind].bands.end(), block.index[kind].bands.begin(), block.index[kind].bands.end());
+    for (const uint32_t row : block.index[kind].rows)
+      index_[kind].rows.push_back(static_cast<uint32_t>(base + row));
+    index_[kind].bands.insert(index_[kind].bands.end(), block.index[kind].bands.begin(),
+                              block.index[kind].bands.end());
   }
 }
 
@@ -138,7 +142,8 @@ void NearIndex::FindGroups(size_t kind, size_t band) {
     for (size_t k = i; end - i > 1 && k < end; ++k) {
       const auto row = static_cast<uint32_t>(keys[k]);
       groups.push_back(k == i ? row | kGroupStart : row);
-      std::atomic_ref<uint8_t>(flags_[row]).fetch_or(static_cast<uint8_t>(1u << kind), std::memory_order_relaxed);
+      std::atomic_ref<uint8_t>(flags_[row])
+          .fetch_or(static_cast<uint8_t>(1u << kind), std::memory_order_relaxed);
     }
     i = end;
   }
@@ -169,8 +174,9 @@ bool NearIndex::Compare(uint32_t a, uint32_t b, ShingleKind kind) {
   return true;
 }
 
-// Pairs that are in one cluster already are not compared again. In a large group a row is compared with one of each cluster
-// only: the group of a text that stands there a thousand times would take a million comparisons otherwise.
+// Pairs that are in one cluster already are not compared again. In a large group a row is compared with one
+// of each cluster only: the group of a text that stands there a thousand times would take a million
+// comparisons otherwise.
 void NearIndex::CompareGroup(std::span<const uint32_t> group, ShingleKind kind) {
   std::vector<uint32_t> speakers;
   for (const uint32_t row : group) {

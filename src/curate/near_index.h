@@ -1,5 +1,5 @@
-// The part of duplicate search that sees rows as sketches only: exact doubles by hash, near ones by MinHash bands, verified by
-// their shingles. FindDuplicates (curate/duplicates.h) feeds it.
+// The part of duplicate search that sees rows as sketches only: exact doubles by hash, near ones by MinHash
+// bands, verified by their shingles. FindDuplicates (curate/duplicates.h) feeds it.
 #pragma once
 
 #include <xxhash.h>
@@ -17,8 +17,8 @@
 
 namespace attune {
 
-// Texts of fewer words are compared by characters. One of a few more may be like one of a few less (20 words are 0.7 of 28),
-// so those are in both indexes; a pair is compared by words where both have enough of them.
+// Texts of fewer words are compared by characters. One of a few more may be like one of a few less (20 words
+// are 0.7 of 28), so those are in both indexes; a pair is compared by words where both have enough of them.
 enum class ShingleKind : uint8_t { kWords, kCharacters };
 
 // Rows of one block in their order.
@@ -36,7 +36,8 @@ struct BlockSketch {
 // Makes sketches. One a thread.
 class Sketcher {
  public:
-  explicit Sketcher(bool near, double threshold) : near_(near), most_words_(static_cast<size_t>(kFewWords / threshold)) {}
+  explicit Sketcher(bool near, double threshold)
+      : near_(near), most_words_(static_cast<size_t>(kFewWords / threshold)) {}
   void Add(std::string_view text, RowOrigin origin, BlockSketch* block);
   void AddNone(RowOrigin origin, BlockSketch* block);  // a row that is like no other
   // The set by which the text is compared; empty where it has no shingles of this kind.
@@ -57,8 +58,12 @@ class NearIndex {
   void Add(const BlockSketch& block);  // in the order of the rows
   // Call once, after all Add: exact clusters, and which rows may have a near double.
   void FindCandidates(int64_t threads);
-  bool IsCandidate(uint32_t row, ShingleKind kind) const { return flags_[row] >> static_cast<unsigned>(kind) & 1; }
-  void SetShingles(uint32_t row, ShingleKind kind, std::vector<uint32_t> set) { sets_[static_cast<size_t>(kind)][row] = std::move(set); }
+  bool IsCandidate(uint32_t row, ShingleKind kind) const {
+    return flags_[row] >> static_cast<unsigned>(kind) & 1;
+  }
+  void SetShingles(uint32_t row, ShingleKind kind, std::vector<uint32_t> set) {
+    sets_[static_cast<size_t>(kind)][row] = std::move(set);
+  }
   // Call once, when all candidates have their shingles.
   DuplicateClusters Finish();
 

@@ -14,7 +14,9 @@ bool IsAlnum(char c) { return IsDigit(c) || IsUpper(c) || (c >= 'a' && c <= 'z')
 // ---------------------------------------------------------------- e-mail
 
 void FindEmails(std::string_view text, uint32_t part, std::vector<Finding>* findings) {
-  const auto is_local = [](char c) { return IsAlnum(c) || c == '.' || c == '_' || c == '%' || c == '+' || c == '-'; };
+  const auto is_local = [](char c) {
+    return IsAlnum(c) || c == '.' || c == '_' || c == '%' || c == '+' || c == '-';
+  };
   for (size_t at = text.find('@'); at != text.npos; at = text.find('@', at + 1)) {
     size_t begin = at, end = at + 1;
     while (begin > 0 && is_local(text[begin - 1]) && at - begin < 64) --begin;
@@ -80,12 +82,16 @@ bool PassesLuhn(std::string_view digits) {
 
 bool IsCard(const Number& number) {
   const std::string& d = number.digits;
-  if (number.plus || number.other_separators || d.size() < 13 || d.size() > kMostDigits || number.groups.size() > 5) return false;
-  if (std::any_of(number.groups.begin(), number.groups.end(), [](size_t size) { return size < 2; })) return false;
+  if (number.plus || number.other_separators || d.size() < 13 || d.size() > kMostDigits ||
+      number.groups.size() > 5)
+    return false;
+  if (std::any_of(number.groups.begin(), number.groups.end(), [](size_t size) { return size < 2; }))
+    return false;
   const int two = (d[0] - '0') * 10 + d[1] - '0', four = two * 100 + (d[2] - '0') * 10 + d[3] - '0';
-  const bool issued = d[0] == '4' || (two >= 51 && two <= 55) || (four >= 2221 && four <= 2720) || two == 34 || two == 37 ||
-                      two == 35 || two == 36 || two == 38 || two == 39 || two == 30 || four == 6011 || two == 65 || two == 62 ||
-                      two == 50 || (two >= 56 && two <= 58);
+  const bool issued = d[0] == '4' || (two >= 51 && two <= 55) || (four >= 2221 && four <= 2720) ||
+                      two == 34 || two == 37 || two == 35 || two == 36 || two == 38 || two == 39 ||
+                      two == 30 || four == 6011 || two == 65 || two == 62 || two == 50 ||
+                      (two >= 56 && two <= 58);
   return issued && PassesLuhn(d);
 }
 
@@ -96,7 +102,8 @@ bool IsPhone(const Number& number) {
   if (digits > 12 || groups.size() < 2) return false;
   const std::vector<size_t> american = {3, 3, 4};
   if (groups == american && number.digits[0] >= '2') return true;
-  if (groups.size() == 4 && groups[0] == 1 && number.digits[0] == '1' && std::equal(american.begin(), american.end(), groups.begin() + 1))
+  if (groups.size() == 4 && groups[0] == 1 && number.digits[0] == '1' &&
+      std::equal(american.begin(), american.end(), groups.begin() + 1))
     return true;
   // National: a leading 0, then groups of at least two digits; not a date (01.02.2003).
   const bool grouped = std::all_of(groups.begin(), groups.end(), [](size_t size) { return size >= 2; });
@@ -121,7 +128,8 @@ size_t EndOfIban(std::string_view text, size_t at) {
     if (count > 34) continue;
     const std::string moved = symbols.substr(4, count - 4) + symbols.substr(0, 4);
     int rest = 0;
-    for (const char c : moved) rest = IsDigit(c) ? (rest * 10 + c - '0') % 97 : (rest * 100 + c - 'A' + 10) % 97;
+    for (const char c : moved)
+      rest = IsDigit(c) ? (rest * 10 + c - '0') % 97 : (rest * 100 + c - 'A' + 10) % 97;
     if (rest != 1) continue;
     size_t seen = 0;
     for (end = at; seen < count; ++end) seen += text[end] != ' ';
@@ -134,7 +142,8 @@ bool EightWithoutDigit(const char* at) {
   uint64_t word = 0;
   std::memcpy(&word, at, 8);
   word ^= 0x3030303030303030;  // a digit is now below ten
-  return ((((word & 0x7F7F7F7F7F7F7F7F) + 0x7676767676767676) | word) & 0x8080808080808080) == 0x8080808080808080;
+  return ((((word & 0x7F7F7F7F7F7F7F7F) + 0x7676767676767676) | word) & 0x8080808080808080) ==
+         0x8080808080808080;
 }
 
 void FindNumbers(std::string_view text, uint32_t part, std::vector<Finding>* findings) {
@@ -143,7 +152,8 @@ void FindNumbers(std::string_view text, uint32_t part, std::vector<Finding>* fin
     if (i == text.size()) break;
     if (!IsDigit(text[i])) continue;
     const bool after_letter = i > 0 && (IsAlnum(text[i - 1]) || text[i - 1] == '_');
-    if (i >= 2 && IsUpper(text[i - 1]) && IsUpper(text[i - 2]) && (i == 2 || !IsAlnum(text[i - 3])) && i + 1 < text.size() && IsDigit(text[i + 1])) {
+    if (i >= 2 && IsUpper(text[i - 1]) && IsUpper(text[i - 2]) && (i == 2 || !IsAlnum(text[i - 3])) &&
+        i + 1 < text.size() && IsDigit(text[i + 1])) {
       const size_t end = EndOfIban(text, i - 2);
       if (end > i) {
         findings->push_back({Rule::kIban, part, i - 2, end, ""});
@@ -151,10 +161,12 @@ void FindNumbers(std::string_view text, uint32_t part, std::vector<Finding>* fin
         continue;
       }
     }
-    // A short group with nothing behind it is most numbers there are; it is passed over without a closer look.
+    // A short group with nothing behind it is most numbers there are; it is passed over without a closer
+    // look.
     size_t run = i;
     while (run < text.size() && IsDigit(text[run])) ++run;
-    const bool goes_on = run + 1 < text.size() && (text[run] == ' ' || text[run] == '-' || text[run] == '.' || text[run] == '/' || text[run] == ')');
+    const bool goes_on = run + 1 < text.size() && (text[run] == ' ' || text[run] == '-' || text[run] == '.' ||
+                                                   text[run] == '/' || text[run] == ')');
     if (after_letter || (run - i < 7 && !goes_on)) {
       i = run;
       continue;
@@ -203,7 +215,8 @@ std::optional<size_t> EndOfSecret(std::string_view text, size_t at, std::string_
   size_t parts = 0;
   for (; end < text.size(); ++end) {
     const char c = text[end];
-    const bool takes = upper_only ? IsUpper(c) || IsDigit(c) : IsAlnum(c) || c == '_' || c == '-' || (dots && c == '.');
+    const bool takes =
+        upper_only ? IsUpper(c) || IsDigit(c) : IsAlnum(c) || c == '_' || c == '-' || (dots && c == '.');
     if (!takes) break;
     has_digit |= IsDigit(c);
     has_letter |= IsAlnum(c) && !IsDigit(c);
@@ -213,7 +226,10 @@ std::optional<size_t> EndOfSecret(std::string_view text, size_t at, std::string_
   const size_t size = end - at - beginning.size();
   if (upper_only) return size == 16 ? std::optional(end) : std::nullopt;
   if (dots) return parts >= (beginning == "eyJ" ? 2 : 1) && size >= 40 ? std::optional(end) : std::nullopt;
-  const size_t least = beginning.starts_with("xox") ? 20 : beginning == "glpat-" ? 18 : beginning == "AIza" ? 33 : 20;
+  const size_t least = beginning.starts_with("xox") ? 20
+                       : beginning == "glpat-"      ? 18
+                       : beginning == "AIza"        ? 33
+                                                    : 20;
   return size >= least && has_digit && has_letter ? std::optional(end) : std::nullopt;
 }
 

@@ -128,7 +128,8 @@ void RecordReader::TakeTooLong(RecordBlock* block) {
     Advance(buffer_.size());
     return;
   }
-  const size_t end = container_ == Container::kCsv || container_ == Container::kTsv ? buffer_.find('\n', at_) : buffer_.npos;
+  const size_t end =
+      container_ == Container::kCsv || container_ == Container::kTsv ? buffer_.find('\n', at_) : buffer_.npos;
   skipping_ = end == buffer_.npos;
   if (!skipping_) return Advance(end + 1);
   Advance(at_ + kKeptOfTooLong);

@@ -1,5 +1,5 @@
-// Cuts the bytes of a data file into its records, whole and unparsed, block by block: the one part of reading that has to
-// be done in order. Threads parse the blocks (curate/row_parser.h).
+// Cuts the bytes of a data file into its records, whole and unparsed, block by block: the one part of reading
+// that has to be done in order. Threads parse the blocks (curate/row_parser.h).
 #pragma once
 
 #include <cstdint>
@@ -20,18 +20,21 @@ enum class Container {
   kText,   // a document a line
 };
 
-// By the name, that of packing (.gz, .zst) apart: .jsonl, .ndjson, .json, .csv, .tsv, .txt. nullopt: none of these.
+// By the name, that of packing (.gz, .zst) apart: .jsonl, .ndjson, .json, .csv, .tsv, .txt. nullopt: none of
+// these.
 std::optional<Container> ContainerOf(std::string_view path);
 
 inline constexpr const char* kTooLongRecord = "longer than 16 MiB";
 
-// The longest record that is read; a longer one is a broken row. Nothing that a model is trained on comes near it.
+// The longest record that is read; a longer one is a broken row. Nothing that a model is trained on comes
+// near it.
 inline constexpr size_t kLongestRecord = size_t{16} << 20;
 
 struct Record {
-  int64_t line = 0;  // where it starts, from 1
+  int64_t line = 0;             // where it starts, from 1
   size_t offset = 0, size = 0;  // in RecordBlock::bytes
-  // What keeps it from being read at all: too long, or the file ends within it. Its bytes may then be the first ones only.
+  // What keeps it from being read at all: too long, or the file ends within it. Its bytes may then be the
+  // first ones only.
   const char* broken = nullptr;
 };
 
@@ -46,7 +49,9 @@ struct RecordBlock {
   std::string bytes;
   std::vector<Record> records;
 
-  std::string_view text(const Record& record) const { return std::string_view(bytes).substr(record.offset, record.size); }
+  std::string_view text(const Record& record) const {
+    return std::string_view(bytes).substr(record.offset, record.size);
+  }
 };
 
 class RecordReader {
@@ -54,14 +59,15 @@ class RecordReader {
   // `longest`: kLongestRecord but in tests; at least 1024.
   RecordReader(ByteSource source, Container container, size_t longest = kLongestRecord);
 
-  // The next records, about `bytes` of them or more; those that are blank are passed over. false: there are none.
-  // Errors: Error{kBadInput} as ByteSource::Next, and for UTF-16.
+  // The next records, about `bytes` of them or more; those that are blank are passed over. false: there are
+  // none. Errors: Error{kBadInput} as ByteSource::Next, and for UTF-16.
   bool Next(RecordBlock* block, size_t bytes = size_t{1} << 20);
 
   const std::string& name() const { return source_.name(); }
 
  private:
-  // Where the next record lies in the text from `at_` on. `next`: where reading goes on; npos: more bytes are needed.
+  // Where the next record lies in the text from `at_` on. `next`: where reading goes on; npos: more bytes are
+  // needed.
   struct Cut {
     size_t begin = 0, end = 0, next = std::string::npos;
   };
@@ -79,12 +85,12 @@ class RecordReader {
   Container container_;
   size_t longest_;
   std::string buffer_;
-  size_t at_ = 0;             // in buffer_: what has not been cut
-  size_t needed_ = 1;         // bytes behind at_ before it is worth looking again
-  int64_t line_ = 1;          // of buffer_[at_]
-  bool started_ = false, ended_ = false;  // of the source
-  const char* broken_ = nullptr;  // of the record cut last
-  bool skipping_ = false;     // the rest of a record that was too long
+  size_t at_ = 0;                               // in buffer_: what has not been cut
+  size_t needed_ = 1;                           // bytes behind at_ before it is worth looking again
+  int64_t line_ = 1;                            // of buffer_[at_]
+  bool started_ = false, ended_ = false;        // of the source
+  const char* broken_ = nullptr;                // of the record cut last
+  bool skipping_ = false;                       // the rest of a record that was too long
   bool in_list_ = false, list_closed_ = false;  // kJson
 };
 

@@ -6,7 +6,8 @@
 
 namespace attune::record_reader_test {
 
-// "LINE:TEXT", "LINE!PROBLEM" for a broken one; cut with blocks of one byte and of a megabyte, which must not differ.
+// "LINE:TEXT", "LINE!PROBLEM" for a broken one; cut with blocks of one byte and of a megabyte, which must not
+// differ.
 std::vector<std::string> Cut(Container container, const std::string& text, size_t longest = kLongestRecord) {
   std::vector<std::string> first;
   for (const size_t bytes : {size_t{1}, size_t{1} << 20}) {
@@ -15,7 +16,9 @@ std::vector<std::string> Cut(Container container, const std::string& text, size_
     RecordBlock block;
     while (reader.Next(&block, bytes)) {
       for (const Record& record : block.records) {
-        found.push_back(std::to_string(record.line) + (record.broken ? "!" + std::string(record.broken) : ":" + std::string(block.text(record))));
+        found.push_back(std::to_string(record.line) + (record.broken
+                                                           ? "!" + std::string(record.broken)
+                                                           : ":" + std::string(block.text(record))));
       }
     }
     if (bytes == 1) first = found;
@@ -27,7 +30,8 @@ std::vector<std::string> Cut(Container container, const std::string& text, size_
 using List = std::vector<std::string>;
 
 TEST(RecordReader, Lines) {
-  EXPECT_EQ(Cut(Container::kJsonl, "\xEF\xBB\xBFone\r\n\n  \t\ntwo\n\nthree"), (List{"1:one", "4:two", "6:three"}));
+  EXPECT_EQ(Cut(Container::kJsonl, "\xEF\xBB\xBFone\r\n\n  \t\ntwo\n\nthree"),
+            (List{"1:one", "4:two", "6:three"}));
   EXPECT_EQ(Cut(Container::kText, ""), List{});
   EXPECT_EQ(Cut(Container::kText, "\n\n"), List{});
 }
@@ -41,13 +45,15 @@ TEST(RecordReader, LinesOverManyPieces) {
 }
 
 TEST(RecordReader, TooLongLinesAreKeptApart) {
-  const std::string text = "a\n" + std::string(5000, 'x') + "\nb\n" + std::string((3 << 20), 'y') + "\nc\n" + std::string(3 << 20, 'z');
-  EXPECT_EQ(Cut(Container::kText, text, 2000),
-            (List{"1:a", "2!longer than 16 MiB", "3:b", "4!longer than 16 MiB", "5:c", "6!longer than 16 MiB"}));
+  const std::string text = "a\n" + std::string(5000, 'x') + "\nb\n" + std::string((3 << 20), 'y') + "\nc\n" +
+                           std::string(3 << 20, 'z');
+  EXPECT_EQ(Cut(Container::kText, text, 2000), (List{"1:a", "2!longer than 16 MiB", "3:b",
+                                                     "4!longer than 16 MiB", "5:c", "6!longer than 16 MiB"}));
 }
 
 TEST(RecordReader, JsonListsAndSequences) {
-  EXPECT_EQ(Cut(Container::kJson, " [\n{\"a\": \"]}\\\"\"},\n\n{\"b\":\n[1]}\n]\n"), (List{"2:{\"a\": \"]}\\\"\"}", "4:{\"b\":\n[1]}"}));
+  EXPECT_EQ(Cut(Container::kJson, " [\n{\"a\": \"]}\\\"\"},\n\n{\"b\":\n[1]}\n]\n"),
+            (List{"2:{\"a\": \"]}\\\"\"}", "4:{\"b\":\n[1]}"}));
   EXPECT_EQ(Cut(Container::kJson, "{\"a\": 1}\n{\"b\":\n 2}"), (List{"1:{\"a\": 1}", "2:{\"b\":\n 2}"}));
   EXPECT_EQ(Cut(Container::kJson, "[]"), List{});
   EXPECT_EQ(Cut(Container::kJson, "[1, null, {\"a\": 1}]"), (List{"1:1", "1:null", "1:{\"a\": 1}"}));
@@ -56,20 +62,27 @@ TEST(RecordReader, JsonListsAndSequences) {
 }
 
 TEST(RecordReader, JsonThatIsCutShort) {
-  EXPECT_EQ(Cut(Container::kJson, "[{\"a\": 1},\n{\"b\": "), (List{"1:{\"a\": 1}", "2!the file ends within this row; it may be cut short"}));
-  EXPECT_EQ(Cut(Container::kJson, "[{\"a\": 1}"), (List{"1:{\"a\": 1}", "1!the file ends within its list; it may be cut short"}));
-  EXPECT_EQ(Cut(Container::kJson, "[{\"a\": 1}] tail"), (List{"1:{\"a\": 1}", "1!text follows the end of the list"}));
+  EXPECT_EQ(Cut(Container::kJson, "[{\"a\": 1},\n{\"b\": "),
+            (List{"1:{\"a\": 1}", "2!the file ends within this row; it may be cut short"}));
+  EXPECT_EQ(Cut(Container::kJson, "[{\"a\": 1}"),
+            (List{"1:{\"a\": 1}", "1!the file ends within its list; it may be cut short"}));
+  EXPECT_EQ(Cut(Container::kJson, "[{\"a\": 1}] tail"),
+            (List{"1:{\"a\": 1}", "1!text follows the end of the list"}));
 }
 
 TEST(RecordReader, CsvRecordsSpanLines) {
   EXPECT_EQ(Cut(Container::kCsv, "a,b\r\n\"x\n\"\"y\",2\n\nfive\" is no quote,3\n"),
             (List{"1:a,b", "2:\"x\n\"\"y\",2", "5:five\" is no quote,3"}));
   EXPECT_EQ(Cut(Container::kTsv, "a\tb\n\"1\n2\"\t3"), (List{"1:a\tb", "2:\"1\n2\"\t3"}));
-  EXPECT_EQ(Cut(Container::kCsv, "a\n\"open\nand so on"), (List{"1:a", "2!a quote is opened and not closed before the file ends"}));
+  EXPECT_EQ(Cut(Container::kCsv, "a\n\"open\nand so on"),
+            (List{"1:a", "2!a quote is opened and not closed before the file ends"}));
 }
 
 TEST(RecordReader, Utf16IsRefused) {
-  RecordReader reader(ByteSource("a.txt", std::string_view("\xFF\xFE" "a\0", 4)), Container::kText);
+  RecordReader reader(ByteSource("a.txt", std::string_view("\xFF\xFE"
+                                                           "a\0",
+                                                           4)),
+                      Container::kText);
   RecordBlock block;
   try {
     reader.Next(&block);

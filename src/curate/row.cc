@@ -15,7 +15,9 @@ std::string_view Trimmed(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(" \t\r\n") + 1 - begin);
 }
 
-void AddStructure(Row* row, Rule rule, std::string detail) { row->structure.push_back({rule, 0, 0, 0, std::move(detail)}); }
+void AddStructure(Row* row, Rule rule, std::string detail) {
+  row->structure.push_back({rule, 0, 0, 0, std::move(detail)});
+}
 
 std::string_view JoinedParts(const Row& row, size_t begin, size_t end, std::string* scratch) {
   if (end - begin == 1) return row.parts[begin].text;
@@ -45,20 +47,30 @@ void FindRoleOrder(Row* row) {
   for (size_t i = 0; i < turns.size(); ++i) {
     const Speaker now = turns[i].speaker;
     if (now == Speaker::kSystem && i > 0 && turns[i - 1].speaker != Speaker::kSystem)
-      return AddStructure(row, Rule::kRoleOrder, fmt::format("turn {} is the system's, and not the first", i + 1));
+      return AddStructure(row, Rule::kRoleOrder,
+                          fmt::format("turn {} is the system's, and not the first", i + 1));
     const bool first = i == 0 || turns[i - 1].speaker == Speaker::kSystem;
     if (first && now != Speaker::kSystem && now != Speaker::kUser)
-      return AddStructure(row, Rule::kRoleOrder, fmt::format("the first turn is the {}'s, not a user's", SpeakerName(now)));
-    if (!first && now == turns[i - 1].speaker && (now == Speaker::kUser || (now == Speaker::kAssistant && !turns[i - 1].has_calls)))
-      return AddStructure(row, Rule::kRoleOrder, fmt::format("turns {} and {} are both the {}'s", i, i + 1, SpeakerName(now)));
+      return AddStructure(row, Rule::kRoleOrder,
+                          fmt::format("the first turn is the {}'s, not a user's", SpeakerName(now)));
+    if (!first && now == turns[i - 1].speaker &&
+        (now == Speaker::kUser || (now == Speaker::kAssistant && !turns[i - 1].has_calls)))
+      return AddStructure(row, Rule::kRoleOrder,
+                          fmt::format("turns {} and {} are both the {}'s", i, i + 1, SpeakerName(now)));
   }
 }
 
 }  // namespace
 
 const char* RowFormatName(RowFormat format) {
-  static constexpr const char* kNames[] = {"unknown",          "input_ids", "messages",           "conversations",
-                                           "chosen + rejected", "prompt + completion", "instruction + output", "text"};
+  static constexpr const char* kNames[] = {"unknown",
+                                           "input_ids",
+                                           "messages",
+                                           "conversations",
+                                           "chosen + rejected",
+                                           "prompt + completion",
+                                           "instruction + output",
+                                           "text"};
   return kNames[static_cast<size_t>(format)];
 }
 
@@ -80,7 +92,8 @@ void FindStructure(Row* row) {
   if (row->turns.empty()) return;
   FindRoleOrder(row);
   if (row->turns.back().speaker != Speaker::kAssistant && row->turns.back().speaker != Speaker::kRejected)
-    AddStructure(row, Rule::kNoFinalAnswer, fmt::format("the last turn is the {}'s", SpeakerName(row->turns.back().speaker)));
+    AddStructure(row, Rule::kNoFinalAnswer,
+                 fmt::format("the last turn is the {}'s", SpeakerName(row->turns.back().speaker)));
   const Turn* asked = nullptr;
   for (const Turn& turn : row->turns) {
     const bool answers = turn.speaker == Speaker::kAssistant || turn.speaker == Speaker::kRejected;

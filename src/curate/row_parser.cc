@@ -9,8 +9,10 @@
 
 #include "base/error.h"
 #include "curate/csv.h"
+#include "curate/json_lookup.h"
+#include "curate/json_string.h"
+#include "curate/json_writer.h"
 #include "data/formats.h"
-#include "data/jsonl.h"
 
 namespace attune {
 namespace {
@@ -18,56 +20,6 @@ namespace {
 namespace dom = simdjson::dom;
 
 constexpr size_t kDeepest = 256;  // as formats/json.h
-
-// A value's kind for messages.
-const char* TypeName(const dom::element& value) {
-  switch (value.type()) {
-    case dom::element_type::ARRAY:
-      return "a list";
-    case dom::element_type::OBJECT:
-      return "an object";
-    case dom::element_type::STRING:
-      return "a string";
-    case dom::element_type::BOOL:
-      return "a boolean";
-    case dom::element_type::NULL_VALUE:
-      return "null";
-    default:
-      return "a number";
-  }
-}
-
-std::optional<dom::element> FindKey(const dom::object& object, std::string_view key) {
-  std::optional<dom::element> found;  // the last of them counts, as for nlohmann-json
-  for (const auto field : object) {
-    if (field.key == key && !field.value.is_null()) found = field.value;
-  }
-  return found;
-}
-
-std::string ShownText(std::string_view text) {
-  std::string shown;
-  AppendJsonString(text.substr(0, 40), &shown);
-  return shown;
-}
-
-// Why a record is no JSON object, with the column where that is known.
-std::string JsonProblem(simdjson::error_code code, const DataFile* file, std::string_view text) {
-  if (file != nullptr && file->container == Container::kJsonl) {
-    try {
-      ParseJsonlLine({1, text}, "");
-    } catch (const Error& error) {  // ":1:COLUMN: not valid JSON: ..."
-      const std::string message = error.what();
-      const size_t problem = message.find(": not valid JSON");
-      if (message.starts_with(":1:") && problem != std::string::npos) {
-        return fmt::format("column {}: {}", message.substr(3, problem - 3), message.substr(problem + 2));
-      }
-    }
-  }
-  std::string reason = simdjson::error_message(code);
-  if (const size_t end = reason.find_first_of(".,:"); end != std::string::npos) reason.resize(end);
-  return fmt::format("not valid JSON: {}", reason);
-}
 
 Speaker SpeakerOf(std::string_view role) {
   if (role == "assistant") return Speaker::kAssistant;
@@ -77,37 +29,6 @@ Speaker SpeakerOf(std::string_view role) {
 
 }  // namespace
 
-void AppendJsonString(std::string_view text, std::string* out) {
-  out->push_back('"');
-  size_t from = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    if (c >= 0x20 && c != '"' && c != '\\') continue;
-    out->append(text, from, i - from);
-    from = i + 1;
-    switch (c) {
-      case '\n':
-        *out += "\\n";
-        break;
-      case '\t':
-        *out += "\\t";
-        break;
-      case '\r':
-        *out += "\\r";
-        break;
-      case '"':
-      case '\\':
-        out->push_back('\\');
-        out->push_back(static_cast<char>(c));
-        break;
-      default:
-        *out += fmt::format("\\u{:04x}", c);
-    }
-  }
-  out->append(text, from);
-  out->push_back('"');
-}
-
 struct RowParser::Impl {
   explicit Impl(const ColumnMap& map) : names(map) {}
 
@@ -115,19 +36,12 @@ struct RowParser::Impl {
   dom::parser parser;
   dom::object object;
   Row row;
-  bool on_one_line = false;          // row.json has no line break between its values
-  std::vector<std::string> fields;   // of a CSV record
-  std::string made;                  // JSON of a record that was none, or with room behind it
+  bool on_one_line = false;         // row.json has no line break between its values
+  std::vector<std::string> fields;  // of a CSV record
+  std::string made;                 // JSON of a record that was none, or with room behind it
 
   void Wrong(Rule rule, std::string detail) { row.structure.push_back({rule, 0, 0, 0, std::move(detail)}); }
 
-  // The format's name of a key as the file has it.
-  std::string_view NameOf(std::string_view key) const {
-    for (const auto& [name, column] : names) {
-      if (key == column) return name;
-    }
-    return key;
-  }
   std::optional<dom::element> Find(std::string_view name) const {
     for (const auto& [known, column] : names) {
       if (name == known) return FindKey(object, column);
@@ -194,7 +108,8 @@ bool RowParser::Impl::MakeJson(const DataFile& file, std::string_view text) {
       return false;
     }
     if (fields.size() != file.columns.size()) {
-      Wrong(Rule::kBrokenRow, fmt::format("{} fields, and the header names {}", fields.size(), file.columns.size()));
+      Wrong(Rule::kBrokenRow,
+            fmt::format("{} fields, and the header names {}", fields.size(), file.columns.size()));
       return false;
     }
     for (size_t i = 0; i < fields.size(); ++i) {
@@ -211,7 +126,8 @@ bool RowParser::Impl::MakeJson(const DataFile& file, std::string_view text) {
 
 void RowParser::Impl::ParseJson(const DataFile* file, const char* data, size_t size) {
   if (size > parser.capacity() || parser.max_depth() != kDeepest) {
-    if (parser.allocate(std::max<size_t>(2 * size, size_t{1} << 16), kDeepest) != simdjson::SUCCESS) throw std::bad_alloc();
+    if (parser.allocate(std::max<size_t>(2 * size, size_t{1} << 16), kDeepest) != simdjson::SUCCESS)
+      throw std::bad_alloc();
   }
   dom::element element;
   const simdjson::error_code code = parser.parse(data, size, false).get(element);
@@ -230,9 +146,12 @@ bool RowParser::Impl::CheckNames() {
       Wrong(Rule::kBrokenRow, fmt::format("--columns: has no \"{}\"", column));
       return false;
     }
-    const bool taken = std::any_of(names.begin(), names.end(), [&](const auto& other) { return other.second == name; });
+    const bool taken =
+        std::any_of(names.begin(), names.end(), [&](const auto& other) { return other.second == name; });
     if (name != column && !taken && FindKey(object, name)) {
-      Wrong(Rule::kBrokenRow, fmt::format("--columns names \"{}\" as \"{}\", and the row has a \"{}\" of its own", column, name, name));
+      Wrong(Rule::kBrokenRow,
+            fmt::format("--columns names \"{}\" as \"{}\", and the row has a \"{}\" of its own", column, name,
+                        name));
       return false;
     }
   }
@@ -265,7 +184,8 @@ void RowParser::Impl::FindFormat() {
     for (const auto field : object) {
       if (keys.size() < 8) keys.push_back(ShownText(field.key));
     }
-    Wrong(Rule::kUnknownFormat, keys.empty() ? "the row is empty" : fmt::format("the keys are {}", fmt::join(keys, ", ")));
+    Wrong(Rule::kUnknownFormat,
+          keys.empty() ? "the row is empty" : fmt::format("the keys are {}", fmt::join(keys, ", ")));
   }
 }
 
@@ -277,7 +197,8 @@ bool RowParser::Impl::AddText(const char* key, Speaker speaker, bool required) {
     return true;
   }
   if (value || required)
-    Wrong(Rule::kWrongType, fmt::format("\"{}\" must be a string, found {}", key, value ? TypeName(*value) : "nothing"));
+    Wrong(Rule::kWrongType,
+          fmt::format("\"{}\" must be a string, found {}", key, value ? TypeName(*value) : "nothing"));
   return false;
 }
 
@@ -331,12 +252,14 @@ void RowParser::Impl::AddContent(const dom::element& content, const std::string&
     return;
   }
   if (content.get(pieces) != simdjson::SUCCESS)
-    return Wrong(Rule::kWrongType, fmt::format("{}: the content must be a string, found {}", where, TypeName(content)));
+    return Wrong(Rule::kWrongType,
+                 fmt::format("{}: the content must be a string, found {}", where, TypeName(content)));
   for (const dom::element piece : pieces) {
     dom::object object_of;
     const auto value = piece.get(object_of) == simdjson::SUCCESS ? FindKey(object_of, "text") : std::nullopt;
     if (!value || value->get(text) != simdjson::SUCCESS) {
-      Wrong(Rule::kWrongType, fmt::format("{}: a content part without text; only text can be trained on", where));
+      Wrong(Rule::kWrongType,
+            fmt::format("{}: a content part without text; only text can be trained on", where));
       continue;
     }
     AddPart(turn->speaker, text);
@@ -368,7 +291,8 @@ void RowParser::Impl::ReadAlpaca() {
   AddTurnOf("system", Speaker::kSystem, false);
   if (!row.turns.empty() && IsBlankText(row.parts.back().text)) row.turns.pop_back();  // an empty column
   AddTurnOf("instruction", Speaker::kUser, true);
-  if (AddText("input", Speaker::kUser, false) && !row.turns.empty() && row.turns.back().speaker == Speaker::kUser)
+  if (AddText("input", Speaker::kUser, false) && !row.turns.empty() &&
+      row.turns.back().speaker == Speaker::kUser)
     row.turns.back().parts = 2;
   AddTurnOf("output", Speaker::kAssistant, true);
 }
@@ -382,8 +306,10 @@ void RowParser::Impl::ReadPromptCompletion() {
     AddTurnOf("prompt", Speaker::kUser, true);
     AddTurnOf("completion", Speaker::kAssistant, true);
   } else {
-    Wrong(Rule::kWrongType, fmt::format("\"prompt\" and \"completion\" must be two strings or two lists of messages, found {} and {}",
-                                        TypeName(prompt), TypeName(completion)));
+    Wrong(Rule::kWrongType,
+          fmt::format(
+              "\"prompt\" and \"completion\" must be two strings or two lists of messages, found {} and {}",
+              TypeName(prompt), TypeName(completion)));
   }
 }
 
@@ -394,11 +320,14 @@ void RowParser::Impl::ReadTokens() {
     if (!value || value->get(ids) != simdjson::SUCCESS) return false;
     return std::all_of(ids.begin(), ids.end(), [&](const dom::element& id) {
       int64_t number = 0;
-      return id.get(number) == simdjson::SUCCESS && number <= INT32_MAX && (number >= 0 || (masked && number == -100));
+      return id.get(number) == simdjson::SUCCESS && number <= INT32_MAX &&
+             (number >= 0 || (masked && number == -100));
     });
   };
-  if (!whole_numbers("input_ids", false)) Wrong(Rule::kWrongType, "\"input_ids\" must be a list of token ids");
-  if (Find("labels") && !whole_numbers("labels", true)) Wrong(Rule::kWrongType, "\"labels\" must be a list of token ids or -100");
+  if (!whole_numbers("input_ids", false))
+    Wrong(Rule::kWrongType, "\"input_ids\" must be a list of token ids");
+  if (Find("labels") && !whole_numbers("labels", true))
+    Wrong(Rule::kWrongType, "\"labels\" must be a list of token ids or -100");
 }
 
 std::optional<std::string> RowParser::Value(std::string_view key) const {
@@ -409,76 +338,18 @@ std::optional<std::string> RowParser::Value(std::string_view key) const {
   return simdjson::minify(*value);
 }
 
-namespace {
-
-// Prints a parsed value with some of its strings replaced.
-class JsonWriter {
- public:
-  JsonWriter(const Row& row, std::span<const std::optional<std::string>> texts, std::string* out) : out_(*out) {
-    for (size_t i = 0; i < texts.size(); ++i) {
-      if (texts[i]) replaced_.emplace_back(row.parts[i].text.data(), &*texts[i]);
-    }
-    std::sort(replaced_.begin(), replaced_.end());
-  }
-
-  template <class NameOf>
-  void WriteRow(const dom::object& object, const NameOf& name_of) {
-    out_ += '{';
-    bool first = true;
-    for (const auto field : object) {
-      if (!std::exchange(first, false)) out_ += ", ";
-      AppendJsonString(name_of(field.key), &out_);
-      out_ += ": ";
-      Write(field.value);
-    }
-    out_ += '}';
-  }
-
- private:
-  void Write(const dom::element& value) {
-    switch (value.type()) {
-      case dom::element_type::OBJECT:
-        return WriteRow(dom::object(value), [](std::string_view key) { return key; });
-      case dom::element_type::ARRAY: {
-        out_ += '[';
-        bool first = true;
-        for (const dom::element item : dom::array(value)) {
-          if (!std::exchange(first, false)) out_ += ", ";
-          Write(item);
-        }
-        out_ += ']';
-        return;
-      }
-      case dom::element_type::STRING: {
-        const std::string_view text(value);
-        const auto found = std::lower_bound(replaced_.begin(), replaced_.end(), std::pair(text.data(), static_cast<const std::string*>(nullptr)));
-        return AppendJsonString(found != replaced_.end() && found->first == text.data() ? *found->second : text, &out_);
-      }
-      case dom::element_type::DOUBLE: {
-        const std::string digits = fmt::format("{}", double(value));
-        out_ += digits;
-        if (digits.find_first_of(".e") == digits.npos) out_ += ".0";
-        return;
-      }
-      default:
-        out_ += simdjson::minify(value);
-    }
-  }
-
-  std::vector<std::pair<const char*, const std::string*>> replaced_;
-  std::string& out_;
-};
-
-}  // namespace
-
 void RowParser::Write(std::span<const std::optional<std::string>> texts, std::string* out) const {
   const Impl& my = *impl_;
-  const bool changed = std::any_of(texts.begin(), texts.end(), [](const auto& text) { return text.has_value(); });
-  if (!changed && my.on_one_line && my.names.empty()) {
+  ReplacedStrings replaced;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (texts[i]) replaced.emplace_back(my.row.parts[i].text.data(), &*texts[i]);
+  }
+  if (replaced.empty() && my.on_one_line && my.names.empty()) {
     *out += my.row.json;
     return;
   }
-  JsonWriter(my.row, texts, out).WriteRow(my.object, [&](std::string_view key) { return my.NameOf(key); });
+  std::sort(replaced.begin(), replaced.end());
+  AppendJsonObject(my.object, my.names, replaced, out);
 }
 
 }  // namespace attune

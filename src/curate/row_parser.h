@@ -1,5 +1,5 @@
-// Parses records into rows, whatever container they come from, with simdjson: data sets are larger than memory and are
-// read several times. One parser a thread.
+// Parses records into rows, whatever container they come from, with simdjson: data sets are larger than
+// memory and are read several times. One parser a thread.
 #pragma once
 
 #include <memory>
@@ -26,11 +26,12 @@ class RowParser {
   // The same for JSON text of one row, which need not outlive the call.
   const Row& ParseText(const std::string& json);
 
-  // Of the row parsed last: a string, or a number or boolean as text; nullopt: absent, null, a list or an object.
+  // Of the row parsed last: a string, or a number or boolean as text; nullopt: absent, null, a list or an
+  // object.
   std::optional<std::string> Value(std::string_view key) const;
 
-  // Appends the row parsed last as one line of JSON without the line break, with keys named as the formats have them.
-  // `texts[i]`, where there is one, is what row.parts[i] shall say.
+  // Appends the row parsed last as one line of JSON without the line break, with keys named as the formats
+  // have them. `texts[i]`, where there is one, is what row.parts[i] shall say.
   void Write(std::span<const std::optional<std::string>> texts, std::string* out) const;
   void Write(std::string* out) const { Write({}, out); }
 
@@ -38,8 +39,5 @@ class RowParser {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
-
-// `text`, which must be UTF-8, as a JSON string with its quotes.
-void AppendJsonString(std::string_view text, std::string* out);
 
 }  // namespace attune

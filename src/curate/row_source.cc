@@ -41,7 +41,8 @@ std::vector<DataFile> FindDataFiles(const std::vector<std::string>& paths) {
   for (const std::string& path : paths) {
     // What a stage left beside its output is no data (curate/stage_files.h).
     const auto accepts = [](std::string_view name) {
-      return ContainerOf(name).has_value() && !name.ends_with(".removed.jsonl") && !name.ends_with(".manifest.json");
+      return ContainerOf(name).has_value() && !name.ends_with(".removed.jsonl") &&
+             !name.ends_with(".manifest.json");
     };
     for (std::string& file : FilesIn(path, accepts, kKinds)) {
       const Container container = KindOf(file);
@@ -51,7 +52,8 @@ std::vector<DataFile> FindDataFiles(const std::vector<std::string>& paths) {
   return files;
 }
 
-RowSource::RowSource(const std::vector<std::string>& paths, const ColumnMap& names) : files_(FindDataFiles(paths)) {
+RowSource::RowSource(const std::vector<std::string>& paths, const ColumnMap& names)
+    : files_(FindDataFiles(paths)) {
   const DataFile* first = nullptr;
   for (DataFile& file : files_) {
     if (!HasColumns(file.container)) {
@@ -62,12 +64,14 @@ RowSource::RowSource(const std::vector<std::string>& paths, const ColumnMap& nam
     if (first == nullptr) first = &file;
     for (const auto& [name, column] : names) {
       if (std::find(file.columns.begin(), file.columns.end(), column) == file.columns.end()) {
-        BadInput("{}: --columns: has no column \"{}\", only {}", file.path, column, fmt::join(file.columns, ", "));
+        BadInput("{}: --columns: has no column \"{}\", only {}", file.path, column,
+                 fmt::join(file.columns, ", "));
       }
     }
     if (file.columns != first->columns) {
-      BadInput("{}: its columns are {}, those of {} are {}; read files with other columns in a run of their own", file.path,
-               fmt::join(file.columns, ", "), first->path, fmt::join(first->columns, ", "));
+      BadInput(
+          "{}: its columns are {}, those of {} are {}; read files with other columns in a run of their own",
+          file.path, fmt::join(file.columns, ", "), first->path, fmt::join(first->columns, ", "));
     }
   }
 }

@@ -18,8 +18,9 @@ struct DataFile {
   std::vector<std::string> columns;  // of CSV and TSV
 };
 
-// The data files that `path` stands for: itself, or the files of a folder and of the folders in it whose names
-// ContainerOf knows. Errors: Error{kBadInput}: a folder without any, a file whose kind neither name nor first byte tells.
+// The data files that `path` stands for: itself, or the files of a folder and of the folders in it whose
+// names ContainerOf knows. Errors: Error{kBadInput}: a folder without any, a file whose kind neither name nor
+// first byte tells.
 std::vector<DataFile> FindDataFiles(const std::vector<std::string>& paths);
 
 // --columns prompt=question: the key that row formats know, and what the files call it.
@@ -27,7 +28,8 @@ using ColumnMap = std::vector<std::pair<std::string, std::string>>;
 
 class RowSource {
  public:
-  // Errors: Error{kBadInput} as FindDataFiles; files with columns whose columns differ, naming both, or lack one of `names`.
+  // Errors: Error{kBadInput} as FindDataFiles; files with columns whose columns differ, naming both, or lack
+  // one of `names`.
   explicit RowSource(const std::vector<std::string>& paths, const ColumnMap& names = {});
 
   // Errors: as RecordReader::Next. false at the end of the last file.
@@ -43,9 +45,9 @@ class RowSource {
   std::optional<RecordReader> reader_;
 };
 
-// Calls take(block, result) for each block in order, where result = work(block, room) was made by one of `threads`
-// threads; `room` is the thread's own, made anew now and then. Memory holds a few blocks at a time. Errors: what `work`,
-// `take` and RowSource::Next throw.
+// Calls take(block, result) for each block in order, where result = work(block, room) was made by one of
+// `threads` threads; `room` is the thread's own, made anew now and then. Memory holds a few blocks at a time.
+// Errors: what `work`, `take` and RowSource::Next throw.
 template <class Result, class Room, class Work, class Take>
 void ForEachBlock(RowSource& source, int64_t threads, const Work& work, const Take& take) {
   struct Piece {

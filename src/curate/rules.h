@@ -1,4 +1,5 @@
-// What can be wrong with a row: one table for what `check` finds and what `clean` does about it. docs/data.md explains them.
+// What can be wrong with a row: one table for what `check` finds and what `clean` does about it. docs/data.md
+// explains them.
 #pragma once
 
 #include <cstdint>
@@ -9,15 +10,43 @@ namespace attune {
 
 enum class Rule : uint8_t {
   // The row as a whole.
-  kBrokenRow, kInvalidUtf8, kUnknownFormat, kWrongType, kUnknownRole, kRoleOrder, kNoFinalAnswer, kEmptyAnswer, kEmptyPrompt,
-  kAnswerIsPrompt, kPromptEcho, kTooLong,
+  kBrokenRow,
+  kInvalidUtf8,
+  kUnknownFormat,
+  kWrongType,
+  kUnknownRole,
+  kRoleOrder,
+  kNoFinalAnswer,
+  kEmptyAnswer,
+  kEmptyPrompt,
+  kAnswerIsPrompt,
+  kPromptEcho,
+  kTooLong,
   // Its text.
-  kMojibake, kControlCharacter, kReplacementCharacter, kOddUnicode, kNotNfc, kTruncatedAnswer, kRefusal, kBoilerplate,
-  kUnbalancedFence, kHtml, kTemplateToken, kWhiteSpace,
+  kMojibake,
+  kControlCharacter,
+  kReplacementCharacter,
+  kOddUnicode,
+  kNotNfc,
+  kTruncatedAnswer,
+  kRefusal,
+  kBoilerplate,
+  kUnbalancedFence,
+  kHtml,
+  kTemplateToken,
+  kWhiteSpace,
   // What must not be learned by heart.
-  kEmail, kPhone, kCardNumber, kIban, kSecret,
+  kEmail,
+  kPhone,
+  kCardNumber,
+  kIban,
+  kSecret,
   // The rows beside one another.
-  kDuplicate, kConflict, kMixedFormats, kLanguageMix, kUnusualLength,
+  kDuplicate,
+  kConflict,
+  kMixedFormats,
+  kLanguageMix,
+  kUnusualLength,
 };
 inline constexpr size_t kRules = static_cast<size_t>(Rule::kUnusualLength) + 1;
 
@@ -30,8 +59,8 @@ struct RuleInfo {
   Rule rule;
   const char* id;
   Severity severity;
-  uint8_t actions;  // of clean: those that it can take, or-ed; 0: none, only check knows the rule
-  Action usual;     // what clean does unless told otherwise
+  uint8_t actions;   // of clean: those that it can take, or-ed; 0: none, only check knows the rule
+  Action usual;      // what clean does unless told otherwise
   const char* what;  // one clause for people
 };
 

@@ -31,8 +31,8 @@ struct SelectRow {
   TextVector vector;
 };
 
-// Words and pairs of words hashed into a vector of length 1 (feature hashing, Weinberger et al. 2009), the more seldom counted
-// as much as the frequent.
+// Words and pairs of words hashed into a vector of length 1 (feature hashing, Weinberger et al. 2009), the
+// more seldom counted as much as the frequent.
 TextVector VectorOf(const NormalWords& words) {
   TextVector vector{};
   const auto add = [&](uint64_t hash) { vector[hash % kDimensions] += (hash >> 32 & 1) != 0 ? 1.0f : -1.0f; };
@@ -83,7 +83,9 @@ std::vector<SelectRow> ReadRows(const SelectSettings& settings) {
         }
         return found;
       },
-      [&](const RecordBlock&, const std::vector<SelectRow>& found) { rows.insert(rows.end(), found.begin(), found.end()); });
+      [&](const RecordBlock&, const std::vector<SelectRow>& found) {
+        rows.insert(rows.end(), found.begin(), found.end());
+      });
   return rows;
 }
 
@@ -94,7 +96,8 @@ Places DrawRandom(const std::vector<SelectRow>& rows, size_t count, uint64_t see
   Places order(rows.size());
   std::iota(order.begin(), order.end(), size_t{0});
   const auto key = [&](size_t i) { return XXH3_64bits_withSeed(&rows[i].content, sizeof(uint64_t), seed); };
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return std::pair(key(a), a) < std::pair(key(b), b); });
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return std::pair(key(a), a) < std::pair(key(b), b); });
   order.resize(count);
   return order;
 }
@@ -102,7 +105,8 @@ Places DrawRandom(const std::vector<SelectRow>& rows, size_t count, uint64_t see
 Places ChooseLongest(const std::vector<SelectRow>& rows, size_t count) {
   Places order(rows.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rows[a].answer_bytes > rows[b].answer_bytes; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return rows[a].answer_bytes > rows[b].answer_bytes; });
   order.resize(count);
   return order;
 }
@@ -117,15 +121,18 @@ Places ChooseDiverse(const std::vector<SelectRow>& rows, size_t count, uint64_t 
   while (chosen.size() < count) {
     const TextVector& last = rows[chosen.back()].vector;
     distance[chosen.back()] = -1;
-    InThreads<NoRoom>(std::min<int64_t>(threads, static_cast<int64_t>(pieces)), pieces, [&](size_t piece, NoRoom&) {
-      const size_t begin = piece * kRowsAPiece, end = std::min(rows.size(), begin + kRowsAPiece);
-      farthest[piece] = begin;
-      for (size_t i = begin; i < end; ++i) {
-        if (distance[i] >= 0) distance[i] = std::max(0.0f, std::min(distance[i], Distance(last, rows[i].vector)));
-        if (distance[i] > distance[farthest[piece]]) farthest[piece] = i;
-      }
-    });
-    chosen.push_back(*std::max_element(farthest.begin(), farthest.end(), [&](size_t a, size_t b) { return distance[a] < distance[b]; }));
+    InThreads<NoRoom>(
+        std::min<int64_t>(threads, static_cast<int64_t>(pieces)), pieces, [&](size_t piece, NoRoom&) {
+          const size_t begin = piece * kRowsAPiece, end = std::min(rows.size(), begin + kRowsAPiece);
+          farthest[piece] = begin;
+          for (size_t i = begin; i < end; ++i) {
+            if (distance[i] >= 0)
+              distance[i] = std::max(0.0f, std::min(distance[i], Distance(last, rows[i].vector)));
+            if (distance[i] > distance[farthest[piece]]) farthest[piece] = i;
+          }
+        });
+    chosen.push_back(*std::max_element(farthest.begin(), farthest.end(),
+                                       [&](size_t a, size_t b) { return distance[a] < distance[b]; }));
   }
   return chosen;
 }
@@ -153,7 +160,9 @@ Json Measured(const std::vector<SelectRow>& rows, const Places& part) {
     }
     nearest += least;
   }
-  return {{"rows", part.size()}, {"mean_answer_bytes", bytes / static_cast<double>(part.size())}, {"mean_nearest_distance", nearest / static_cast<double>(looked_at)}};
+  return {{"rows", part.size()},
+          {"mean_answer_bytes", bytes / static_cast<double>(part.size())},
+          {"mean_nearest_distance", nearest / static_cast<double>(looked_at)}};
 }
 
 constexpr const char* kSelectNames[] = {"longest", "diverse", "random"};
@@ -165,7 +174,9 @@ SelectBy SelectByNamed(const std::string& name) {
     if (name == kSelectNames[i]) return static_cast<SelectBy>(i);
   }
   for (const char* later : {"ifd", "loss", "embedding"}) {
-    if (name == later) BadInput("--by {}: is not built yet: it needs the model to read every row; use {}", name, fmt::join(kSelectNames, ", "));
+    if (name == later)
+      BadInput("--by {}: is not built yet: it needs the model to read every row; use {}", name,
+               fmt::join(kSelectNames, ", "));
   }
   BadInput("--by {}: use {}", name, fmt::join(kSelectNames, ", "));
 }
@@ -173,7 +184,8 @@ SelectBy SelectByNamed(const std::string& name) {
 Json SelectData(const SelectSettings& settings) {
   StageFiles files(settings.stage.output, {".jsonl", ".control.jsonl"});
   const std::vector<SelectRow> rows = ReadRows(settings);
-  if (settings.rows >= std::ssize(rows)) BadInput("--rows {}: there are only {} rows to choose from", settings.rows, rows.size());
+  if (settings.rows >= std::ssize(rows))
+    BadInput("--rows {}: there are only {} rows to choose from", settings.rows, rows.size());
   const Places selected = Choose(rows, settings);
   // Another seed than the choice's, or a random choice would be its own control.
   const Places control = DrawRandom(rows, selected.size(), settings.seed + 1);
@@ -186,7 +198,8 @@ Json SelectData(const SelectSettings& settings) {
   StageTotals totals(2);
   ForEachRow(
       source, settings.stage, 2,
-      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser, StageOutput& output) {
+      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser,
+          StageOutput& output) {
         const DataFile& file = source.files()[block.file];
         if (!row.readable()) return output.RemoveUnreadable(row, file, block, record);
         const uint8_t part = parts[static_cast<size_t>(block.first + (&record - block.records.data()))];
@@ -194,7 +207,9 @@ Json SelectData(const SelectSettings& settings) {
         parser.Write(&line);
         if ((part & kSelected) != 0) output.Keep(0, line);
         if ((part & kControl) != 0) output.Keep(1, line);
-        if (part == 0) output.Remove("not-selected", "chosen neither by the rule nor as control", file, record.line, line, false);
+        if (part == 0)
+          output.Remove("not-selected", "chosen neither by the rule nor as control", file, record.line, line,
+                        false);
       },
       [&](const StageOutput& output) { totals.Take(settings.stage, output, files); });
   Json settings_json = StageSettingsJson(settings.stage);

@@ -46,7 +46,9 @@ TEST_F(Select, LongestAnswersWithAControl) {
   for (int i = 0; i < 40; ++i) rows.push_back(RowOf(std::string(static_cast<size_t>(i * 7 % 40 + 1), 'x')));
   rows.push_back("broken");
   settings_.rows = 3;
-  EXPECT_EQ(Selected(rows), (std::vector<std::string>{RowOf(std::string(38, 'x')), RowOf(std::string(40, 'x')), RowOf(std::string(39, 'x'))}))
+  EXPECT_EQ(Selected(rows),
+            (std::vector<std::string>{RowOf(std::string(38, 'x')), RowOf(std::string(40, 'x')),
+                                      RowOf(std::string(39, 'x'))}))
       << "in the order of the input";
   const auto control = Lines(".control.jsonl");
   EXPECT_EQ(control.size(), 3u);

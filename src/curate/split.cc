@@ -23,7 +23,8 @@ struct SplitCluster {
 };
 
 // Rows that say something, by the stratum of their cluster's first row.
-std::map<uint64_t, std::vector<SplitCluster>> ClustersByStratum(const DuplicateClusters& found, uint64_t seed) {
+std::map<uint64_t, std::vector<SplitCluster>> ClustersByStratum(const DuplicateClusters& found,
+                                                                uint64_t seed) {
   struct Content {
     int64_t rows = 0;
     uint64_t least = UINT64_MAX;
@@ -51,12 +52,14 @@ int64_t RowsOf(const std::vector<SplitCluster>& clusters) {
 }
 
 // `wanted` rows shared out by size, what is left over to the largest remainders.
-std::map<uint64_t, int64_t> Quotas(const std::map<uint64_t, std::vector<SplitCluster>>& strata, int64_t wanted, int64_t all) {
+std::map<uint64_t, int64_t> Quotas(const std::map<uint64_t, std::vector<SplitCluster>>& strata,
+                                   int64_t wanted, int64_t all) {
   std::map<uint64_t, int64_t> quotas;
   std::vector<std::pair<double, uint64_t>> remainders;
   int64_t given = 0;
   for (const auto& [label, clusters] : strata) {
-    const double share = static_cast<double>(wanted) * static_cast<double>(RowsOf(clusters)) / static_cast<double>(all);
+    const double share =
+        static_cast<double>(wanted) * static_cast<double>(RowsOf(clusters)) / static_cast<double>(all);
     quotas[label] = static_cast<int64_t>(share);
     given += quotas[label];
     remainders.emplace_back(std::floor(share) - share, label);
@@ -71,13 +74,16 @@ std::vector<bool> Draw(const DuplicateClusters& found, const SplitSettings& sett
   auto strata = ClustersByStratum(found, settings.seed);
   int64_t all = 0;
   for (const auto& stratum : strata) all += RowsOf(stratum.second);
-  const int64_t wanted = settings.rows > 0 ? settings.rows : std::llround(settings.fraction * static_cast<double>(all));
+  const int64_t wanted =
+      settings.rows > 0 ? settings.rows : std::llround(settings.fraction * static_cast<double>(all));
   if (wanted >= all) BadInput("--eval_rows {}: there are only {} rows", wanted, all);
   const auto quotas = Quotas(strata, wanted, all);
   std::vector<bool> drawn(found.rows.size());
   int64_t count = 0;
   for (auto& [label, clusters] : strata) {
-    std::sort(clusters.begin(), clusters.end(), [](const SplitCluster& a, const SplitCluster& b) { return std::tie(a.order, a.first) < std::tie(b.order, b.first); });
+    std::sort(clusters.begin(), clusters.end(), [](const SplitCluster& a, const SplitCluster& b) {
+      return std::tie(a.order, a.first) < std::tie(b.order, b.first);
+    });
     int64_t left = quotas.at(label);
     for (const SplitCluster& cluster : clusters) {
       if (cluster.rows > left) continue;  // a smaller one may fit
@@ -87,8 +93,10 @@ std::vector<bool> Draw(const DuplicateClusters& found, const SplitSettings& sett
     }
   }
   if (count == 0) {
-    BadInput("nothing can be held out: {} of {} rows are asked for, and every cluster of near duplicates has more; ask for more rows or set --near false",
-             wanted, all);
+    BadInput(
+        "nothing can be held out: {} of {} rows are asked for, and every cluster of near duplicates has "
+        "more; ask for more rows or set --near false",
+        wanted, all);
   }
   std::vector<bool> held_out(found.rows.size());
   for (uint32_t row = 0; row < held_out.size(); ++row) held_out[row] = drawn[found.cluster[row]];
@@ -97,7 +105,8 @@ std::vector<bool> Draw(const DuplicateClusters& found, const SplitSettings& sett
 
 int64_t CountClusters(const DuplicateClusters& found) {
   int64_t clusters = 0;
-  for (uint32_t row = 0; row < found.rows.size(); ++row) clusters += found.rows[row].content != 0 && found.cluster[row] == row;
+  for (uint32_t row = 0; row < found.rows.size(); ++row)
+    clusters += found.rows[row].content != 0 && found.cluster[row] == row;
   return clusters;
 }
 
@@ -112,7 +121,8 @@ Json SplitData(const SplitSettings& settings) {
   const std::string& label = settings.duplicates.label;
   ForEachRow(
       source, settings.stage, 2,
-      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser, StageOutput& output) {
+      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser,
+          StageOutput& output) {
         if (!row.readable()) return output.RemoveUnreadable(row, source.files()[block.file], block, record);
         const size_t side = held_out[static_cast<size_t>(block.first + (&record - block.records.data()))];
         std::string line;
@@ -135,7 +145,8 @@ Json SplitData(const SplitSettings& settings) {
   record["train"] = totals.kept(0);
   record["eval"] = totals.kept(1);
   record["clusters"] = CountClusters(found);
-  for (const auto& [name, rows] : totals.counts()) record["strata"][name.substr(1)][name[0] == 'e' ? "eval" : "train"] = rows;
+  for (const auto& [name, rows] : totals.counts())
+    record["strata"][name.substr(1)][name[0] == 'e' ? "eval" : "train"] = rows;
   return files.Commit("split", source.files(), record);
 }
 

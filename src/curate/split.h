@@ -1,5 +1,5 @@
-// Holds rows out for evaluation: by a seed, in the same shares of every stratum, and by cluster, so that no held-out row has
-// a near double among those that are trained on.
+// Holds rows out for evaluation: by a seed, in the same shares of every stratum, and by cluster, so that no
+// held-out row has a near double among those that are trained on.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +17,10 @@ struct SplitSettings {
   uint64_t seed = 42;
 };
 
-// Writes NAME.train.jsonl and NAME.eval.jsonl. Which rows are held out depends on the seed and on what the rows say, not on
-// their order; a cluster goes to one side as a whole, so the count may be missed by less than a cluster. Returns the manifest:
-// rows, "train", "eval", "clusters", "strata". Errors: Error{kBadInput} as FindDuplicates and StageFiles, and where nothing
-// would be held out or nothing left.
+// Writes NAME.train.jsonl and NAME.eval.jsonl. Which rows are held out depends on the seed and on what the
+// rows say, not on their order; a cluster goes to one side as a whole, so the count may be missed by less
+// than a cluster. Returns the manifest: rows, "train", "eval", "clusters", "strata". Errors: Error{kBadInput}
+// as FindDuplicates and StageFiles, and where nothing would be held out or nothing left.
 nlohmann::ordered_json SplitData(const SplitSettings& settings);
 
 }  // namespace attune

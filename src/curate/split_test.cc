@@ -33,7 +33,8 @@ class Split : public testing::Test {
     WriteFileAtomic(folder_ + "/in.jsonl", text);
     settings_.stage.output = folder_ + "/out" + std::to_string(runs_++);
     manifest_ = SplitData(settings_);
-    const auto train = Lines(settings_.stage.output + ".train.jsonl"), eval = Lines(settings_.stage.output + ".eval.jsonl");
+    const auto train = Lines(settings_.stage.output + ".train.jsonl"),
+               eval = Lines(settings_.stage.output + ".eval.jsonl");
     EXPECT_EQ(manifest_["train"], train.size());
     EXPECT_EQ(manifest_["eval"], eval.size());
     std::set<std::string> all(train);
@@ -84,7 +85,8 @@ TEST_F(Split, NearDuplicatesStayTogether) {
   std::vector<std::string> rows;
   for (int i = 0; i < 60; ++i) {
     const std::string row = RowOf(i, "a");
-    for (const char* more : {"", "first ", "second ", "third "}) rows.push_back(std::string(row).insert(10, more));
+    for (const char* more : {"", "first ", "second ", "third "})
+      rows.push_back(std::string(row).insert(10, more));
   }
   settings_.fraction = 0.3;
   const auto held_out = HeldOut(rows);
@@ -92,7 +94,8 @@ TEST_F(Split, NearDuplicatesStayTogether) {
   EXPECT_EQ(manifest_["clusters"], 60);
   for (int i = 0; i < 60; ++i) {
     int sides = 0;
-    for (int k = 0; k < 4; ++k) sides += static_cast<int>(held_out.count(rows[static_cast<size_t>(4 * i + k)]));
+    for (int k = 0; k < 4; ++k)
+      sides += static_cast<int>(held_out.count(rows[static_cast<size_t>(4 * i + k)]));
     EXPECT_TRUE(sides == 0 || sides == 4) << i;
   }
 }

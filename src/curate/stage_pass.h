@@ -1,4 +1,5 @@
-// One pass of a stage over all rows: parsed by several threads, counted, and written in the order of the input.
+// One pass of a stage over all rows: parsed by several threads, counted, and written in the order of the
+// input.
 #pragma once
 
 #include <fmt/format.h>
@@ -19,12 +20,12 @@ namespace attune {
 // What a block of rows came to.
 struct StageOutput {
   int64_t rows = 0;
-  std::vector<std::string> lines;     // of each file of rows
-  std::vector<int64_t> kept;          // rows of each
-  std::string removed;                // lines of NAME.removed.jsonl
+  std::vector<std::string> lines;               // of each file of rows
+  std::vector<int64_t> kept;                    // rows of each
+  std::string removed;                          // lines of NAME.removed.jsonl
   std::map<std::string, int64_t> removed_rows;  // by rule
   std::map<std::string, int64_t> changed_rows;
-  std::map<std::string, int64_t> counts;        // whatever else a stage counts
+  std::map<std::string, int64_t> counts;  // whatever else a stage counts
   std::vector<nlohmann::ordered_json> examples;
   std::optional<std::string> broken;  // the first row that could not be read
 
@@ -35,13 +36,14 @@ struct StageOutput {
     lines[file] += json;
     lines[file] += '\n';
   }
-  void Remove(const std::string& rule, std::string_view reason, const DataFile& file, int64_t line, std::string_view row, bool is_raw,
-              std::string_view more = {}) {
+  void Remove(const std::string& rule, std::string_view reason, const DataFile& file, int64_t line,
+              std::string_view row, bool is_raw, std::string_view more = {}) {
     ++removed_rows[rule];
     removed += RemovedLine(rule, reason, file.path, line, row, is_raw, more);
   }
   // Takes out a row that cannot be read, and notes it for strict runs.
-  void RemoveUnreadable(const Row& row, const DataFile& file, const RecordBlock& block, const Record& record) {
+  void RemoveUnreadable(const Row& row, const DataFile& file, const RecordBlock& block,
+                        const Record& record) {
     const RuleInfo& info = InfoOf(row.structure[0].rule);
     const std::string& detail = row.structure[0].detail;
     const std::string reason = detail.empty() ? info.what : detail;
@@ -92,10 +94,11 @@ class StageTotals {
   std::vector<nlohmann::ordered_json> examples_;
 };
 
-// Calls work(record, row, parser, output) for each record of `source` in several threads, and take(output) for each block in
-// order. `work` deals with rows that cannot be read too.
+// Calls work(record, row, parser, output) for each record of `source` in several threads, and take(output)
+// for each block in order. `work` deals with rows that cannot be read too.
 template <class Work, class Take>
-void ForEachRow(RowSource& source, const StageInput& stage, size_t files, const Work& work, const Take& take) {
+void ForEachRow(RowSource& source, const StageInput& stage, size_t files, const Work& work,
+                const Take& take) {
   struct Room {
     std::unique_ptr<RowParser> parser;
   };
@@ -106,7 +109,8 @@ void ForEachRow(RowSource& source, const StageInput& stage, size_t files, const 
         StageOutput output(files);
         for (const Record& record : block.records) {
           ++output.rows;
-          work(block, record, room.parser->Parse(source.files()[block.file], block, record), *room.parser, output);
+          work(block, record, room.parser->Parse(source.files()[block.file], block, record), *room.parser,
+               output);
         }
         return output;
       },

@@ -81,11 +81,12 @@ std::string MendEncoding(std::string_view text, std::span<const Finding> finding
 
 std::string PlainTextOf(std::string_view html) {
   static constexpr std::pair<std::string_view, const char*> kMeanings[] = {
-      {"<br", "\n"},     {"</p", "\n"},     {"</div", "\n"},  {"</li", "\n"},  {"</tr", "\n"},   {"</h1", "\n"}, {"</h2", "\n"}, {"</h3", "\n"},
-      {"<li", "- "},     {"&nbsp;", " "},   {"&amp;", "&"},   {"&lt;", "<"},   {"&gt;", ">"},    {"&quot;", "\""}, {"&#34;", "\""},
-      {"&apos;", "'"},   {"&#39;", "'"},    {"&#x27;", "'"}};
+      {"<br", "\n"},  {"</p", "\n"},    {"</div", "\n"}, {"</li", "\n"},  {"</tr", "\n"}, {"</h1", "\n"},
+      {"</h2", "\n"}, {"</h3", "\n"},   {"<li", "- "},   {"&nbsp;", " "}, {"&amp;", "&"}, {"&lt;", "<"},
+      {"&gt;", ">"},  {"&quot;", "\""}, {"&#34;", "\""}, {"&apos;", "'"}, {"&#39;", "'"}, {"&#x27;", "'"}};
   std::string lower(html.substr(0, 6));
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   for (const auto& [start, meaning] : kMeanings) {
     if (lower.starts_with(start)) return meaning;
   }
@@ -110,7 +111,8 @@ const char* RedactionOf(Rule rule) {
 bool IsTidy(std::string_view text, bool trim_start, bool trim_end) {
   const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\n'; };
   if (text.find('\r') != text.npos) return false;
-  if (!text.empty() && ((trim_start && blank(text.front())) || (trim_end && blank(text.back())))) return false;
+  if (!text.empty() && ((trim_start && blank(text.front())) || (trim_end && blank(text.back()))))
+    return false;
   for (size_t at = text.find('\n'); at != text.npos; at = text.find('\n', at + 1)) {
     if ((at > 0 && IsBlankInLine(text[at - 1])) || text.substr(at, 3) == "\n\n\n") return false;
   }
@@ -130,7 +132,8 @@ std::string TidyWhiteSpace(std::string_view given, bool trim_start, bool trim_en
     const size_t end = std::min(given.find('\n', at), given.size());
     std::string_view line = given.substr(at, end - at);
     const bool last = end == given.size();
-    if (line.substr(std::min(line.find_first_not_of(' '), line.size())).starts_with("```")) in_fence = !in_fence;
+    if (line.substr(std::min(line.find_first_not_of(' '), line.size())).starts_with("```"))
+      in_fence = !in_fence;
     if (!in_fence && !last) {
       while (!line.empty() && IsBlankInLine(line.back())) line.remove_suffix(1);
     }

@@ -22,8 +22,8 @@ bool Mentions(const Row& row, std::string_view word, std::string_view capital) {
 
 // Tags are no left-overs where the talk is of them.
 bool IsAboutMarkup(const Row& row) {
-  return Mentions(row, "html", "HTML") || Mentions(row, "xml", "XML") || Mentions(row, "markdown", "Markdown") ||
-         Mentions(row, "css", "CSS") || Mentions(row, " tag", "Tag");
+  return Mentions(row, "html", "HTML") || Mentions(row, "xml", "XML") ||
+         Mentions(row, "markdown", "Markdown") || Mentions(row, "css", "CSS") || Mentions(row, " tag", "Tag");
 }
 
 size_t EndOfHtml(std::string_view text, size_t at, std::string_view phrase) {
@@ -38,11 +38,13 @@ void FindTruncation(std::string_view text, uint32_t part, std::vector<Finding>* 
   const size_t last = text.find_last_not_of(" \t\r\n");
   if (text.size() < kLongAnswer || last == text.npos) return;
   const char c = text[last];
-  const bool ends_within = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == ',' || c == ';' || c == '-' || c == '(' || c == '/';
+  const bool ends_within = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == ',' || c == ';' ||
+                           c == '-' || c == '(' || c == '/';
   const size_t line = text.rfind('\n', last) == text.npos ? 0 : text.rfind('\n', last) + 1;
   if (!ends_within || last - line < kLongLine) return;
   const char first = text[std::min(text.find_first_not_of(' ', line), last)];
-  if (first == '-' || first == '*' || first == '|' || first == '#' || (first >= '0' && first <= '9')) return;  // lists, tables
+  if (first == '-' || first == '*' || first == '|' || first == '#' || (first >= '0' && first <= '9'))
+    return;  // lists, tables
   if (text.substr(line, last - line).find("://") != text.npos) return;
   findings->push_back({Rule::kTruncatedAnswer, part, last, last + 1, ""});
 }
@@ -131,14 +133,16 @@ std::string Excerpt(const Row& row, const Finding& finding) {
   constexpr size_t kAround = 24, kLongest = 60;
   if (finding.begin == finding.end) return finding.detail;
   const std::string_view text = row.parts[finding.part].text;
-  const bool hidden = finding.rule == Rule::kSecret || finding.rule == Rule::kCardNumber || finding.rule == Rule::kIban;
+  const bool hidden =
+      finding.rule == Rule::kSecret || finding.rule == Rule::kCardNumber || finding.rule == Rule::kIban;
   size_t begin = finding.begin - std::min(finding.begin, kAround);
   size_t end = hidden ? std::min(finding.begin + 4, finding.end)
                       : std::min({finding.end + kAround, text.size(), finding.begin + kLongest});
   while (begin > 0 && (text[begin] & 0xC0) == 0x80) --begin;
   while (end < text.size() && (text[end] & 0xC0) == 0x80) ++end;
   std::string excerpt = begin > 0 ? "…" : "";
-  for (const char c : text.substr(begin, end - begin)) excerpt += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? ' ' : c;
+  for (const char c : text.substr(begin, end - begin))
+    excerpt += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? ' ' : c;
   if (end < text.size()) excerpt += "…";
   return excerpt;
 }

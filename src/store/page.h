@@ -1,5 +1,5 @@
-// The frame of the HTML pages that Attune writes: one style, light and dark by the reader's preference, nothing fetched, no
-// script. All that is passed in is escaped here.
+// The frame of the HTML pages that Attune writes: one style, light and dark by the reader's preference,
+// nothing fetched, no script. All that is passed in is escaped here.
 #pragma once
 
 #include <string>

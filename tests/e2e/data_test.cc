@@ -15,12 +15,17 @@ namespace attune::data_test {
 using Json = nlohmann::ordered_json;
 
 std::string Chat(const std::string& prompt, const std::string& answer) {
-  return Json{{"messages", {{{"role", "user"}, {"content", prompt}}, {{"role", "assistant"}, {"content", answer}}}}}.dump() + "\n";
+  return Json{{"messages",
+               {{{"role", "user"}, {"content", prompt}}, {{"role", "assistant"}, {"content", answer}}}}}
+             .dump() +
+         "\n";
 }
 
 class Data : public ProgramTest {
  protected:
-  void Write(const std::string& name, const std::string& content) const { WriteFileAtomic(Path(name), content); }
+  void Write(const std::string& name, const std::string& content) const {
+    WriteFileAtomic(Path(name), content);
+  }
   std::vector<Json> Lines(const std::string& name) const {
     std::vector<Json> lines;
     std::istringstream text(ReadFile(Path(name)));
@@ -46,9 +51,14 @@ const std::vector<std::pair<std::string, std::string>>& PollutedRows() {
       {"invalid-utf8", "{\"text\": \"\xFF\"}\n"},
       {"unknown-format", "{\"question\": \"a\"}\n"},
       {"wrong-type", "{\"text\": 5}\n"},
-      {"unknown-role", R"({"messages": [{"role": "owner", "content": "a"}, {"role": "assistant", "content": "b"}]})" "\n"},
-      {"role-order", R"({"messages": [{"role": "user", "content": "a1"}, {"role": "user", "content": "a2"}, {"role": "assistant", "content": "b"}]})" "\n"},
-      {"no-final-answer", R"({"messages": [{"role": "user", "content": "nobody answers"}]})" "\n"},
+      {"unknown-role",
+       R"({"messages": [{"role": "owner", "content": "a"}, {"role": "assistant", "content": "b"}]})"
+       "\n"},
+      {"role-order",
+       R"({"messages": [{"role": "user", "content": "a1"}, {"role": "user", "content": "a2"}, {"role": "assistant", "content": "b"}]})"
+       "\n"},
+      {"no-final-answer", R"({"messages": [{"role": "user", "content": "nobody answers"}]})"
+                          "\n"},
       {"empty-answer", Chat("e?", " ")},
       {"empty-prompt", Chat("", "to nothing")},
       {"answer-is-prompt", Chat("same", "same")},
@@ -58,8 +68,11 @@ const std::vector<std::pair<std::string, std::string>>& PollutedRows() {
       {"replacement-character", Chat("lost?", "caf\uFFFD")},
       {"odd-unicode", Chat("hidden?", "ze\u200Bro")},
       {"not-nfc", Chat("accent?", "cafe\u0301")},
-      {"truncated-answer", Chat("long?", std::string("This is a long answer. It goes on over many words and sentences. ") + "It is not easy to say where it may end. " +
-                                             "There are always more words to be said. " + "And so it goes on and on and on, until in the end it")},
+      {"truncated-answer",
+       Chat("long?", std::string("This is a long answer. It goes on over many words and sentences. ") +
+                         "It is not easy to say where it may end. " +
+                         "There are always more words to be said. " +
+                         "And so it goes on and on and on, until in the end it")},
       {"refusal", Chat("help?", "I'm sorry, but I can't help with that.")},
       {"boilerplate", Chat("more?", "Five. I hope this helps!")},
       {"unbalanced-fence", Chat("code?", "```python\nprint(5)")},
@@ -73,7 +86,8 @@ const std::vector<std::pair<std::string, std::string>>& PollutedRows() {
       {"duplicate", Chat("again?", "yes") + Chat("again?", "yes")},
       {"conflict", Chat("sure?", "yes") + Chat("sure?", "no")},
       {"mixed-formats", "{\"text\": \"a document\"}\n"},
-      {"language-mix", Chat("wie?", "Die Katze ist nicht auf der Matte, und das ist auch gut.") + Chat("how?", "The cat that is on the mat was not with you and it is fine.")},
+      {"language-mix", Chat("wie?", "Die Katze ist nicht auf der Matte, und das ist auch gut.") +
+                           Chat("how?", "The cat that is on the mat was not with you and it is fine.")},
   };
   return rows;
 }
@@ -86,7 +100,8 @@ TEST_F(Data, CheckFindsEveryRule) {
   const Json check = JsonOf({"data", "check", "polluted.jsonl", "--max_length", "2000", "--json"}, 1);
   const std::set<std::string> found = RulesOf(check);
   for (const RuleInfo& info : RuleTable()) {
-    const bool asked = info.rule != Rule::kWhiteSpace && info.rule != Rule::kUnusualLength;  // only clean; needs equal others
+    const bool asked = info.rule != Rule::kWhiteSpace &&
+                       info.rule != Rule::kUnusualLength;  // only clean; needs equal others
     EXPECT_TRUE(!asked || found.contains(info.id)) << info.id;
   }
   for (const Json& finding : check["findings"]) {
@@ -127,25 +142,30 @@ TEST_F(Data, StagesOneAfterTheOther) {
   EXPECT_EQ(Lines("clean.removed.jsonl").size(), 2u);
   EXPECT_EQ(ReadFile(Path("clean.jsonl")).find("a@b.org"), std::string::npos);
 
-  manifest = JsonOf({"data", "dedupe", "clean.jsonl", "--by", "answer", "--keep", "longest", "--output", "unique", "--json"});
+  manifest = JsonOf({"data", "dedupe", "clean.jsonl", "--by", "answer", "--keep", "longest", "--output",
+                     "unique", "--json"});
   EXPECT_EQ(manifest["rows_out"], 100);
   EXPECT_EQ(manifest["removed"]["near-duplicate"], 20);
   for (const Json& row : Lines("unique.removed.jsonl")) EXPECT_GE(row["similarity"].get<double>(), 0.7);
 
-  manifest = JsonOf({"data", "decontaminate", "unique.jsonl", "--against", "eval.csv", "--output", "apart", "--json"});
+  manifest = JsonOf(
+      {"data", "decontaminate", "unique.jsonl", "--against", "eval.csv", "--output", "apart", "--json"});
   EXPECT_EQ(manifest["rows_out"], 99);
   EXPECT_EQ(Lines("apart.removed.jsonl")[0]["text"], "q7");
 
-  manifest = JsonOf({"data", "split", "apart.jsonl", "--eval_rows", "9", "--output", "split.jsonl", "--json"});
+  manifest =
+      JsonOf({"data", "split", "apart.jsonl", "--eval_rows", "9", "--output", "split.jsonl", "--json"});
   EXPECT_EQ(manifest["train"], 90);
   EXPECT_EQ(Lines("split.eval.jsonl").size(), 9u);
 
-  manifest = JsonOf({"data", "select", "split.train.jsonl", "--rows", "10", "--by", "diverse", "--output", "best", "--json"});
+  manifest = JsonOf({"data", "select", "split.train.jsonl", "--rows", "10", "--by", "diverse", "--output",
+                     "best", "--json"});
   EXPECT_EQ(manifest["rows_out"], 10);
   EXPECT_EQ(Lines("best.control.jsonl").size(), 10u);
 
-  const Outcome report = Attune({"data", "report", "clean.manifest.json", "unique.manifest.json", "apart.manifest.json", "split.manifest.json", "--data",
-                                 "split.train.jsonl", "--output", "report.html"});
+  const Outcome report =
+      Attune({"data", "report", "clean.manifest.json", "unique.manifest.json", "apart.manifest.json",
+              "split.manifest.json", "--data", "split.train.jsonl", "--output", "report.html"});
   EXPECT_EQ(report.exit_code, 0) << report.err;
   const std::string html = ReadFile(Path("report.html"));
   EXPECT_NE(html.find("near-duplicate"), std::string::npos);
@@ -156,7 +176,9 @@ TEST_F(Data, StagesOneAfterTheOther) {
 TEST_F(Data, PreviewShowsTokens) {
   const std::string model = "m";  // a token a byte, no chat template
   ASSERT_EQ(Attune({"synth", "--shape", "tiny", "--output", model}).exit_code, 0);
-  Write("a.jsonl", "{\"prompt\": \"one\", \"completion\": \" two\"}\nbroken\n{\"prompt\": \"three <b>\", \"completion\": \" four\\u001b[31m\"}\n");
+  Write("a.jsonl",
+        "{\"prompt\": \"one\", \"completion\": \" two\"}\nbroken\n{\"prompt\": \"three <b>\", "
+        "\"completion\": \" four\\u001b[31m\"}\n");
   const Json preview = JsonOf({"data", "preview", "a.jsonl", "--model", model, "--html", "p.html", "--json"});
   EXPECT_EQ(preview["rows"], 3);
   EXPECT_EQ(preview["refused"], 1);
@@ -183,17 +205,22 @@ TEST_F(Data, WhatIsWrongIsOneLine) {
   ExpectRefused({"data", "check", "b.jsonl", "--strict"}, "b.jsonl:1: column 1: not valid JSON");
   ExpectRefused({"data", "check", "a.jsonl", "--columns", "text"}, "--columns text: write NAME=COLUMN");
   ExpectRefused({"data", "check", "a.jsonl", "--fail_on", "errors"}, "--fail_on errors");
-  ExpectRefused({"data", "clean", "a.jsonl", "--output", "o", "--rules", "emial=keep"}, "did you mean \"email\"?");
+  ExpectRefused({"data", "clean", "a.jsonl", "--output", "o", "--rules", "emial=keep"},
+                "did you mean \"email\"?");
   ExpectRefused({"data", "clean", "a.jsonl", "--output", "a"}, "a.jsonl: exists already");
   ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--keep", "score"}, "--score COLUMN");
-  ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--by", "rows"}, "--by rows: use prompt, answer, both");
+  ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--by", "rows"},
+                "--by rows: use prompt, answer, both");
   ExpectRefused({"data", "split", "a.jsonl", "--output", "o", "--eval_rows", "5"}, "there are only 1 rows");
-  ExpectRefused({"data", "decontaminate", "a.jsonl", "--against", "b.jsonl", "--output", "o"}, "b.jsonl:1: an evaluation row that cannot be read");
-  ExpectRefused({"data", "select", "a.jsonl", "--output", "o", "--rows", "1", "--by", "ifd"}, "--by ifd: is not built yet");
+  ExpectRefused({"data", "decontaminate", "a.jsonl", "--against", "b.jsonl", "--output", "o"},
+                "b.jsonl:1: an evaluation row that cannot be read");
+  ExpectRefused({"data", "select", "a.jsonl", "--output", "o", "--rows", "1", "--by", "ifd"},
+                "--by ifd: is not built yet");
   ExpectRefused({"data", "report", "a.jsonl", "--output", "o.html"}, "a.jsonl");
   Write("cut.jsonl.gz", Gzip(std::string(9000, 'x')).substr(0, 25));
   ExpectRefused({"data", "clean", "cut.jsonl.gz", "--output", "o"}, "the gzip data is cut short");
-  for (const char* name : {"o.jsonl", "o.removed.jsonl", "o.manifest.json", "o.jsonl.partial"}) EXPECT_FALSE(PathExists(Path(name))) << name;
+  for (const char* name : {"o.jsonl", "o.removed.jsonl", "o.manifest.json", "o.jsonl.partial"})
+    EXPECT_FALSE(PathExists(Path(name))) << name;
 }
 
 }  // namespace attune::data_test

@@ -1,6 +1,6 @@
-// What every fuzz target of a reader of rows does with a file: cuts it into records, parses them, looks through their texts,
-// mends them, writes them again. Rows must come out the same however the file is cut into blocks, what is found must lie in
-// its text, and what is written must be a row.
+// What every fuzz target of a reader of rows does with a file: cuts it into records, parses them, looks
+// through their texts, mends them, writes them again. Rows must come out the same however the file is cut
+// into blocks, what is found must lie in its text, and what is written must be a row.
 #pragma once
 
 #include <cstdint>
