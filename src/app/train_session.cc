@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "app/model_hash.h"
+#include "app/program_memory.h"
 #include "app/run_record.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -94,7 +95,7 @@ class Recorder : public TrainObserver {
 
 }  // namespace
 
-TrainSession::TrainSession(const RunConfig& config, TrainEvents& events)
+TrainSession::TrainSession(const RunConfig& config, TrainEvents& events, Use use)
     : config_(config),
       events_(events),
       bundle_(OpenModel({config.model, config.init_from_config, config.tokenizer, config.chat_template})),
@@ -104,12 +105,17 @@ TrainSession::TrainSession(const RunConfig& config, TrainEvents& events)
   std::string note;
   compute_ = ChooseCompute(config_.training, *device_, &note);
   LoadData();
-  const PlanInputs inputs{bundle_.files.spec(), method_->spec(), method_->trainables(), config_.training, config_.shuffle,
-                          train_.examples, eval_ ? &*eval_ : nullptr, compute_, device_->scratch_bytes(), ResidentBytes()};
-  plan_ = PlanRun(inputs);
-  CheckFit(inputs);
+  program_bytes_ = ProgramBytes(tokenizer().VocabularySize(), train_.examples, eval());
+  plan_ = PlanRun(inputs());
+  if (use == Use::kPlan) return;
+  CheckFit();
   MakeFingerprint();
   TellNotes(note);
+}
+
+PlanInputs TrainSession::inputs() const {
+  return {bundle_.files.spec(), method_->spec(), method_->trainables(), config_.training,        config_.shuffle,
+          train_.examples,      eval(),          compute_,              device_->scratch_bytes(), program_bytes_};
 }
 
 const Tokenizer& TrainSession::tokenizer() const {
@@ -134,10 +140,10 @@ void TrainSession::LoadData() {
   packing_efficiency_ = PackingEfficiency(train_.examples, training.max_length);
 }
 
-void TrainSession::CheckFit(const PlanInputs& inputs) const {
-  const int64_t resident = inputs.resident_bytes, available = AvailableBytes() + resident;
+void TrainSession::CheckFit() const {
+  const int64_t available = AvailableBytes() + ResidentBytes();
   if (plan_.planned_bytes <= available) return;
-  const std::string fits = SettingThatFits(inputs, available);
+  const std::string fits = SettingThatFits(inputs(), available);
   BadInput("the run needs {:.2f} GiB and {:.2f} GiB are free: {}", static_cast<double>(plan_.planned_bytes) / (1 << 30),
            static_cast<double>(available) / (1 << 30),
            fits.empty() ? "no setting of tokens_in_flight and gradient_checkpointing makes it fit; lower max_length, choose a "

@@ -46,14 +46,16 @@ Matrix StepPlan::View(DeviceAddress base, Id id, int64_t rows) const {
 }
 
 int64_t StepPlan::PeakBytes(Part part) const {
-  int64_t peak = 0;
-  for (const Buffer& at : buffers_) {  // usage only grows where some buffer begins
-    int64_t sum = 0;
-    for (const Buffer& other : buffers_) {
-      if (other.part == part && other.first <= at.first && at.first <= other.last) sum += other.bytes;
-    }
-    peak = std::max(peak, sum);
+  int last = 0;
+  for (const Buffer& b : buffers_) last = std::max(last, b.last);
+  std::vector<int64_t> change(static_cast<size_t>(last) + 2);  // by stage: bytes that begin to be used, less those that end
+  for (const Buffer& b : buffers_) {
+    if (b.part != part) continue;
+    change[static_cast<size_t>(b.first)] += b.bytes;
+    change[static_cast<size_t>(b.last) + 1] -= b.bytes;
   }
+  int64_t used = 0, peak = 0;
+  for (const int64_t bytes : change) peak = std::max(peak, used += bytes);
   return peak;
 }
 

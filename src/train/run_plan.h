@@ -56,6 +56,14 @@ struct PlanInputs {
   int64_t resident_bytes;   // what the process already holds (program, tokenizer, data)
 };
 
+// The limits of a decoder for chunks of at most this size.
+DecoderSettings SettingsFor(const TrainingArguments& arguments, DType compute, const ChunkLimits& limits);
+
+// Every byte that a run with these settings holds, by what it is for. Rows are not looked at.
+std::vector<MemoryRow> MemoryTable(const PlanInputs& inputs, const DecoderSettings& settings);
+
+int64_t TotalBytes(const std::vector<MemoryRow>& rows);
+
 // Errors: Error{kBadInput} naming the key.
 RunPlan PlanRun(const PlanInputs& inputs);
 

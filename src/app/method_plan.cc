@@ -1,0 +1,175 @@
+#include "app/method_plan.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "models/adapter_model.h"
+#include "models/decoder.h"
+#include "plan/stored_weights.h"
+
+namespace attune {
+namespace {
+
+// The adapter of a run on this model. A family that the engine does not know has no default targets.
+AdapterSpec LoraSpec(const RunConfig& config, const PlannedModel& model) {
+  LoraConfig lora = config.lora;
+  const bool unset = std::holds_alternative<std::monostate>(lora.target_modules);
+  if (unset && !model.lacking.empty()) lora.target_modules = std::string("all-linear");
+  lora = ResolveTargets(lora, DecoderModules(model.spec), model.spec.model_type);
+  AdapterSpec spec = BuildAdapterSpec(model.spec, lora, "lora");
+  for (const AdapterModule& m : spec.modules) {
+    if (m.rank > std::min(m.in, m.out)) {
+      BadInput("lora.r: {} is above the dimension of {} ({} x {}); a low rank is what makes it LoRA", m.rank, m.path, m.out, m.in);
+    }
+  }
+  return spec;
+}
+
+constexpr int64_t kShortestContext = 256;  // below it there is little left to learn from
+
+// "base weights" is the first row and so on: MemoryTable's order.
+enum class Row : size_t { kBase, kTrained, kGradients, kStates, kActivations, kLogits, kScratch, kProgram };
+
+MemoryRow& RowOf(std::vector<MemoryRow>& rows, Row row) { return rows[static_cast<size_t>(row)]; }
+
+const std::vector<Example>& NoRows() {
+  static const std::vector<Example> none;
+  return none;
+}
+
+}  // namespace
+
+ChunkLimits FullRows(int64_t rows, int64_t length) {
+  ChunkLimits limits;
+  limits.tokens = rows * length;
+  limits.sequences = rows;
+  limits.length = length;
+  limits.labelled = std::max<int64_t>(1, rows * (length - 1));
+  return limits;
+}
+
+MethodMemory::MethodMemory(const std::string& method, const PlannedModel& model, const RunConfig& config, const PlanDevice& device,
+                           int64_t devices, int64_t program_bytes)
+    : method_(method), model_(model), device_(device), devices_(devices), program_bytes_(program_bytes) {
+  adapter_ = method == "full" ? BuildFullSpec(model.spec, config.full, "full") : LoraSpec(config, model);
+  trainables_ = AdapterTrainables(adapter_);
+  for (const TrainableTensor& t : trainables_) trainable_parameters_ += t.rows * t.cols;
+  if (method == "full") trainable_parameters_ += model.other_parameters;
+}
+
+std::vector<MemoryRow> MethodMemory::Table(const TrainingArguments& arguments, const ChunkLimits& limits) const {
+  const PlanInputs inputs{model_.spec, adapter_, trainables_,           arguments,     false,
+                          NoRows(),    nullptr,  device_.compute, device_.scratch_bytes, program_bytes_};
+  std::vector<MemoryRow> rows = MemoryTable(inputs, SettingsFor(arguments, device_.compute, limits));
+  if (method_ == "qlora") {
+    RowOf(rows, Row::kBase).bytes = Nf4Bytes(model_.spec, model_.other_parameters, device_.compute, false);
+  } else if (model_.other_parameters != 0) {
+    AddOtherParameters(rows);
+  }
+  if (!device_.is_this_machine) RowOf(rows, Row::kProgram) = {"driver and libraries", device_.runtime_bytes};
+  for (const Row row : {Row::kBase, Row::kTrained, Row::kGradients, Row::kStates}) {
+    RowOf(rows, row).bytes = (RowOf(rows, row).bytes + devices_ - 1) / devices_;
+  }
+  return rows;
+}
+
+// Experts at rest and the like: frozen in the compute type, or trained with everything that a trained weight has.
+void MethodMemory::AddOtherParameters(std::vector<MemoryRow>& rows) const {
+  const int64_t copy = BytesOf(device_.compute, model_.other_parameters);
+  if (method_ != "full") {
+    RowOf(rows, Row::kBase).bytes += copy;
+    return;
+  }
+  const double known = static_cast<double>(trainable_parameters_ - model_.other_parameters);
+  const double states_each = static_cast<double>(RowOf(rows, Row::kStates).bytes) / known;
+  RowOf(rows, Row::kTrained).bytes += 4 * model_.other_parameters + (device_.compute == DType::kF32 ? 0 : copy);
+  RowOf(rows, Row::kGradients).bytes += 4 * model_.other_parameters;
+  RowOf(rows, Row::kStates).bytes += static_cast<int64_t>(states_each * static_cast<double>(model_.other_parameters));
+}
+
+// The largest n of 1 ... most that fits, where bytes(n) grows: 0 for none. Tables of large models take milliseconds, so it is
+// found from the slope between two of them, and then made sure of.
+int64_t MethodMemory::LargestFitting(int64_t most, const std::function<int64_t(int64_t)>& bytes) const {
+  const int64_t room = device_.memory_bytes;
+  if (bytes(1) > room) return 0;
+  if (bytes(most) <= room) return most;
+  int64_t fits = 1, fails = most, low_bytes = bytes(1), high_bytes = bytes(most);
+  while (fails - fits > 1) {
+    const double slope = static_cast<double>(high_bytes - low_bytes) / static_cast<double>(fails - fits);
+    const auto guess = fits + static_cast<int64_t>(static_cast<double>(room - low_bytes) / std::max(slope, 1.0));
+    const int64_t n = std::clamp(guess, fits + 1, fails - 1);
+    const int64_t needed = bytes(n);
+    (needed <= room ? fits : fails) = n;
+    (needed <= room ? low_bytes : high_bytes) = needed;
+    if (needed <= room && room - needed < static_cast<int64_t>(slope)) break;  // the next one would not fit
+  }
+  return fits;
+}
+
+int64_t MethodMemory::LargestRows(const TrainingArguments& arguments, int64_t length) const {
+  constexpr int64_t kMost = 1 << 14;
+  return LargestFitting(std::max<int64_t>(1, std::min(kMost, (int64_t{1} << 24) / length)),
+                        [&](int64_t rows) { return Bytes(arguments, FullRows(rows, length)); });
+}
+
+int64_t MethodMemory::LargestContext(const TrainingArguments& arguments) const {
+  constexpr int64_t kUnit = 64;  // tokens: nobody asks for a context of 8,191
+  const int64_t most = std::max<int64_t>(1, std::min(model_.spec.max_position_embeddings, int64_t{1} << 20) / kUnit);
+  return kUnit * LargestFitting(most, [&](int64_t n) { return Bytes(arguments, FullRows(1, n * kUnit)); });
+}
+
+std::vector<FitStep> MethodMemory::StepsToFit(const TrainingArguments& arguments, const LimitsOfSettings& limits_of) const {
+  TrainingArguments a = arguments;
+  std::vector<FitStep> steps;
+  ChunkLimits limits = limits_of(a);
+  if (Bytes(a, limits) <= device_.memory_bytes) return steps;
+  const auto add = [&](const std::string& setting, const std::string& cost) {
+    const int64_t bytes = Bytes(a, limits);
+    steps.push_back({setting, cost, bytes, bytes <= device_.memory_bytes});
+    return steps.back().fits;
+  };
+  if (limits.tokens > limits.length) {
+    // Half as long as that helps, in one step: the rows are the same, fewer of them run together.
+    do {
+      a.tokens_in_flight = std::max(limits.length, std::min(a.tokens_in_flight, limits.tokens) / 2);
+      limits = limits_of(a);
+    } while (limits.tokens > limits.length && Bytes(a, limits) > device_.memory_bytes && a.tokens_in_flight > limits.length);
+    if (add(fmt::format("tokens_in_flight: {}", a.tokens_in_flight), "a little speed")) return steps;
+  }
+  if (!a.gradient_checkpointing) {
+    a.gradient_checkpointing = true;
+    if (add("gradient_checkpointing: true", "a forward pass more in each step, about a third more time")) return steps;
+  }
+  if (method_ == "full" && a.optim.starts_with("adamw")) {
+    a.optim = "adafactor";
+    if (add("optim: adafactor", "another optimiser: its learning rate wants finding anew")) return steps;
+  }
+  while (limits.length > kShortestContext) {
+    a.max_length = limits.length / 2;
+    a.tokens_in_flight = std::min(a.tokens_in_flight, a.max_length);
+    limits.length = a.max_length;
+    limits.tokens = std::min(limits.tokens, a.max_length);
+    limits.labelled = std::min(limits.labelled, limits.tokens);
+    if (Bytes(a, limits) > device_.memory_bytes && limits.length > kShortestContext) continue;
+    add(fmt::format("max_length: {}, tokens_in_flight: {}", a.max_length, a.tokens_in_flight), "text beyond it, which is cut off");
+    break;
+  }
+  return steps;
+}
+
+std::vector<MemoryRow> PromptMemory(const PlannedModel& model, const PlanDevice& device, int64_t devices, int64_t program_bytes,
+                                    int64_t context) {
+  const ModelSpec& spec = model.spec;
+  const int64_t weights = model.stored_bytes > 0 ? model.stored_bytes : BytesOf(DType::kBF16, model.parameters());
+  const int64_t widest = std::max(spec.intermediate_size, spec.num_attention_heads * spec.head_dim) * spec.hidden_size;
+  std::vector<MemoryRow> rows;
+  rows.push_back({"base weights", (weights + devices - 1) / devices});
+  rows.push_back({"keys and values", CacheBytes(spec, context)});
+  rows.push_back({"activations", BytesOf(DType::kF32, widest)});  // a prompt's weights are decoded one by one
+  rows.push_back({"kernel scratch", device.scratch_bytes});
+  rows.push_back(device.is_this_machine ? MemoryRow{"program, tokenizer, data", program_bytes}
+                                        : MemoryRow{"driver and libraries", device.runtime_bytes});
+  return rows;
+}
+
+}  // namespace attune
