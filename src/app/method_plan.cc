@@ -27,11 +27,6 @@ AdapterSpec LoraSpec(const RunConfig& config, const PlannedModel& model) {
 
 constexpr int64_t kShortestContext = 256;  // below it there is little left to learn from
 
-// "base weights" is the first row and so on: MemoryTable's order.
-enum class Row : size_t { kBase, kTrained, kGradients, kStates, kActivations, kLogits, kScratch, kProgram };
-
-MemoryRow& RowOf(std::vector<MemoryRow>& rows, Row row) { return rows[static_cast<size_t>(row)]; }
-
 const std::vector<Example>& NoRows() {
   static const std::vector<Example> none;
   return none;
@@ -57,34 +52,40 @@ MethodMemory::MethodMemory(const std::string& method, const PlannedModel& model,
   if (method == "full") trainable_parameters_ += model.other_parameters;
 }
 
+PlanInputs MethodMemory::Inputs(const TrainingArguments& arguments) const {
+  return {model_.spec, adapter_, trainables_,     arguments,             false,
+          NoRows(),    nullptr,  device_.compute, device_.scratch_bytes, program_bytes_};
+}
+
 std::vector<MemoryRow> MethodMemory::Table(const TrainingArguments& arguments, const ChunkLimits& limits) const {
-  const PlanInputs inputs{model_.spec, adapter_, trainables_,           arguments,     false,
-                          NoRows(),    nullptr,  device_.compute, device_.scratch_bytes, program_bytes_};
-  std::vector<MemoryRow> rows = MemoryTable(inputs, SettingsFor(arguments, device_.compute, limits));
-  if (method_ == "qlora") {
-    RowOf(rows, Row::kBase).bytes = Nf4Bytes(model_.spec, model_.other_parameters, device_.compute, false);
-  } else if (model_.other_parameters != 0) {
-    AddOtherParameters(rows);
+  if (standing_.empty() || optim_ != arguments.optim) {
+    standing_ = Standing(arguments);
+    optim_ = arguments.optim;
   }
-  if (!device_.is_this_machine) RowOf(rows, Row::kProgram) = {"driver and libraries", device_.runtime_bytes};
-  for (const Row row : {Row::kBase, Row::kTrained, Row::kGradients, Row::kStates}) {
-    RowOf(rows, row).bytes = (RowOf(rows, row).bytes + devices_ - 1) / devices_;
-  }
+  std::vector<MemoryRow> rows = standing_;
+  AddStepMemory(Inputs(arguments), SettingsFor(arguments, device_.compute, limits), &rows);
+  if (!device_.is_this_machine) rows.back() = {"driver and libraries", device_.runtime_bytes};
   return rows;
 }
 
-// Experts at rest and the like: frozen in the compute type, or trained with everything that a trained weight has.
-void MethodMemory::AddOtherParameters(std::vector<MemoryRow>& rows) const {
-  const int64_t copy = BytesOf(device_.compute, model_.other_parameters);
-  if (method_ != "full") {
-    RowOf(rows, Row::kBase).bytes += copy;
-    return;
+// Weights, gradients and states, shared among the devices. Experts at rest and the like are frozen in the compute type, or
+// trained with everything that a trained weight has.
+std::vector<MemoryRow> MethodMemory::Standing(const TrainingArguments& arguments) const {
+  std::vector<MemoryRow> rows = StandingMemory(Inputs(arguments));
+  enum Place : size_t { kBase, kTrained, kGradients, kStates };
+  const int64_t others = model_.other_parameters, copy = BytesOf(device_.compute, others);
+  if (method_ == "qlora") {
+    rows[kBase].bytes = Nf4Bytes(model_.spec, others, device_.compute, false);
+  } else if (method_ == "lora") {
+    rows[kBase].bytes += copy;
+  } else {
+    const double states_each = static_cast<double>(rows[kStates].bytes) / static_cast<double>(trainable_parameters_ - others);
+    rows[kTrained].bytes += 4 * others + (device_.compute == DType::kF32 ? 0 : copy);
+    rows[kGradients].bytes += 4 * others;
+    rows[kStates].bytes += static_cast<int64_t>(states_each * static_cast<double>(others));
   }
-  const double known = static_cast<double>(trainable_parameters_ - model_.other_parameters);
-  const double states_each = static_cast<double>(RowOf(rows, Row::kStates).bytes) / known;
-  RowOf(rows, Row::kTrained).bytes += 4 * model_.other_parameters + (device_.compute == DType::kF32 ? 0 : copy);
-  RowOf(rows, Row::kGradients).bytes += 4 * model_.other_parameters;
-  RowOf(rows, Row::kStates).bytes += static_cast<int64_t>(states_each * static_cast<double>(model_.other_parameters));
+  for (MemoryRow& row : rows) row.bytes = (row.bytes + devices_ - 1) / devices_;
+  return rows;
 }
 
 // The largest n of 1 ... most that fits, where bytes(n) grows: 0 for none. Tables of large models take milliseconds, so it is

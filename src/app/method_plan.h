@@ -44,7 +44,8 @@ class MethodMemory {
 
  private:
   int64_t LargestFitting(int64_t most, const std::function<int64_t(int64_t)>& bytes) const;
-  void AddOtherParameters(std::vector<MemoryRow>& rows) const;
+  PlanInputs Inputs(const TrainingArguments& arguments) const;
+  std::vector<MemoryRow> Standing(const TrainingArguments& arguments) const;
 
   std::string method_;
   const PlannedModel& model_;
@@ -53,6 +54,8 @@ class MethodMemory {
   AdapterSpec adapter_;
   std::vector<TrainableTensor> trainables_;
   int64_t trainable_parameters_ = 0;
+  mutable std::vector<MemoryRow> standing_;  // as last asked for, with this optimiser: searches change only the step
+  mutable std::string optim_;
 };
 
 // What prompting takes: the weights as they are stored (in bfloat16 where they are not at hand) and a cache of `context` tokens.

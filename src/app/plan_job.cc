@@ -47,7 +47,7 @@ StepCounts StepsOf(int64_t rows, const TrainingArguments& a) {
 Work WorkWithoutRows(const PlanJob& job, const RunConfig& config, const ModelSpec& spec) {
   const TrainingArguments& a = config.training;
   Work work;
-  work.length = a.max_length > 0 ? a.max_length : spec.max_position_embeddings;
+  work.length = a.max_length > 0 ? std::min(a.max_length, spec.max_position_embeddings) : spec.max_position_embeddings;
   work.limits = [length = work.length](const TrainingArguments& given) {
     const int64_t of_update = given.per_device_train_batch_size * given.gradient_accumulation_steps;
     return FullRows(std::clamp<int64_t>(given.tokens_in_flight / length, 1, of_update), length);
@@ -155,11 +155,12 @@ std::string Recommended(const std::vector<MethodPlan>& methods) {
   return can("lora", true) ? "lora" : "qlora";
 }
 
-void CheckContext(const RunConfig& config, const PlannedModel& model) {
+// What someone asked for, or rows that are there; a default above the model's positions only means that rows are shorter.
+void CheckContext(const RunConfig& config, const PlannedModel& model, const Work& work) {
   const int64_t positions = model.spec.max_position_embeddings;
-  if (config.training.max_length > positions) {
-    BadInput("max_length: {} is beyond the {} positions of {}", config.training.max_length, positions, model.name);
-  }
+  const bool is_set = config.source.contains("training") && config.source["training"].contains("max_length");
+  const int64_t longest = config.train_data.empty() && is_set ? config.training.max_length : work.length;
+  if (longest > positions) BadInput("max_length: {} is beyond the {} positions of {}", longest, positions, model.name);
 }
 
 PlanDevice DeviceOf(const PlanJob& job, const RunConfig& config, const std::string& method) {
@@ -214,9 +215,9 @@ PlanReport PlanOf(const RunConfig& config, const PlanJob& job) {
   std::unique_ptr<TrainSession> session;
   const std::string& name = config.model.empty() ? config.init_from_config : config.model;
   report.model = FindModel(name);
-  CheckContext(config, report.model);
   if (!config.train_data.empty()) session = std::make_unique<TrainSession>(config, silent, TrainSession::Use::kPlan);
   const Work work = session ? WorkOfRows(*session, config.training) : WorkWithoutRows(job, config, report.model.spec);
+  CheckContext(config, report.model, work);
   const int64_t program =
       session ? session->inputs().resident_bytes : ProgramBytes(report.model.spec.vocab_size, {}, nullptr);
   for (const std::string& method : MethodNames()) report.methods.push_back(PlanMethod(method, report, config, work, program));

@@ -146,8 +146,9 @@ void TrainSession::CheckFit() const {
   const std::string fits = SettingThatFits(inputs(), available);
   BadInput("the run needs {:.2f} GiB and {:.2f} GiB are free: {}", static_cast<double>(plan_.planned_bytes) / (1 << 30),
            static_cast<double>(available) / (1 << 30),
-           fits.empty() ? "no setting of tokens_in_flight and gradient_checkpointing makes it fit; lower max_length, choose a "
-                          "smaller model, or method: lora"
+           fits.empty() ? fmt::format("no setting of tokens_in_flight and gradient_checkpointing makes it fit; {}, or choose a "
+                                      "smaller model (attune plan compares them)",
+                                      config_.method == "full" ? "use method: lora" : "lower max_length or lora.r")
                         : "it fits with " + fits);
 }
 

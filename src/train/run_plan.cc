@@ -70,21 +70,28 @@ ChunkLimits LimitsOf(const PlanInputs& in, const RunPlan& plan) {
 
 }  // namespace
 
-std::vector<MemoryRow> MemoryTable(const PlanInputs& in, const DecoderSettings& settings) {
-  const DecoderPlan plan = PlanDecoder(in.spec, in.adapter, settings);
+std::vector<MemoryRow> StandingMemory(const PlanInputs& in) {
   const int64_t trained = TrainableVectors::Elements(in.trainables) * 4;
-  std::vector<MemoryRow> rows;
-  rows.push_back({"base weights", ModelWeights::PlannedBytes(in.spec, in.adapter, settings.compute)});
-  rows.push_back({"trained weights", trained + ComputeCopyBytes(in.spec, in.adapter, settings.compute)});
-  rows.push_back({"their gradients", trained});
-  rows.push_back({"optimizer states", Optimizer::PlannedBytes(in.trainables, in.arguments)});
-  // Buffers share the arena's bytes; what each part would take alone is told in proportion to its peak.
-  const int64_t logits = plan.plan.PeakBytes(StepPlan::Part::kLogits);
-  rows.push_back({"activations", plan.plan.arena_bytes() - logits});
-  rows.push_back({"logits", logits});
-  rows.push_back({"kernel scratch", in.scratch_bytes});
-  rows.push_back({"program, tokenizer, data", in.resident_bytes});
+  return {{"base weights", ModelWeights::PlannedBytes(in.spec, in.adapter, in.compute)},
+          {"trained weights", trained + ComputeCopyBytes(in.spec, in.adapter, in.compute)},
+          {"their gradients", trained},
+          {"optimizer states", Optimizer::PlannedBytes(in.trainables, in.arguments)}};
+}
+
+std::vector<MemoryRow> MemoryTable(const PlanInputs& in, const DecoderSettings& settings) {
+  std::vector<MemoryRow> rows = StandingMemory(in);
+  AddStepMemory(in, settings, &rows);
   return rows;
+}
+
+void AddStepMemory(const PlanInputs& in, const DecoderSettings& settings, std::vector<MemoryRow>* rows) {
+  const StepPlan plan = PlanDecoder(in.spec, in.adapter, settings).plan;
+  // Buffers share the arena's bytes; what each part would take alone is told in proportion to its peak.
+  const int64_t logits = plan.PeakBytes(StepPlan::Part::kLogits);
+  rows->push_back({"activations", plan.arena_bytes() - logits});
+  rows->push_back({"logits", logits});
+  rows->push_back({"kernel scratch", in.scratch_bytes});
+  rows->push_back({"program, tokenizer, data", in.resident_bytes});
 }
 
 int64_t TotalBytes(const std::vector<MemoryRow>& rows) {

@@ -59,8 +59,11 @@ struct PlanInputs {
 // The limits of a decoder for chunks of at most this size.
 DecoderSettings SettingsFor(const TrainingArguments& arguments, DType compute, const ChunkLimits& limits);
 
-// Every byte that a run with these settings holds, by what it is for. Rows are not looked at.
+// Every byte that a run with these settings holds, by what it is for: what stands throughout, then what a step of this size
+// needs and the rest. Rows of data are not looked at.
 std::vector<MemoryRow> MemoryTable(const PlanInputs& inputs, const DecoderSettings& settings);
+std::vector<MemoryRow> StandingMemory(const PlanInputs& inputs);
+void AddStepMemory(const PlanInputs& inputs, const DecoderSettings& settings, std::vector<MemoryRow>* rows);
 
 int64_t TotalBytes(const std::vector<MemoryRow>& rows);
 
