@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/nearest.h"
 #include "plan/embedded.h"
+#include "plan/foreign_stack.h"
 #include "plan/step_cost.h"
 #include "train/step_count.h"
 
@@ -117,6 +118,29 @@ void Estimate(const PlanReport& report, const Work& work, int64_t adapter_parame
   }
 }
 
+// What the same run would take in another stack: as many tokens at once, in bf16.
+int64_t StackBytes(const PlanReport& report, const MethodPlan& m, int64_t tokens) {
+  const StackProfile& profile = FindStack(report.stack);
+  const ModelSpec& spec = report.model.spec;
+  StackRun run;
+  run.parameters = report.model.parameters();
+  run.linear_parameters = run.parameters - spec.vocab_size * spec.hidden_size * (spec.tie_word_embeddings ? 1 : 2);
+  run.trained_parameters = m.trainable_parameters;
+  run.hidden = spec.hidden_size;
+  run.mlp = spec.intermediate_size;
+  run.layers = spec.num_hidden_layers;
+  run.vocabulary = spec.vocab_size;
+  run.full = m.method == "full";
+  run.state_bytes = run.full ? profile.full_state : profile.adapter_state;
+  run.bits = m.method == "qlora" ? 4 : 0;
+  run.checkpointing = report.training.gradient_checkpointing;
+  run.chunked_loss = profile.logits == 0;
+  run.tokens = tokens;
+  run.devices = report.devices;
+  run.shards = report.devices > 1;
+  return static_cast<int64_t>(PredictStackPeak(profile, run));
+}
+
 MethodPlan PlanMethod(const std::string& method, const PlanReport& report, const RunConfig& config, const Work& work,
                       int64_t program_bytes) {
   MethodPlan m;
@@ -138,6 +162,7 @@ MethodPlan PlanMethod(const std::string& method, const PlanReport& report, const
   m.largest_rows = memory.LargestRows(a, work.length);
   m.largest_context = memory.LargestContext(a);
   m.to_fit = memory.StepsToFit(a, work.limits);
+  if (!report.stack.empty()) m.stack_bytes = StackBytes(report, m, limits.tokens);
   if (work.tokens > 0) Estimate(report, work, memory.adapter_parameters(), &m);
   return m;
 }
@@ -209,6 +234,7 @@ PlanReport PlanOf(const RunConfig& config, const PlanJob& job) {
   report.prices = LoadPrices(job.prices);
   report.training = config.training;
   report.devices = job.devices;
+  report.stack = job.stack;
   const std::string asked = job.method != "auto" ? job.method : config.source.contains("method") || !job.config.empty() ? config.method : "auto";
   report.device = DeviceOf(job, config, asked == "auto" ? "lora" : asked);
   TrainEvents silent;

@@ -24,6 +24,7 @@ struct PlanJob {
   int64_t devices = 1;            // of an accelerator, its weights and states shared among them
   int64_t tokens = 0;             // of the training data, where there is none yet
   std::string prices;             // a file instead of the built-in one
+  std::string stack;              // also what another stack would need (plan/foreign_stack.h); empty: none
 };
 
 // One thing to change, on top of those before it.
@@ -46,6 +47,7 @@ struct MethodPlan {
   double kilowatt_hours = 0;
   double electricity_cost = 0;
   std::optional<double> rent;
+  std::optional<int64_t> stack_bytes;  // of the stack that was asked about, for as many tokens at once
 };
 
 struct PlanReport {
@@ -61,6 +63,7 @@ struct PlanReport {
   int64_t tokens = 0;        // of an epoch
   double epochs = 0;
   int64_t steps = 0, max_length = 0;
+  std::string stack;
   std::vector<std::string> notes;
 
   const MethodPlan& Chosen() const;

@@ -19,6 +19,7 @@ Json MethodJson(const MethodPlan& m, bool has_time) {
   json["largest_rows_at_once"] = m.largest_rows;
   json["largest_context"] = m.largest_context;
   json["to_fit"] = steps;
+  if (m.stack_bytes) json["stack_bytes"] = *m.stack_bytes;
   if (!has_time) return json;
   json["seconds"] = m.seconds;
   json["seconds_low"] = m.seconds_low;
@@ -51,6 +52,7 @@ Json ToJson(const PlanReport& r) {
           {"tokens", r.tokens},
           {"epochs", r.epochs},
           {"steps", r.steps},
+          {"stack", r.stack},
           {"methods", methods},
           {"notes", r.notes}};
 }

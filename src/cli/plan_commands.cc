@@ -72,6 +72,7 @@ void SayTable(const CommandContext& context, const PlanReport& r) {
   SayRow(context, r, "", [](const MethodPlan& m) { return m.method; });
   for (const std::string& part : PartsOf(r)) SayRow(context, r, part, [&](const MethodPlan& m) { return PartText(m, part); });
   SayRow(context, r, "planned peak", [](const MethodPlan& m) { return BytesText(m.bytes); });
+  SayRow(context, r, "in " + r.stack, [](const MethodPlan& m) { return m.stack_bytes ? BytesText(*m.stack_bytes) : ""; });
   SayRow(context, r, "fits", [](const MethodPlan& m) { return std::string(m.fits ? "yes" : "no"); });
   const auto trained = [](const std::function<std::string(const MethodPlan&)>& cell) {
     return [cell](const MethodPlan& m) { return m.method == "prompt" ? std::string() : cell(m); };
@@ -148,6 +149,7 @@ void AddPlanCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--tokens", flags->job.tokens, "Of the training data, where there is none yet")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));
   command->add_option("--prices", flags->job.prices, "A YAML file instead of the built-in prices");
+  command->add_option("--stack", flags->job.stack, "Also what another stack needs for as many tokens at once, e.g. litgpt");
   command->add_option("--output", flags->output, "Also write the table as a picture: a .svg or .html file");
   command->add_flag("--list", flags->list, "Show the names of the catalogue");
   command->add_flag("--json", context.json, "One JSON document on standard output");
