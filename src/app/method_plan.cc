@@ -17,10 +17,12 @@ AdapterSpec LoraSpec(const RunConfig& config, const PlannedModel& model) {
   if (unset && !model.lacking.empty()) lora.target_modules = std::string("all-linear");
   lora = ResolveTargets(lora, DecoderModules(model.spec), model.spec.model_type);
   AdapterSpec spec = BuildAdapterSpec(model.spec, lora, "lora");
-  for (const AdapterModule& m : spec.modules) {
-    if (m.rank > std::min(m.in, m.out)) {
-      BadInput("lora.r: {} is above the dimension of {} ({} x {}); a low rank is what makes it LoRA", m.rank, m.path, m.out, m.in);
-    }
+  // Above the dimension of one layer it is waste (small keys and values under a rank that others need); above that of all
+  // of them nothing is low about it.
+  const auto is_low = [](const AdapterModule& m) { return m.rank <= std::min(m.in, m.out); };
+  if (!spec.modules.empty() && std::none_of(spec.modules.begin(), spec.modules.end(), is_low)) {
+    const AdapterModule& m = spec.modules.front();
+    BadInput("lora.r: {} is above the dimension of every adapted layer ({}: {} x {})", m.rank, m.path, m.out, m.in);
   }
   return spec;
 }

@@ -79,7 +79,7 @@ Work WorkOfRows(const TrainSession& session, const TrainingArguments& a) {
     labelled += shape.labelled;
   }
   work.trained_share = static_cast<double>(labelled) / static_cast<double>(work.tokens);
-  work.steps = plan.steps;
+  work.steps = StepsOf(work.rows, a);
   if (session.eval() != nullptr && a.eval_strategy != IntervalStrategy::kNo) {
     work.eval_tokens = session.eval()->stats.tokens;
     work.evaluations = 1 + plan.steps.total_updates / std::max<int64_t>(1, plan.eval_steps);
@@ -229,7 +229,7 @@ Prices LoadPrices(const std::string& path) {
   }
 }
 
-PlanReport PlanOf(const RunConfig& config, const PlanJob& job) {
+PlanReport PlanOf(const RunConfig& config, const PlanJob& job, const TrainSession* session) {
   PlanReport report;
   report.prices = LoadPrices(job.prices);
   report.training = config.training;
@@ -237,15 +237,11 @@ PlanReport PlanOf(const RunConfig& config, const PlanJob& job) {
   report.stack = job.stack;
   const std::string asked = job.method != "auto" ? job.method : config.source.contains("method") || !job.config.empty() ? config.method : "auto";
   report.device = DeviceOf(job, config, asked == "auto" ? "lora" : asked);
-  TrainEvents silent;
-  std::unique_ptr<TrainSession> session;
-  const std::string& name = config.model.empty() ? config.init_from_config : config.model;
-  report.model = FindModel(name);
-  if (!config.train_data.empty()) session = std::make_unique<TrainSession>(config, silent, TrainSession::Use::kPlan);
-  const Work work = session ? WorkOfRows(*session, config.training) : WorkWithoutRows(job, config, report.model.spec);
+  report.model = FindModel(config.model.empty() ? config.init_from_config : config.model);
+  const Work work = session != nullptr ? WorkOfRows(*session, config.training) : WorkWithoutRows(job, config, report.model.spec);
   CheckContext(config, report.model, work);
   const int64_t program =
-      session ? session->inputs().resident_bytes : ProgramBytes(report.model.spec.vocab_size, {}, nullptr);
+      session != nullptr ? session->inputs().resident_bytes : ProgramBytes(report.model.spec.vocab_size, {}, nullptr);
   for (const std::string& method : MethodNames()) report.methods.push_back(PlanMethod(method, report, config, work, program));
   report.is_recommended = asked == "auto";
   report.method = report.is_recommended ? Recommended(report.methods) : asked;
@@ -269,7 +265,11 @@ PlanReport MakePlan(const PlanJob& job) {
   if (job.tokens < 0) BadInput("--tokens: must be above 0, not {}", job.tokens);
   const RunConfig config = LoadConfig(job.config, job.settings, ConfigUse::kPlan);
   if (job.tokens > 0 && !config.train_data.empty()) BadInput("--tokens and data.train exclude each other: the rows are counted");
-  return PlanOf(config, job);
+  TrainEvents silent;
+  std::unique_ptr<TrainSession> session;
+  FindModel(config.model.empty() ? config.init_from_config : config.model);  // with the catalogue's nearest name where it is not there
+  if (!config.train_data.empty()) session = std::make_unique<TrainSession>(config, silent, TrainSession::Use::kPlan);
+  return PlanOf(config, job, session.get());
 }
 
 }  // namespace attune

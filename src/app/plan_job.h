@@ -73,8 +73,10 @@ struct PlanReport {
 // above a layer's dimension, a negative price, and what the configuration's own checks say.
 PlanReport MakePlan(const PlanJob& job);
 
-// The plan of a configuration that is complete but for its data, as MakePlan does it.
-PlanReport PlanOf(const RunConfig& config, const PlanJob& job);
+class TrainSession;
+
+// The same of a configuration, and of its rows where `session` has opened them (else null).
+PlanReport PlanOf(const RunConfig& config, const PlanJob& job, const TrainSession* session);
 
 nlohmann::ordered_json ToJson(const PlanReport& report);
 

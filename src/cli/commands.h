@@ -40,7 +40,7 @@ void AddSynthCommand(CLI::App& app, CommandContext& context);
 void AddQuantizeCommand(CLI::App& app, CommandContext& context);
 void AddInspectCommands(CLI::App& app, CommandContext& context);  // info, doctor
 void AddBenchCommand(CLI::App& app, CommandContext& context);
-void AddPlanCommand(CLI::App& app, CommandContext& context);
+void AddPlanCommands(CLI::App& app, CommandContext& context);  // plan, advise
 void AddRunsCommands(CLI::App& app, CommandContext& context);  // runs list, show, compare, export
 
 }  // namespace attune

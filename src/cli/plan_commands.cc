@@ -1,12 +1,14 @@
-// attune plan: will it fit, how long, at what cost.
+// attune plan and attune advise: will it fit, how long, at what cost; and which method.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <functional>
 #include <memory>
 
+#include "app/advise_job.h"
 #include "app/plan_job.h"
 #include "app/plan_picture.h"
+#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/settings.h"
 #include "store/run_summary.h"
@@ -132,9 +134,67 @@ void SayPlan(PlanFlags& flags, const std::vector<std::string>& rest, const Comma
   SayVerdict(context, report);
 }
 
+void SayAdvice(const CommandContext& context, const AdviseJob& job, const AdviseResult& r) {
+  const AdviceFacts& f = r.facts;
+  Say(context, fmt::format("data    {} rows ({} of them twice), {} tokens, {} trained; {}", f.rows, f.duplicates, f.tokens,
+                           f.trained_tokens, f.has_held_out ? "held-out rows given" : "no held-out rows"));
+  Say(context, fmt::format("device  {}, {}: LoRA {}, QLoRA {}, full {}", r.plan.device.name, BytesText(r.plan.device.memory_bytes),
+                           f.lora_fits ? "fits" : "does not fit", f.qlora_fits ? "fits" : "does not fit",
+                           f.full_fits ? "fits" : "does not fit"));
+  Say(context, fmt::format("goal    {}\n\nrules that apply:", f.goal));
+  for (const AdviceRule* rule : r.advice.fired) {
+    Say(context, fmt::format("  {}: {}\n    because {} [{}]", rule->id, rule->advice, rule->condition, rule->source));
+  }
+  const AdviceChoice& c = r.advice.choice;
+  const MethodPlan& m = r.plan.Chosen();
+  Say(context, fmt::format("\n{}; then {}: {} of memory, {} ({} to {})",
+                           c.first == "prompt" ? "prompt first, with the rows as examples" : "score a prompted baseline first", c.method,
+                           BytesText(m.bytes), DurationText(m.seconds), DurationText(m.seconds_low), DurationText(m.seconds_high)));
+  if (job.output.empty()) {
+    Say(context, "\na configuration for attune train (--output FILE writes it):\n\n" + r.config);
+  } else {
+    Say(context, fmt::format("wrote {}: attune train {}", job.output, job.output));
+  }
+}
+
+void SayRules(const CommandContext& context) {
+  if (context.json) return PrintJson(AdviceRulesJson());
+  for (const AdviceRule& rule : AdviceRules()) {
+    Say(context, fmt::format("{}\n  when    {}\n  advice  {}\n  source  {}", rule.id, rule.condition, rule.advice, rule.source));
+  }
+}
+
+void AddAdviseCommand(CLI::App& app, CommandContext& context) {
+  auto* command = app.add_subcommand("advise", "Which method for this goal, data and machine, and why; with a configuration");
+  command->footer("Example: attune advise --model M.gguf --data train.jsonl --eval_data eval.jsonl --goal style --output run.yaml\n"
+                  "         attune train run.yaml");
+  struct AdviseFlags {
+    AdviseJob job;
+    bool rules = false;
+  };
+  auto flags = std::make_shared<AdviseFlags>();
+  auto* rules = command->add_flag("--rules", flags->rules, "Show every rule with its source");
+  command->add_option("--model", flags->job.model, "Model folder, .gguf file or org/name");
+  command->add_option("--data", flags->job.data, "Training rows");
+  command->add_option("--eval_data", flags->job.eval_data, "Held-out rows");
+  command->add_option("--goal", flags->job.goal, "style, domain, code, knowledge, behaviour or base (default style)");
+  command->add_option("--device", flags->job.device, "A name of the catalogue; auto (default): this machine");
+  command->add_option("--budget_hours", flags->job.budget_hours, "How long training may take");
+  command->add_option("--output", flags->job.output, "Write the configuration to this new file");
+  command->add_flag("--json", context.json, "One JSON document on standard output");
+  command->callback([rules, flags, &context] {
+    context.run = [rules, flags, &context] {
+      if (rules->count() > 0) return SayRules(context);
+      if (flags->job.model.empty() || flags->job.data.empty()) BadInput("advise: needs --model and --data");
+      const AdviseResult result = RunAdvise(flags->job);
+      context.json ? PrintJson(ToJson(result)) : SayAdvice(context, flags->job, result);
+    };
+  });
+}
+
 }  // namespace
 
-void AddPlanCommand(CLI::App& app, CommandContext& context) {
+void AddPlanCommands(CLI::App& app, CommandContext& context) {
   auto* command = app.add_subcommand("plan", "Will it fit, how long will it take, what will it cost");
   command->footer(
       "attune plan [CONFIG.yaml] [--KEY value ...]   settings as in attune train; --model takes names of the catalogue too\n"
@@ -157,6 +217,7 @@ void AddPlanCommand(CLI::App& app, CommandContext& context) {
   command->callback([command, flags, &context] {
     context.run = [command, flags, &context] { SayPlan(*flags, command->remaining(), context); };
   });
+  AddAdviseCommand(app, context);
 }
 
 }  // namespace attune

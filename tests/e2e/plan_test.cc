@@ -187,4 +187,38 @@ TEST_F(PlanTest, TrainRefusesWhatDoesNotFit) {
   EXPECT_FALSE(DirectoryExists(Path("out")));
 }
 
+TEST_F(PlanTest, AdviseGivesAConfigurationThatTrainTakes) {
+  for (const std::string goal : {"style", "base"}) {
+    const Outcome advice = Attune({"advise", "--model", Llama(), "--data", "rows.jsonl", "--eval_data", "rows.jsonl", "--goal", goal,
+                                   "--output", goal + ".yaml", "--json"});
+    ASSERT_EQ(advice.exit_code, 0) << advice.err;
+    const Json json = Json::parse(advice.out);
+    EXPECT_EQ(json["config"], ReadFile(Path(goal + ".yaml")));
+    EXPECT_EQ(json["first"], goal == "base" ? "train" : "prompt");  // twelve rows
+    EXPECT_EQ(json["facts"]["rows"], 12);
+    EXPECT_FALSE(json["rules"].empty());
+    const Outcome trained = Attune({"train", goal + ".yaml", "--max_steps", "1", "--output_dir", "out-" + goal});
+    EXPECT_EQ(trained.exit_code, 0) << trained.err;
+    // Memory as advised, for the same rows and batches.
+    EXPECT_EQ(Plan({goal + ".yaml"})["planned_bytes"], json["plan"]["planned_bytes"]);
+  }
+}
+
+TEST_F(PlanTest, AdviseRefusesInOneLine) {
+  const std::vector<std::string> start = {"advise", "--model", Llama(), "--data", "rows.jsonl"};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = start;
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  ExpectRefused(with({"--goal", "stile"}), "did you mean \"style\"?");
+  ExpectRefused(with({"--device", "RTX 4091"}), "did you mean \"RTX 4090\"?");
+  ExpectRefused(with({"--budget_hours", "-1"}), "must be 0 or more");
+  ExpectRefused(with({"--output", "rows.jsonl"}), "rows.jsonl: exists");
+  ExpectRefused({"advise", "--model", Llama()}, "needs --model and --data");
+  const Outcome rules = Attune({"advise", "--rules", "--json"});
+  EXPECT_EQ(rules.exit_code, 0);
+  EXPECT_GT(Json::parse(rules.out).size(), 20u);
+}
+
 }  // namespace attune::plan_test
