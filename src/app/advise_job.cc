@@ -15,7 +15,7 @@ namespace {
 
 constexpr const char* kLoraDropout = "0.05";
 
-int64_t MicroBatch(const AdviceChoice& choice) { return std::min<int64_t>(choice.batch, 4); }
+int64_t RowsOfMicroBatch(const AdviceChoice& choice) { return std::min<int64_t>(choice.batch, 4); }
 
 int64_t CountDuplicates(const std::vector<Example>& examples) {
   std::unordered_set<std::string_view> seen;
@@ -91,7 +91,7 @@ std::string ConfigText(const AdviseJob& job, const AdviceChoice& c, const PlanRe
     text += fmt::format("lora:\n  r: {}\n  lora_alpha: {}\n  lora_dropout: {}\n  target_modules: all-linear\n", c.rank, 2 * c.rank, kLoraDropout);
   }
   if (c.method == "qlora") text += "quantization:\n  load_in_4bit: true\n  bnb_4bit_quant_type: nf4\n";
-  const int64_t micro = MicroBatch(c);
+  const int64_t micro = RowsOfMicroBatch(c);
   text += fmt::format("training:\n  output_dir: results\n  num_train_epochs: {:g}\n  per_device_train_batch_size: {}\n"
                       "  gradient_accumulation_steps: {}\n  learning_rate: {:g}\n  lr_scheduler_type: cosine\n  warmup_ratio: 0.05\n",
                       c.epochs, micro, c.batch / micro, c.learning_rate);
@@ -122,8 +122,8 @@ AdviseResult RunAdvise(const AdviseJob& job) {
   // Once more with what was chosen, for rank and epochs change memory and time.
   config.lora.r = choice.rank;
   config.training.num_train_epochs = choice.epochs;
-  config.training.per_device_train_batch_size = MicroBatch(choice);
-  config.training.gradient_accumulation_steps = choice.batch / MicroBatch(choice);
+  config.training.per_device_train_batch_size = RowsOfMicroBatch(choice);
+  config.training.gradient_accumulation_steps = choice.batch / RowsOfMicroBatch(choice);
   plan.method = choice.method;
   result.plan = PlanOf(config, plan, &session);
   result.config = ConfigText(job, choice, result.plan);
