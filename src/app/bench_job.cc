@@ -156,8 +156,12 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
                                  {"seconds_to_first_step", result.seconds_to_first_step}};
   const double each = flops + (job.gradient_checkpointing ? RecomputedFlopsPerToken(spec, work) * static_cast<double>(rows * job.length) : 0);
   const double fraction = each / static_cast<double>(rows * job.length) * rate / clock.limit();
-  RememberRate(job.method, compute, {clock.limit(), fraction, job.model, TimeText(WallTime()).substr(0, 10)});
-  json["remembered_in"] = MachineRatesPath();
+  try {
+    RememberRate(job.method, compute, {clock.limit(), fraction, job.model, TimeText(WallTime()).substr(0, 10)});
+    json["remembered_in"] = MachineRatesPath();
+  } catch (const Error& error) {  // what was measured is still worth telling
+    json["not_remembered"] = error.what();
+  }
   json["ops"] = OpTableOf(profile, clock.limit());
   return json;
 }

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/nearest.h"
+#include "models/adapter_model.h"
 #include "plan/embedded.h"
 #include "plan/foreign_stack.h"
 #include "plan/step_cost.h"
@@ -195,6 +196,12 @@ PlanDevice DeviceOf(const PlanJob& job, const RunConfig& config, const std::stri
   return ThisMachine(method, !config.training.bf16 && !config.training.fp16);
 }
 
+// "auto" where neither the job nor a configuration says.
+std::string AskedMethod(const RunConfig& config, const PlanJob& job) {
+  if (job.method != "auto") return job.method;
+  return !job.config.empty() || config.method == "full" ? config.method : "auto";
+}
+
 void AddNotes(PlanReport* report) {
   if (!report->device.is_this_machine) {
     report->notes.push_back("the engine runs on processors only so far: figures of an accelerator are estimates from the same "
@@ -204,7 +211,8 @@ void AddNotes(PlanReport* report) {
     report->notes.push_back("attune cannot train this model yet (" + report->model.lacking +
                             "): its activations are counted as those of the nearest decoder block");
   }
-  const auto recalled = [&](const std::string& what, const std::vector<std::string>& fields) {
+  const auto recalled = [&](const std::string& what, std::vector<std::string> fields) {
+    std::erase(fields, "licence");  // nothing here follows from it
     if (!fields.empty()) report->notes.push_back(fmt::format("{}: not confirmed by a source: {}", what, fmt::join(fields, ", ")));
   };
   recalled(report->model.name, report->model.recalled);
@@ -229,13 +237,15 @@ Prices LoadPrices(const std::string& path) {
   }
 }
 
-PlanReport PlanOf(const RunConfig& config, const PlanJob& job, const TrainSession* session) {
+PlanReport PlanOf(const RunConfig& given, const PlanJob& job, const TrainSession* session) {
+  RunConfig config = given;
+  if (!config.adapter.empty()) config.lora = AdapterFolder::Open(config.adapter).config;
   PlanReport report;
   report.prices = LoadPrices(job.prices);
   report.training = config.training;
   report.devices = job.devices;
   report.stack = job.stack;
-  const std::string asked = job.method != "auto" ? job.method : config.source.contains("method") || !job.config.empty() ? config.method : "auto";
+  const std::string asked = AskedMethod(config, job);
   report.device = DeviceOf(job, config, asked == "auto" ? "lora" : asked);
   report.model = FindModel(config.model.empty() ? config.init_from_config : config.model);
   const Work work = session != nullptr ? WorkOfRows(*session, config.training) : WorkWithoutRows(job, config, report.model.spec);
