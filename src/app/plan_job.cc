@@ -81,9 +81,10 @@ Work WorkOfRows(const TrainSession& session, const TrainingArguments& a) {
   }
   work.trained_share = static_cast<double>(labelled) / static_cast<double>(work.tokens);
   work.steps = StepsOf(work.rows, a);
-  if (session.eval() != nullptr && a.eval_strategy != IntervalStrategy::kNo) {
+  if (session.eval() != nullptr) {  // before the first step, at every interval, and after the last step
+    const int64_t total = work.steps.total_updates, interval = plan.eval_steps > 0 ? plan.eval_steps : total;
     work.eval_tokens = session.eval()->stats.tokens;
-    work.evaluations = 1 + plan.steps.total_updates / std::max<int64_t>(1, plan.eval_steps);
+    work.evaluations = 1 + (total + interval - 1) / std::max<int64_t>(1, interval);
   }
   return work;
 }

