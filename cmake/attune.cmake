@@ -76,8 +76,9 @@ function(attune_test name)
     ATTUNE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data" ATTUNE_BINARY_DIR="${PROJECT_BINARY_DIR}")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests-bin)
   # As the program sets for itself (src/cli/program/main.cc): several tests run at once. And trainings of tests are no
-  # runs that their user wants to see listed.
-  set(environment "GOMP_SPINCOUNT=1000;ATTUNE_RUNS=${PROJECT_BINARY_DIR}/tests-bin/runs.sqlite")
+  # runs that their user wants to see listed, nor their rates those of the machine.
+  set(environment "GOMP_SPINCOUNT=1000;ATTUNE_RUNS=${PROJECT_BINARY_DIR}/tests-bin/runs.sqlite"
+      "XDG_CACHE_HOME=${PROJECT_BINARY_DIR}/tests-bin/cache")
   if(ARG_SHARDS)
     foreach(shard RANGE 1 ${ARG_SHARDS})
       math(EXPR index "${shard} - 1")

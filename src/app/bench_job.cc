@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "app/bundle.h"
+#include "app/machine_rates.h"
 #include "app/train_job.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -11,6 +12,9 @@
 #include "eval/generate.h"
 #include "models/adapter_model.h"
 #include "ops/matmul_limit.h"
+#include "plan/step_cost.h"
+#include "store/run_log.h"
+#include "store/run_summary.h"
 
 namespace attune {
 namespace {
@@ -70,21 +74,10 @@ std::string RandomRows(int64_t rows, int64_t length, int64_t vocab) {
   return text;
 }
 
-// The count of DESIGN: 4 N (6 N where the weights are trained) and 6 of the adapter's parameters, and causal attention, a
-// token; without head rows that are skipped.
-double StepFlops(const ModelSpec& spec, bool full, int64_t adapter_parameters, int64_t tokens, int64_t length) {
-  const double each = full ? 6.0 : 4.0;
-  double n = static_cast<double>(spec.vocab_size) * static_cast<double>(spec.hidden_size);
-  for (const ExpectedTensor& t : ExpectedTensors(spec)) {
-    if (t.shape.size() == 2 && t.name.starts_with("model.layers.")) {
-      n += static_cast<double>(t.shape[0]) * static_cast<double>(t.shape[1]);
-    }
-  }
-  const double attention = 6.0 * static_cast<double>(spec.num_hidden_layers) * static_cast<double>(length) *
-                           static_cast<double>(spec.num_attention_heads * spec.head_dim);
-  const double head = each * static_cast<double>(spec.vocab_size) * static_cast<double>(spec.hidden_size);
-  const double skipped = head * static_cast<double>(tokens / length);  // the last token of a sequence predicts nothing
-  return (each * n + 6.0 * static_cast<double>(adapter_parameters) + attention) * static_cast<double>(tokens) - skipped;
+// Without head rows that are skipped: the last token of a sequence predicts nothing.
+double StepFlops(const ModelSpec& spec, const StepWork& work, int64_t tokens) {
+  return FlopsPerToken(spec, work) * static_cast<double>(tokens) -
+         HeadFlopsPerToken(spec, work) * static_cast<double>(tokens / work.length);
 }
 
 int64_t AdapterParameters(const ModelSpec& spec, const LoraConfig& lora) {
@@ -150,7 +143,8 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
   const TrainResult result = Train(config, clock, &profile);
 
   const bool full = job.method == "full";
-  const double flops = StepFlops(spec, full, full ? 0 : AdapterParameters(spec, config.lora), rows * job.length, job.length);
+  const StepWork work{full, full ? 0 : AdapterParameters(spec, config.lora), job.length};
+  const double flops = StepFlops(spec, work, rows * job.length);
   const double rate = clock.tokens_per_second();
   nlohmann::ordered_json json = {{"model", job.model},
                                  {"method", job.method},
@@ -164,6 +158,14 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
                                  {"peak_rss_bytes", clock.peak()},
                                  {"planned_bytes", result.planned_bytes},
                                  {"seconds_to_first_step", result.seconds_to_first_step}};
+  const double each = flops + (job.gradient_checkpointing ? RecomputedFlopsPerToken(spec, work) * static_cast<double>(rows * job.length) : 0);
+  const double fraction = each / static_cast<double>(rows * job.length) * rate / clock.limit();
+  try {
+    RememberRate(job.method, compute, {clock.limit(), fraction, job.model, TimeText(WallTime()).substr(0, 10)});
+    json["remembered_in"] = MachineRatesPath();
+  } catch (const Error& error) {  // what was measured is still worth telling
+    json["not_remembered"] = error.what();
+  }
   json["ops"] = OpTableOf(profile, clock.limit());
   return json;
 }

@@ -290,7 +290,7 @@ void CompleteQuantization(RunConfig& config, const std::string& where) {
 }
 
 // What is left to check once everything is set.
-void Complete(RunConfig& config, const std::string& where) {
+void Complete(RunConfig& config, const std::string& where, ConfigUse use) {
   const bool from_scratch = !config.init_from_config.empty();
   if (config.method.empty()) {
     const bool quantizes = config.quantization && (config.quantization->load_in_4bit || config.quantization->load_in_8bit);
@@ -310,8 +310,10 @@ void Complete(RunConfig& config, const std::string& where) {
   if (config.model.empty() && !from_scratch) {
     BadInput("model.name_or_path is missing: a model folder, a .gguf file or org/name");
   }
-  if (config.train_data.empty()) BadInput("data.train is missing: a file or folder of training rows");
-  if (config.training.output_dir.empty()) BadInput("training.output_dir is missing: a folder for the result and its records");
+  if (config.train_data.empty() && use == ConfigUse::kTrain) BadInput("data.train is missing: a file or folder of training rows");
+  if (config.training.output_dir.empty() && use == ConfigUse::kTrain) {
+    BadInput("training.output_dir is missing: a folder for the result and its records");
+  }
   if (config.training.packing && config.training.max_length == 0) BadInput("packing: true needs a max_length");
   if (!full) config.lora.Validate(where);
 }
@@ -426,12 +428,12 @@ std::string FullKey(const std::string& name) {
   return section + "." + key;
 }
 
-RunConfig LoadConfig(const std::string& path, const std::vector<Setting>& settings) {
+RunConfig LoadConfig(const std::string& path, const std::vector<Setting>& settings, ConfigUse use) {
   RunConfig config;
   config.source = Json::object();
   if (!path.empty()) ReadFileInto(config, path);
   Apply(config, settings);
-  Complete(config, path.empty() ? "the settings" : path);
+  Complete(config, path.empty() ? "the settings" : path, use);
   return config;
 }
 
@@ -450,7 +452,7 @@ RunConfig ConfigFromSource(const Json& source, const std::string& where, const s
     for (const auto& [key, value] : fields.items()) Set(config, section, key, value, where + ": ");
   }
   Apply(config, settings);
-  Complete(config, where);
+  Complete(config, where, ConfigUse::kTrain);
   return config;
 }
 

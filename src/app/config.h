@@ -37,9 +37,12 @@ struct RunConfig {
 // A setting from the command line: "learning_rate" or "training.learning_rate", and its text.
 using Setting = std::pair<std::string, std::string>;
 
+// A plan can be made before there is data or a place for the result.
+enum class ConfigUse { kTrain, kPlan };
+
 // Reads the file (if `path` is not empty), then applies the settings in order. Errors: Error{kBadInput} naming file, line
 // and key.
-RunConfig LoadConfig(const std::string& path, const std::vector<Setting>& settings);
+RunConfig LoadConfig(const std::string& path, const std::vector<Setting>& settings, ConfigUse use = ConfigUse::kTrain);
 
 // The same from RunConfig::source as run.json keeps it; `where` names it. `settings` come on top.
 RunConfig ConfigFromSource(const nlohmann::ordered_json& source, const std::string& where, const std::vector<Setting>& settings);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "app/model_hash.h"
+#include "app/program_memory.h"
 #include "app/run_record.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -10,6 +11,7 @@
 #include "data/data_files.h"
 #include "data/overlap.h"
 #include "data/packed_dataset.h"
+#include "models/quantized_layers.h"
 
 namespace attune {
 namespace {
@@ -23,20 +25,6 @@ EncodeOptions EncodeOptionsOf(const TrainingArguments& training, const ModelSpec
       training.truncation_mode == "keep_end" ? TruncationMode::kKeepEnd : TruncationMode::kKeepStart;
   options.vocab_size = spec.vocab_size;
   return options;
-}
-
-// How the base is quantised while it is read: not at all where it is quantised already.
-std::optional<BnbConfig> QuantizationOf(const RunConfig& config, const ModelFiles& files) {
-  if (config.method != "qlora" || config.quantization) return config.quantization;
-  for (const ExpectedTensor& expected : ExpectedTensors(files.spec())) {
-    const StoredTensor& stored = *files.Find(expected.name);
-    if (stored.bnb4 || stored.dtype == DType::kInt8Rows || LayoutOf(stored.dtype).block_elements > 1) return std::nullopt;
-  }
-  BnbConfig chosen;  // the settings of the QLoRA paper
-  chosen.load_in_4bit = true;
-  chosen.bnb_4bit_quant_type = Bnb4Type::kNf4;
-  chosen.bnb_4bit_use_double_quant = true;
-  return chosen;
 }
 
 // The first example with something to learn, cut into stretches that are trained or not.
@@ -108,7 +96,7 @@ class Recorder : public TrainObserver {
 
 }  // namespace
 
-TrainSession::TrainSession(const RunConfig& config, TrainEvents& events)
+TrainSession::TrainSession(const RunConfig& config, TrainEvents& events, Use use)
     : config_(config),
       events_(events),
       bundle_(OpenModel({config.model, config.init_from_config, config.tokenizer, config.chat_template})),
@@ -117,22 +105,28 @@ TrainSession::TrainSession(const RunConfig& config, TrainEvents& events)
       no_tokenizer_(bundle_.files.path()) {
   std::string note;
   compute_ = ChooseCompute(config_.training, *device_, &note);
-  const std::optional<BnbConfig> quantization = QuantizationOf(config_, bundle_.files);
+  std::optional<BnbConfig> quantization;
+  if (config_.method == "qlora") quantization = QuantizationOf(config_.quantization, bundle_.files);
   storage_ = BaseStorage(bundle_.files, compute_, quantization ? &*quantization : nullptr, config_.offload);
   if (config_.offload && ModelWeights::MappedBytes(bundle_.files.spec(), method_->spec(), storage_) == 0) {
     BadInput("model.offload: no frozen weight of {} is used as it lies in its file; leave it out", bundle_.files.path());
   }
   LoadData();
   const std::string rows_note = method_->Settle(train_.examples, config_.training, storage_);
-  const PlanInputs inputs{bundle_.files.spec(), method_->spec(), method_->trainables(), config_.training, config_.shuffle,
-                          train_.examples, eval_ ? &*eval_ : nullptr, storage_, device_->scratch_bytes(), ResidentBytes()};
-  plan_ = PlanRun(inputs);
-  CheckFit(inputs);
+  program_bytes_ = ProgramBytes(tokenizer().VocabularySize(), train_.examples, eval());
+  plan_ = PlanRun(inputs());
+  if (use == Use::kPlan) return;
+  CheckFit();
   const int64_t paged = Optimizer::PlannedBytes(method_->trainables(), config_.training).file;
   if (paged > 0) RequireDiskSpace(config_.training.output_dir, "the file of the optimiser's states", paged);
   MakeFingerprint();
   if (!rows_note.empty()) events_.OnNote(rows_note);
   TellNotes(note);
+}
+
+PlanInputs TrainSession::inputs() const {
+  return {bundle_.files.spec(), method_->spec(), method_->trainables(), config_.training,        config_.shuffle,
+          train_.examples,      eval(),          storage_,              device_->scratch_bytes(), program_bytes_};
 }
 
 const Tokenizer& TrainSession::tokenizer() const {
@@ -157,22 +151,27 @@ void TrainSession::LoadData() {
   packing_efficiency_ = PackingEfficiency(train_.examples, training.max_length);
 }
 
-void TrainSession::CheckFit(const PlanInputs& inputs) const {
-  const int64_t resident = inputs.resident_bytes, available = AvailableBytes() + resident;
+void TrainSession::CheckFit() const {
+  const int64_t available = AvailableBytes() + ResidentBytes();
   if (plan_.planned_bytes <= available) return;
-  std::string fits = SettingThatFits(inputs, available);
-  if (fits.empty() && !config_.offload) fits = OffloadThatFits(inputs, available);
+  std::string fits = SettingThatFits(inputs(), available);
+  if (fits.empty() && !config_.offload) fits = OffloadThatFits(available);
   BadInput("the run needs {:.2f} GiB and {:.2f} GiB are free: {}", static_cast<double>(plan_.planned_bytes) / (1 << 30),
            static_cast<double>(available) / (1 << 30),
-           fits.empty() ? "no setting of tokens_in_flight and gradient_checkpointing makes it fit; lower max_length, choose a "
-                          "smaller model, or method: lora"
+           fits.empty() ? fmt::format("no setting of tokens_in_flight and gradient_checkpointing makes it fit; {}, or choose a "
+                                      "smaller model (attune plan compares them)",
+                                      config_.method == "full" ? "use method: lora" : "lower max_length or lora.r")
                         : "it fits with " + fits);
 }
 
 // The base in its files, where that is enough.
-std::string TrainSession::OffloadThatFits(const PlanInputs& inputs, int64_t available) const {
-  const BaseStorage offloaded(bundle_.files, compute_, config_.quantization ? &*config_.quantization : nullptr, true);
-  const auto weights = [&](const BaseStorage& storage) { return ModelWeights::PlannedBytes(inputs.spec, inputs.adapter, storage); };
+std::string TrainSession::OffloadThatFits(int64_t available) const {
+  std::optional<BnbConfig> quantization;
+  if (config_.method == "qlora") quantization = QuantizationOf(config_.quantization, bundle_.files);
+  const BaseStorage offloaded(bundle_.files, compute_, quantization ? &*quantization : nullptr, true);
+  const auto weights = [&](const BaseStorage& storage) {
+    return ModelWeights::PlannedBytes(bundle_.files.spec(), method_->spec(), storage);
+  };
   const bool fits = plan_.planned_bytes - weights(storage_) + weights(offloaded) <= available;
   return fits ? "model.offload: true, which reads the weights from the disk as it goes" : "";
 }

@@ -16,8 +16,17 @@ namespace attune {
 
 class TrainSession {
  public:
+  // A session for planning takes what does not fit, tells nothing and cannot be resumed from.
+  enum class Use { kTrain, kPlan };
+
   // Errors: Error{kBadInput}; nothing has been written then. Notes go to `events`.
-  TrainSession(const RunConfig& config, TrainEvents& events);
+  TrainSession(const RunConfig& config, TrainEvents& events, Use use = Use::kTrain);
+
+  // What the plan is made from, and the plan.
+  PlanInputs inputs() const;
+  const RunPlan& plan() const { return plan_; }
+  const TokenStats& train_stats() const { return train_.stats; }
+  const Dataset* eval() const { return eval_ ? &*eval_ : nullptr; }
 
   // What must be the same for a checkpoint to be gone on from.
   const nlohmann::ordered_json& fingerprint() const { return fingerprint_; }
@@ -27,8 +36,8 @@ class TrainSession {
 
  private:
   void LoadData();
-  void CheckFit(const PlanInputs& inputs) const;
-  std::string OffloadThatFits(const PlanInputs& inputs, int64_t available) const;
+  void CheckFit() const;
+  std::string OffloadThatFits(int64_t available) const;
   void TellNotes(const std::string& compute_note);
   TrainReady Ready() const;
   void MakeFingerprint();
@@ -40,6 +49,7 @@ class TrainSession {
   std::unique_ptr<Device> device_;
   DType compute_ = DType::kF32;
   BaseStorage storage_{DType::kF32};
+  int64_t program_bytes_ = 0;
   std::unique_ptr<TrainMethod> method_;
   NoTokenizer no_tokenizer_;
   Dataset train_;

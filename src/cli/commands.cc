@@ -42,8 +42,10 @@ int RunCommandLine(int argc, char** argv) {
   CommandContext context;
   app.require_subcommand(1);
   app.set_version_flag("--version", "attune 0.1.0");
-  for (const auto add : {AddTrainCommand, AddDataCommands, AddEvalCommand, AddGenerateCommands, AddLogitsCommand, AddTokenizeCommand,
-                         AddTokenizerCommands, AddExportCommands, AddSynthCommand, AddQuantizeCommand, AddInspectCommands, AddBenchCommand, AddRunsCommands}) {
+  for (const auto add :
+       {AddTrainCommand, AddDataCommands, AddPlanCommands, AddSweepCommand, AddEvalCommand, AddGenerateCommands, AddLogitsCommand,
+        AddTokenizeCommand, AddTokenizerCommands, AddExportCommands, AddSynthCommand, AddQuantizeCommand, AddInspectCommands,
+        AddBenchCommand, AddRunsCommands}) {
     add(app, context);
   }
   if (argc > 1 && argv[1][0] != '-') {

@@ -41,6 +41,8 @@ void AddSynthCommand(CLI::App& app, CommandContext& context);
 void AddQuantizeCommand(CLI::App& app, CommandContext& context);
 void AddInspectCommands(CLI::App& app, CommandContext& context);  // info, doctor
 void AddBenchCommand(CLI::App& app, CommandContext& context);
+void AddPlanCommands(CLI::App& app, CommandContext& context);  // plan, advise
+void AddSweepCommand(CLI::App& app, CommandContext& context);
 void AddRunsCommands(CLI::App& app, CommandContext& context);  // runs list, show, compare, export
 
 }  // namespace attune

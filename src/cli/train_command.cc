@@ -7,23 +7,12 @@
 
 #include "app/train_job.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "cli/commands.h"
+#include "cli/settings.h"
+#include "store/run_summary.h"
 
 namespace attune {
 namespace {
-
-std::string Bytes(int64_t bytes) {
-  return bytes >= (1 << 30) ? fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1 << 30))
-                            : fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
-}
-
-std::string Duration(double seconds) {
-  const auto whole = static_cast<int64_t>(seconds + 0.5);
-  if (whole < 60) return fmt::format("{}s", whole);
-  if (whole < 3600) return fmt::format("{}m{:02}s", whole / 60, whole % 60);
-  return fmt::format("{}h{:02}m", whole / 3600, whole / 60 % 60);
-}
 
 class Printer : public TrainEvents {
  public:
@@ -48,8 +37,8 @@ class Printer : public TrainEvents {
     Say(context_, fmt::format("steps: {} ({} of them warm-up), up to {} tokens at a time", r.total_steps, r.warmup_steps,
                               r.chunk_tokens));
     Say(context_, "memory:");
-    for (const MemoryRow& row : r.memory) Say(context_, fmt::format("  {:<26} {:>12}", row.name, Bytes(row.bytes)));
-    Say(context_, fmt::format("  {:<26} {:>12}", "planned peak", Bytes(r.planned_bytes)));
+    for (const MemoryRow& row : r.memory) Say(context_, fmt::format("  {:<26} {:>12}", row.name, BytesText(row.bytes)));
+    Say(context_, fmt::format("  {:<26} {:>12}", "planned peak", BytesText(r.planned_bytes)));
     SayPreview(r.preview);
   }
 
@@ -84,7 +73,7 @@ class Printer : public TrainEvents {
   static std::string Line(const StepMetrics& m) {
     return fmt::format("step {}/{}  loss {:.4f}  lr {:.3g}  grad_norm {:.3f}  {:.0f} tokens/s  {}  {} left", m.step,
                        m.total_steps, m.loss, m.learning_rate, m.grad_norm, m.tokens_per_second,
-                       Bytes(m.peak_rss_bytes), Duration(m.seconds_left));
+                       BytesText(m.peak_rss_bytes), DurationText(m.seconds_left));
   }
 
   void ClearLive() const {
@@ -134,8 +123,8 @@ void SaySamples(const CommandContext& context, const TrainResult& result) {
 void SayDone(const CommandContext& context, const TrainResult& result) {
   SaySamples(context, result);
   Say(context, fmt::format("done: {} steps, {} tokens in {} ({:.0f} tokens/s), peak memory {} (planned {}); {} is in {}",
-                           result.steps, result.num_tokens, Duration(result.train_seconds), result.tokens_per_second,
-                           Bytes(result.peak_rss_bytes), Bytes(result.planned_bytes), result.noun, result.output_dir));
+                           result.steps, result.num_tokens, DurationText(result.train_seconds), result.tokens_per_second,
+                           BytesText(result.peak_rss_bytes), BytesText(result.planned_bytes), result.noun, result.output_dir));
   if (context.json) PrintJson(ToJson(result));
 }
 
@@ -143,41 +132,6 @@ struct TrainFlags {
   std::vector<std::string> set;
   bool force = false;
 };
-
-struct TrainArguments {
-  std::string file;
-  std::vector<Setting> settings;
-};
-
-Setting SplitSetting(const std::string& text) {
-  const size_t equals = text.find('=');
-  if (equals == std::string::npos) BadInput("--set {}: write key=value", text);
-  return {text.substr(0, equals), text.substr(equals + 1)};
-}
-
-// Taken by hand, for CLI11 would take the value of a flag it does not know for a positional: one file, any number of
-// --KEY value or --KEY=value, and key=value behind a --set.
-TrainArguments ParseTrainArguments(const std::vector<std::string>& set, const std::vector<std::string>& rest) {
-  TrainArguments arguments;
-  for (const std::string& text : set) arguments.settings.push_back(SplitSetting(text));
-  for (size_t i = 0; i < rest.size(); ++i) {
-    if (rest[i].starts_with("--") && rest[i].find('=') != std::string::npos) {
-      arguments.settings.push_back(SplitSetting(rest[i].substr(2)));
-    } else if (rest[i].starts_with("--") && i + 1 < rest.size() && !rest[i + 1].starts_with("--")) {
-      arguments.settings.emplace_back(rest[i].substr(2), rest[i + 1]);
-      ++i;
-    } else if (rest[i].starts_with("--")) {
-      arguments.settings.emplace_back(rest[i].substr(2), "true");  // a switch
-    } else if (rest[i].find('=') != std::string::npos) {
-      arguments.settings.push_back(SplitSetting(rest[i]));
-    } else if (arguments.file.empty()) {
-      arguments.file = rest[i];
-    } else {
-      BadInput("unexpected argument \"{}\"; settings are written --key value", rest[i]);
-    }
-  }
-  return arguments;
-}
 
 void AddResumeCommand(CLI::App& app, CommandContext& context) {
   auto* command = app.add_subcommand("resume", "Go on with a run that was stopped or killed");
@@ -193,7 +147,7 @@ void AddResumeCommand(CLI::App& app, CommandContext& context) {
   command->allow_extras();
   command->callback([command, flags, &context] {
     context.run = [command, flags, &context] {
-      const TrainArguments arguments = ParseTrainArguments(flags->set, command->remaining());
+      const SettingArguments arguments = ParseSettings(flags->set, command->remaining());
       if (arguments.file.empty()) BadInput("resume: name the output_dir of the run to go on with");
       Printer printer(context);
       SayDone(context, Resume({arguments.file, arguments.settings, flags->force}, printer));
@@ -216,7 +170,7 @@ void AddTrainCommand(CLI::App& app, CommandContext& context) {
   command->allow_extras();
   command->callback([command, flags, &context] {
     context.run = [command, flags, &context] {
-      const TrainArguments arguments = ParseTrainArguments(flags->set, command->remaining());
+      const SettingArguments arguments = ParseSettings(flags->set, command->remaining());
       const RunConfig config = LoadConfig(arguments.file, arguments.settings);
       Printer printer(context);
       const TrainResult result = Train(config, printer);

@@ -53,8 +53,14 @@ BaseStorage::BaseStorage(const ModelFiles& files, DType compute, const BnbConfig
   }
 }
 
-BaseStorage::BaseStorage(const ModelSpec& spec, DType compute, const BnbConfig& quantization) : compute_(compute) {
-  for (const std::string& name : QuantizedLayers(spec, quantization)) formats_[name] = FormatOfConfig(quantization);
+BaseStorage::BaseStorage(const ModelSpec& spec, DType compute, DType stored, const BnbConfig* quantization) : compute_(compute) {
+  if (BytesOf(stored, 1) < BytesOf(compute, 1)) {
+    for (const ExpectedTensor& t : ExpectedTensors(spec)) {
+      if (t.shape.size() == 2) formats_[t.name] = {stored};
+    }
+  }
+  if (quantization == nullptr) return;
+  for (const std::string& name : QuantizedLayers(spec, *quantization)) formats_[name] = FormatOfConfig(*quantization);
 }
 
 StoredFormat BaseStorage::FormatOf(const ExpectedTensor& tensor) const {

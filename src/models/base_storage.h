@@ -22,8 +22,8 @@ class BaseStorage {
   // the files. Errors: Error{kBadInput} where it would quantise what is quantised.
   BaseStorage(const ModelFiles& files, DType compute, const BnbConfig* quantization, bool offload = false);
 
-  // Of a model that is only planned: the compute type, and what would be quantised.
-  BaseStorage(const ModelSpec& spec, DType compute, const BnbConfig& quantization);
+  // Of a model that is only planned, whose matrices would be stored as `stored` (F32, F16, BF16). `quantization` may be null.
+  BaseStorage(const ModelSpec& spec, DType compute, DType stored, const BnbConfig* quantization);
 
   DType compute() const { return compute_; }
 

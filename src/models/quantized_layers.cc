@@ -4,6 +4,24 @@
 
 namespace attune {
 
+BnbConfig QloraQuantization() {
+  BnbConfig config;
+  config.load_in_4bit = true;
+  config.bnb_4bit_quant_type = Bnb4Type::kNf4;
+  config.bnb_4bit_use_double_quant = true;
+  return config;
+}
+
+std::optional<BnbConfig> QuantizationOf(const std::optional<BnbConfig>& given, const ModelFiles& files) {
+  if (given) return given;
+  for (const ExpectedTensor& expected : ExpectedTensors(files.spec())) {
+    const StoredTensor* stored = files.Find(expected.name);
+    if (stored == nullptr) continue;
+    if (stored->bnb4 || stored->dtype == DType::kInt8Rows || LayoutOf(stored->dtype).block_elements > 1) return std::nullopt;
+  }
+  return QloraQuantization();
+}
+
 std::set<std::string> QuantizedLayers(const ModelSpec& spec, const BnbConfig& config) {
   const std::vector<ExpectedTensor> tensors = ExpectedTensors(spec);
   std::vector<std::string> parameters;

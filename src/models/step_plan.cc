@@ -7,7 +7,12 @@
 namespace attune {
 namespace {
 
-bool Overlap(const StepPlan::Buffer& a, const StepPlan::Buffer& b) { return a.first <= b.last && b.first <= a.last; }
+// What AssignOffsets must know of a buffer that has its place: small, for a large model has thousands that each new one is
+// held against.
+struct Placed {
+  int first, last;
+  int64_t offset, end;
+};
 
 }  // namespace
 
@@ -21,22 +26,21 @@ void StepPlan::AssignOffsets() {
   std::vector<size_t> order(buffers_.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return buffers_[a].bytes > buffers_[b].bytes; });
-  std::vector<size_t> placed;  // by offset
+  std::vector<Placed> placed;  // by offset
   arena_bytes_ = 0;
   for (size_t index : order) {
     Buffer& buffer = buffers_[index];
     int64_t offset = 0;
-    for (size_t other : placed) {
-      const Buffer& taken = buffers_[other];
-      if (!Overlap(buffer, taken)) continue;
+    for (const Placed& taken : placed) {
+      if (buffer.first > taken.last || taken.first > buffer.last) continue;
       if (offset + buffer.bytes <= taken.offset) break;
-      offset = std::max(offset, taken.offset + taken.bytes);
+      offset = std::max(offset, taken.end);
     }
     buffer.offset = offset;
     arena_bytes_ = std::max(arena_bytes_, offset + buffer.bytes);
-    const auto place = std::upper_bound(placed.begin(), placed.end(), index,
-                                        [&](size_t a, size_t b) { return buffers_[a].offset < buffers_[b].offset; });
-    placed.insert(place, index);
+    const auto place = std::upper_bound(placed.begin(), placed.end(), offset,
+                                        [](int64_t value, const Placed& other) { return value < other.offset; });
+    placed.insert(place, {buffer.first, buffer.last, offset, offset + buffer.bytes});
   }
 }
 
@@ -46,14 +50,16 @@ Matrix StepPlan::View(DeviceAddress base, Id id, int64_t rows) const {
 }
 
 int64_t StepPlan::PeakBytes(Part part) const {
-  int64_t peak = 0;
-  for (const Buffer& at : buffers_) {  // usage only grows where some buffer begins
-    int64_t sum = 0;
-    for (const Buffer& other : buffers_) {
-      if (other.part == part && other.first <= at.first && at.first <= other.last) sum += other.bytes;
-    }
-    peak = std::max(peak, sum);
+  int last = 0;
+  for (const Buffer& b : buffers_) last = std::max(last, b.last);
+  std::vector<int64_t> change(static_cast<size_t>(last) + 2);  // by stage: bytes that begin to be used, less those that end
+  for (const Buffer& b : buffers_) {
+    if (b.part != part) continue;
+    change[static_cast<size_t>(b.first)] += b.bytes;
+    change[static_cast<size_t>(b.last) + 1] -= b.bytes;
   }
+  int64_t used = 0, peak = 0;
+  for (const int64_t bytes : change) peak = std::max(peak, used += bytes);
   return peak;
 }
 

@@ -18,27 +18,6 @@ std::vector<int64_t> RowsOf(const Update& update) {
   return rows;
 }
 
-std::vector<MemoryRow> MemoryTable(const PlanInputs& in, const DecoderSettings& settings) {
-  const DecoderPlan plan = PlanDecoder(in.spec, in.adapter, settings);
-  const int64_t trained = TrainableVectors::Elements(in.trainables) * 4;
-  std::vector<MemoryRow> rows;
-  rows.push_back({"base weights", ModelWeights::PlannedBytes(in.spec, in.adapter, in.storage)});
-  rows.push_back({"trained weights", trained + ComputeCopyBytes(in.spec, in.adapter, settings.compute)});
-  rows.push_back({"their gradients", trained});
-  const int64_t norms = DoraNormBytes(in.adapter, settings.compute);
-  if (norms > 0) rows.push_back({"norms of DoRA", norms});
-  rows.push_back({"optimizer states", Optimizer::PlannedBytes(in.trainables, in.arguments).memory});
-  const int64_t initial = InitialAdapterBytes(in.adapter);
-  if (initial > 0) rows.push_back({"first values of the adapter", initial});
-  // Buffers share the arena's bytes; what each part would take alone is told in proportion to its peak.
-  const int64_t logits = plan.plan.PeakBytes(StepPlan::Part::kLogits);
-  rows.push_back({"activations", plan.plan.arena_bytes() - logits});
-  rows.push_back({"logits", logits});
-  rows.push_back({"kernel scratch", in.scratch_bytes});
-  rows.push_back({"program, tokenizer, data", in.resident_bytes});
-  return rows;
-}
-
 void PlanIntervals(const TrainingArguments& a, RunPlan* plan) {
   const int64_t total = plan->steps.total_updates;
   plan->logging_steps = IntervalSteps(a.logging_steps, total, "logging_steps");
@@ -92,6 +71,53 @@ ChunkLimits LimitsOf(const PlanInputs& in, const RunPlan& plan) {
 
 }  // namespace
 
+std::vector<MemoryRow> StandingMemory(const PlanInputs& in) {
+  const int64_t trained = TrainableVectors::Elements(in.trainables) * 4;
+  const DType compute = in.storage.compute();
+  std::vector<MemoryRow> rows = {{"base weights", ModelWeights::PlannedBytes(in.spec, in.adapter, in.storage)},
+                                 {"trained weights", trained + ComputeCopyBytes(in.spec, in.adapter, compute)},
+                                 {"their gradients", trained},
+                                 {"optimizer states", Optimizer::PlannedBytes(in.trainables, in.arguments).memory}};
+  if (const int64_t norms = DoraNormBytes(in.adapter, compute); norms > 0) rows.push_back({"norms of DoRA", norms});
+  if (const int64_t initial = InitialAdapterBytes(in.adapter); initial > 0) rows.push_back({"first values of the adapter", initial});
+  return rows;
+}
+
+std::vector<MemoryRow> MemoryTable(const PlanInputs& in, const DecoderSettings& settings) {
+  std::vector<MemoryRow> rows = StandingMemory(in);
+  AddStepMemory(in, settings, &rows);
+  return rows;
+}
+
+void AddStepMemory(const PlanInputs& in, const DecoderSettings& settings, std::vector<MemoryRow>* rows) {
+  const StepPlan plan = PlanDecoder(in.spec, in.adapter, settings).plan;
+  // Buffers share the arena's bytes; what each part would take alone is told in proportion to its peak.
+  const int64_t logits = plan.PeakBytes(StepPlan::Part::kLogits);
+  rows->push_back({"activations", plan.arena_bytes() - logits});
+  rows->push_back({"logits", logits});
+  rows->push_back({"kernel scratch", in.scratch_bytes});
+  rows->push_back({"program, tokenizer, data", in.resident_bytes});
+}
+
+int64_t TotalBytes(const std::vector<MemoryRow>& rows) {
+  int64_t total = 0;
+  for (const MemoryRow& row : rows) total += row.bytes;
+  return total;
+}
+
+DecoderSettings SettingsFor(const TrainingArguments& a, DType compute, const ChunkLimits& limits) {
+  DecoderSettings settings;
+  settings.compute = compute;
+  settings.policy = a.gradient_checkpointing ? KeepPolicy::kBlockInputs : KeepPolicy::kExpensiveParts;
+  settings.max_tokens = limits.tokens;
+  settings.max_sequences = limits.sequences;
+  settings.max_length = limits.length;
+  settings.max_labelled = limits.labelled;
+  settings.label_smoothing = static_cast<float>(a.label_smoothing_factor);
+  settings.neftune_noise_alpha = static_cast<float>(a.neftune_noise_alpha);
+  return settings;
+}
+
 std::vector<Update> RunPlan::EpochUpdatesOf(int64_t epoch) const {
   std::vector<int64_t> order;
   if (group_by_length) {
@@ -123,17 +149,9 @@ RunPlan PlanRun(const PlanInputs& in) {
   plan.drop_last = a.dataloader_drop_last;
   if (in.eval != nullptr) plan.samples = ChoosePrompts(in.eval->examples, a.eval_samples);
 
-  const ChunkLimits limits = LimitsOf(in, plan);
-  plan.settings.compute = in.storage.compute();
-  plan.settings.policy = a.gradient_checkpointing ? KeepPolicy::kBlockInputs : KeepPolicy::kExpensiveParts;
-  plan.settings.max_tokens = limits.tokens;
-  plan.settings.max_sequences = limits.sequences;
-  plan.settings.max_length = limits.length;
-  plan.settings.max_labelled = limits.labelled;
-  plan.settings.label_smoothing = static_cast<float>(a.label_smoothing_factor);
-  plan.settings.neftune_noise_alpha = static_cast<float>(a.neftune_noise_alpha);
+  plan.settings = SettingsFor(a, in.storage.compute(), LimitsOf(in, plan));
   plan.memory = MemoryTable(in, plan.settings);
-  for (const MemoryRow& row : plan.memory) plan.planned_bytes += row.bytes;
+  plan.planned_bytes = TotalBytes(plan.memory);
   return plan;
 }
 

@@ -57,6 +57,17 @@ struct PlanInputs {
   int64_t resident_bytes;   // what the process already holds (program, tokenizer, data)
 };
 
+// The limits of a decoder for chunks of at most this size.
+DecoderSettings SettingsFor(const TrainingArguments& arguments, DType compute, const ChunkLimits& limits);
+
+// Every byte that a run with these settings holds, by what it is for: what stands throughout, then what a step of this size
+// needs and the rest. Rows of data are not looked at.
+std::vector<MemoryRow> MemoryTable(const PlanInputs& inputs, const DecoderSettings& settings);
+std::vector<MemoryRow> StandingMemory(const PlanInputs& inputs);
+void AddStepMemory(const PlanInputs& inputs, const DecoderSettings& settings, std::vector<MemoryRow>* rows);
+
+int64_t TotalBytes(const std::vector<MemoryRow>& rows);
+
 // Errors: Error{kBadInput} naming the key.
 RunPlan PlanRun(const PlanInputs& inputs);
 

@@ -114,8 +114,8 @@ TEST_F(CommandLine, BadSettingsAreRefusedByName) {
   ExpectRefused(Train("--learning_rat 1e-4"), {"learning_rat", "did you mean \"learning_rate\""});
   ExpectRefused(Train("--set training.learning_rate=fast"), {"training.learning_rate", "number", "fast"});
   ExpectRefused(Train("--target_modules q_prj"), {"q_prj", "q_proj"});
-  ExpectRefused(Train("--use_dora true"), {"use_dora"});
-  ExpectRefused(Train("--init_lora_weights pissa"), {"pissa"});
+  ExpectRefused(Train("--use_dora maybe"), {"use_dora"});
+  ExpectRefused(Train("--init_lora_weights pisa"), {"init_lora_weights", "pisa"});
   ExpectRefused(Train("--method qlorra"), {"qlorra", "qlora"});
   ExpectRefused(Train("--optim lomo"), {"optim", "lomo"});
   ExpectRefused(Train("--lr_scheduler_type cosin"), {"cosin", "cosine"});

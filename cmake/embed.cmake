@@ -1,0 +1,16 @@
+# attune_embed(TARGET FUNCTION FILE ...): files of the repository as text in the program, so that it finds them
+# wherever it is installed. Each pair FUNCTION FILE becomes `std::string_view FUNCTION()`, which a header of the target declares.
+function(attune_embed target)
+  set(generated "// Made by cmake/embed.cmake.\n#include <string_view>\n\nnamespace attune {\n\n")
+  set(pairs ${ARGN})
+  while(pairs)
+    list(POP_FRONT pairs function file)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${file}")
+    file(READ "${PROJECT_SOURCE_DIR}/${file}" text)
+    string(APPEND generated "std::string_view ${function}() {\n  return R\"embedded(${text})embedded\";\n}\n\n")
+  endwhile()
+  string(APPEND generated "}  // namespace attune\n")
+  set(path "${CMAKE_CURRENT_BINARY_DIR}/embedded.cc")
+  file(CONFIGURE OUTPUT "${path}" CONTENT "${generated}" @ONLY)
+  target_sources(${target} PRIVATE "${path}")
+endfunction()

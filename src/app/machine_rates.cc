@@ -1,0 +1,91 @@
+#include "app/machine_rates.h"
+
+#include <cstdlib>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/system.h"
+#include "formats/json.h"
+#include "ops/device.h"
+
+namespace attune {
+namespace {
+
+// Without a measurement: what a thread of a present server processor multiplies at, and what a step reaches of it.
+constexpr double kThreadF32 = 80e9, kThreadBf16 = 200e9, kAssumedFraction = 0.7;
+constexpr double kMeasuredErrorFactor = 1.1, kOtherMethodErrorFactor = 1.3, kAssumedErrorFactor = 2;
+
+const char* ComputeName(DType compute) { return compute == DType::kBF16 ? "bf16" : "f32"; }
+
+// What the rates hold for; another processor's are none of ours.
+nlohmann::ordered_json Identity() { return {{"cpu", CpuName()}, {"threads", CpuCount()}}; }
+
+nlohmann::ordered_json ReadRates() {
+  const std::string path = MachineRatesPath();
+  if (path.empty() || !FileExists(path)) return nullptr;
+  nlohmann::ordered_json file = ParseOrderedJsonFile(path);
+  if (!file.is_object() || file.value("machine", nlohmann::ordered_json()) != Identity()) return nullptr;
+  return file;
+}
+
+}  // namespace
+
+std::string MachineRatesPath() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') {
+    return std::string(cache) + "/attune/machine.json";
+  }
+  const char* home = std::getenv("HOME");
+  return home == nullptr || *home == '\0' ? "" : std::string(home) + "/.cache/attune/machine.json";
+}
+
+std::optional<MachineRate> RememberedRate(const std::string& method, DType compute) {
+  const nlohmann::ordered_json file = ReadRates();
+  const auto at = nlohmann::ordered_json::json_pointer(std::string("/rates/") + ComputeName(compute) + "/" + method);
+  if (file.is_null() || !file.contains(at)) return std::nullopt;
+  try {
+    const nlohmann::ordered_json& rate = file.at(at);
+    MachineRate found{rate.at("matmul_flops"), rate.at("fraction"), rate.at("model"), rate.at("date")};
+    if (found.matmul_flops > 0 && found.fraction > 0) return found;
+  } catch (const nlohmann::json::exception&) {
+    // told below, with the file's name
+  }
+  BadInput("{}: is not as attune bench train writes it; remove it and measure again", MachineRatesPath());
+}
+
+void RememberRate(const std::string& method, DType compute, const MachineRate& rate) {
+  const std::string path = MachineRatesPath();
+  if (path.empty()) return;
+  nlohmann::ordered_json file = ReadRates();
+  if (file.is_null()) file = {{"machine", Identity()}, {"rates", nlohmann::ordered_json::object()}};
+  file["rates"][ComputeName(compute)][method] = {
+      {"matmul_flops", rate.matmul_flops}, {"fraction", rate.fraction}, {"model", rate.model}, {"date", rate.date}};
+  MakeDirectories(ParentOf(path));
+  WriteFileAtomic(path, file.dump(2) + "\n");
+}
+
+PlanDevice ThisMachine(const std::string& method, bool f32) {
+  const auto device = MakeCpuDevice({});
+  PlanDevice d;
+  d.name = CpuName();
+  d.vendor = "this machine";
+  d.is_this_machine = true;
+  d.memory_bytes = AvailableBytes() + ResidentBytes();
+  d.scratch_bytes = device->scratch_bytes();
+  d.compute = device->has_bf16() && !f32 ? DType::kBF16 : DType::kF32;
+  for (const std::string& measured : {method, std::string("lora"), std::string("full")}) {
+    const std::optional<MachineRate> rate = RememberedRate(measured, d.compute);
+    if (!rate) continue;
+    d.matmul_flops = rate->matmul_flops;
+    d.fraction = rate->fraction;
+    d.error_factor = measured == method ? kMeasuredErrorFactor : kOtherMethodErrorFactor;
+    d.fraction_source = fmt::format("measured {} with {} of {}", rate->date, measured, rate->model);
+    return d;
+  }
+  d.matmul_flops = (d.compute == DType::kBF16 ? kThreadBf16 : kThreadF32) * static_cast<double>(device->threads());
+  d.fraction = kAssumedFraction;
+  d.error_factor = kAssumedErrorFactor;
+  d.fraction_source = "assumed; attune bench train --model M measures it";
+  return d;
+}
+
+}  // namespace attune

@@ -1,0 +1,33 @@
+// How fast this machine trains, as `attune bench train` last measured it: kept beside the user's caches, so that a plan need
+// not measure.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/dtype.h"
+#include "plan/device.h"
+
+namespace attune {
+
+struct MachineRate {
+  double matmul_flops = 0;  // the machine's own limit
+  double fraction = 0;      // of it that the training step reached
+  std::string model, date;
+};
+
+// $XDG_CACHE_HOME/attune/machine.json, else ~/.cache/attune/machine.json.
+std::string MachineRatesPath();
+
+// Of a method ("lora", "full", "qlora") and a type (F32, BF16). Nothing where it has not been measured on this processor with
+// as many threads. Errors: Error{kBadInput} when the file is not what was written.
+std::optional<MachineRate> RememberedRate(const std::string& method, DType compute);
+
+// Errors: Error{kFailed} when the file cannot be written.
+void RememberRate(const std::string& method, DType compute, const MachineRate& rate);
+
+// This machine as a plan sees it: memory that is free now, rates as remembered or, marked so, assumed. `f32`: even where the
+// processor has bf16.
+PlanDevice ThisMachine(const std::string& method, bool f32);
+
+}  // namespace attune
