@@ -127,6 +127,8 @@ ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const Adapte
     UploadPiece(device, files, *p.tensor, p.format, p.first_row, p.rows, p.tensor_at, room);
     if (p.first_row + p.rows == p.tensor->rows()) files.DropPages(*p.tensor);
   });
+  // Another thread may have been reading an earlier piece of it then.
+  for (const Piece& p : pieces) files.DropPages(*p.tensor);
 }
 
 Matrix ModelWeights::Find(const std::string& name) const {
