@@ -43,7 +43,7 @@ int RunCommandLine(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", "attune 0.1.0");
   for (const auto add : {AddTrainCommand, AddEvalCommand, AddGenerateCommands, AddLogitsCommand, AddTokenizeCommand,
-                         AddTokenizerCommands, AddExportCommands, AddSynthCommand, AddQuantizeCommand, AddInspectCommands, AddBenchCommand, AddRunsCommands, AddPlanCommands, AddSweepCommand}) {
+                         AddTokenizerCommands, AddExportCommands, AddSynthCommand, AddQuantizeCommand, AddInspectCommands, AddBenchCommand, AddRunsCommands, AddPlanCommands, AddSweepCommand, AddPromptCommand}) {
     add(app, context);
   }
   if (argc > 1 && argv[1][0] != '-') {
