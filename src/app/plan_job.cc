@@ -283,7 +283,15 @@ PlanReport MakePlan(const PlanJob& job) {
   std::unique_ptr<TrainSession> session;
   FindModel(config.model.empty() ? config.init_from_config : config.model);  // with the catalogue's nearest name where it is not there
   if (!config.train_data.empty()) session = std::make_unique<TrainSession>(config, silent, TrainSession::Use::kPlan);
-  return PlanOf(config, job, session.get());
+  PlanReport report = PlanOf(config, job, session.get());
+  if (!session || !report.device.is_this_machine) return report;
+  for (MethodPlan& m : report.methods) {  // of the run itself, the very plan that it will allocate
+    if (m.method != config.method) continue;
+    m.memory = session->plan().memory;
+    m.bytes = session->plan().planned_bytes;
+    m.fits = m.bytes <= report.device.memory_bytes;
+  }
+  return report;
 }
 
 }  // namespace attune

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "app/forward_model.h"
+#include "app/prompt_file.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "data/dataset.h"
@@ -35,20 +36,38 @@ std::vector<std::vector<int32_t>> ReadSequences(const std::string& path, int64_t
 
 }  // namespace
 
+EvalMetrics EvaluateExamples(const ModelBundle& bundle, const std::string& adapter, const std::vector<Example>& examples,
+                             int64_t tokens_in_flight, bool bf16) {
+  const std::vector<RowShape> shapes = ShapesOf(examples);
+  ChunkLimits limits;
+  for (const Chunk& chunk : CutAllIntoChunks(shapes, tokens_in_flight)) limits.Include(chunk, shapes);
+  const auto model = MakeForwardModel(bundle.files, adapter, bf16, limits);
+  return Evaluate(*model->decoder, examples, tokens_in_flight);
+}
+
 EvalMetrics RunEval(const EvalJob& job) {
   const ModelBundle bundle = OpenModel(job.model);
+  if (!job.prompt.empty()) {
+    const Prompter prompter(ReadPromptFile(job.prompt));
+    const std::vector<Example> examples = EncodePrompted(bundle, prompter, ReadConversations(job.data));
+    if (examples.empty()) BadInput("{}: holds no answer to score", job.data);
+    return EvaluateExamples(bundle, job.adapter, examples, job.tokens_in_flight, job.bf16);
+  }
   const NoTokenizer none(bundle.files.path());
   const Tokenizer& tokenizer = bundle.tokenizer != nullptr ? *bundle.tokenizer : static_cast<const Tokenizer&>(none);
   EncodeOptions options;
   options.max_length = job.max_length;
   options.vocab_size = bundle.files.spec().vocab_size;
   const RowEncoder encoder(tokenizer, bundle.chat_format(), bundle.eos_token(), options);
-  const Dataset data = LoadDataset(job.data, encoder);
-  const std::vector<RowShape> shapes = ShapesOf(data.examples);
-  ChunkLimits limits;
-  for (const Chunk& chunk : CutAllIntoChunks(shapes, job.tokens_in_flight)) limits.Include(chunk, shapes);
-  const auto model = MakeForwardModel(bundle.files, job.adapter, job.bf16, limits);
-  return Evaluate(*model->decoder, data.examples, job.tokens_in_flight);
+  return EvaluateExamples(bundle, job.adapter, LoadDataset(job.data, encoder).examples, job.tokens_in_flight, job.bf16);
+}
+
+nlohmann::ordered_json StartOfConversation(const std::string& prompt_file, const std::string& system, const std::string& question) {
+  if (!prompt_file.empty() && !system.empty()) BadInput("--system and a prompt file exclude each other: the file has its own");
+  if (!prompt_file.empty()) return Prompter(ReadPromptFile(prompt_file)).Start(question + "\n");
+  nlohmann::ordered_json messages = nlohmann::ordered_json::array();
+  if (!system.empty()) messages.push_back({{"role", "system"}, {"content", system}});
+  return messages;
 }
 
 int64_t RunLogits(const LogitsJob& job) {

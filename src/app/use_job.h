@@ -18,11 +18,20 @@ namespace attune {
 
 struct EvalJob {
   std::string model, adapter, data;
+  std::string prompt;  // a prompt.json to put before every row; empty: none
   int64_t max_length = 1024;
   int64_t tokens_in_flight = 1024;
   bool bf16 = false;
 };
 EvalMetrics RunEval(const EvalJob& job);
+
+// Loss of examples by token, with an adapter or, empty, without.
+EvalMetrics EvaluateExamples(const ModelBundle& bundle, const std::string& adapter, const std::vector<Example>& examples,
+                             int64_t tokens_in_flight, bool bf16);
+
+// The messages that a conversation begins with: those of a prompt.json (empty: none) for a question, or a system prompt. Errors:
+// Error{kBadInput} when both are given.
+nlohmann::ordered_json StartOfConversation(const std::string& prompt_file, const std::string& system, const std::string& question);
 
 struct LogitsJob {
   std::string model, adapter;

@@ -43,9 +43,9 @@ int RunCommandLine(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", "attune 0.1.0");
   for (const auto add :
-       {AddTrainCommand, AddDataCommands, AddPlanCommands, AddSweepCommand, AddEvalCommand, AddGenerateCommands, AddLogitsCommand,
-        AddTokenizeCommand, AddTokenizerCommands, AddExportCommands, AddSynthCommand, AddQuantizeCommand, AddInspectCommands,
-        AddBenchCommand, AddRunsCommands}) {
+       {AddTrainCommand, AddDataCommands, AddPlanCommands, AddPromptCommand, AddSweepCommand, AddEvalCommand, AddGenerateCommands,
+        AddLogitsCommand, AddTokenizeCommand, AddTokenizerCommands, AddExportCommands, AddSynthCommand, AddQuantizeCommand,
+        AddInspectCommands, AddBenchCommand, AddRunsCommands}) {
     add(app, context);
   }
   if (argc > 1 && argv[1][0] != '-') {

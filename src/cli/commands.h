@@ -43,6 +43,7 @@ void AddInspectCommands(CLI::App& app, CommandContext& context);  // info, docto
 void AddBenchCommand(CLI::App& app, CommandContext& context);
 void AddPlanCommands(CLI::App& app, CommandContext& context);  // plan, advise
 void AddSweepCommand(CLI::App& app, CommandContext& context);
+void AddPromptCommand(CLI::App& app, CommandContext& context);
 void AddRunsCommands(CLI::App& app, CommandContext& context);  // runs list, show, compare, export
 
 }  // namespace attune

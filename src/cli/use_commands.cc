@@ -27,7 +27,7 @@ void AddSampling(CLI::App* command, SamplingOptions* options) {
 }
 
 struct GenerateFlags {
-  std::string model, adapter, prompt, system;
+  std::string model, adapter, prompt, system, prompt_file;
   bool raw = false;
   int64_t max_length = 0;
   SamplingOptions sampling;
@@ -41,11 +41,13 @@ void RunGenerate(const GenerateFlags& flags, const CommandContext& context) {
     std::fflush(stdout);
   };
   Generation result;
+  if (!flags.prompt_file.empty() && (flags.raw || !session.has_chat_template())) {
+    BadInput("--prompt_file: is a conversation, which --raw and models without a chat template have not");
+  }
   if (flags.raw || !session.has_chat_template()) {
     result = session.Continue(flags.system.empty() ? flags.prompt : flags.system + "\n\n" + flags.prompt, flags.sampling, show);
   } else {
-    nlohmann::ordered_json messages = nlohmann::ordered_json::array();
-    if (!flags.system.empty()) messages.push_back({{"role", "system"}, {"content", flags.system}});
+    nlohmann::ordered_json messages = StartOfConversation(flags.prompt_file, flags.system, flags.prompt);
     messages.push_back({{"role", "user"}, {"content", flags.prompt}});
     result = session.Answer(messages, flags.sampling, show);
   }
@@ -68,14 +70,14 @@ void RunGenerate(const GenerateFlags& flags, const CommandContext& context) {
 
 void RunChat(const GenerateFlags& flags) {
   ChatSession session(flags.model, flags.adapter, flags.max_length);
-  nlohmann::ordered_json messages = nlohmann::ordered_json::array();
-  if (!flags.system.empty()) messages.push_back({{"role", "system"}, {"content", flags.system}});
+  nlohmann::ordered_json messages;  // begun with the first question, which examples are chosen for
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   if (terminal) fmt::print(stderr, "Write a message; an empty line or Ctrl-D ends the chat.\n");
   std::string line;
   while (true) {
     if (terminal) fmt::print(stderr, "> ");
     if (!std::getline(std::cin, line) || line.empty()) break;
+    if (messages.is_null()) messages = StartOfConversation(flags.prompt_file, flags.system, line);
     messages.push_back({{"role", "user"}, {"content", line}});
     const Generation answer = session.Answer(messages, flags.sampling, [](const std::string& piece) {
       std::fwrite(piece.data(), 1, piece.size(), stdout);
@@ -95,6 +97,7 @@ void AddEvalCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--model", job->model, "Model folder, .gguf file or org/name")->required();
   command->add_option("--adapter", job->adapter, "Adapter folder");
   command->add_option("--data", job->data, "JSONL or .txt file, or a folder of them")->required();
+  command->add_option("--prompt_file", job->prompt, "A prompt.json of attune prompt, put before every row");
   command->add_option("--max_length", job->max_length, "Tokens a row may have; longer ones are cut")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
   command->add_flag("--bf16", job->bf16, "Compute in bf16");
@@ -126,6 +129,7 @@ void AddGenerateCommands(CLI::App& app, CommandContext& context) {
     command->add_option("--model", flags->model, "Model folder, .gguf file or org/name")->required();
     command->add_option("--adapter", flags->adapter, "Adapter folder");
     command->add_option("--system", flags->system, "System prompt");
+    command->add_option("--prompt_file", flags->prompt_file, "A prompt.json of attune prompt");
     command->add_option("--max_length", flags->max_length, "Tokens the whole conversation may take")
         ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
     AddSampling(command, &flags->sampling);

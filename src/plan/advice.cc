@@ -32,10 +32,10 @@ const std::vector<std::string>& AdviceGoals() {
 const std::vector<AdviceRule>& AdviceRules() {
   static const std::vector<AdviceRule> rules = {
       {"prompt-first", "always",
-       "score a prompted baseline first: it costs nothing, and what training adds is the difference to it",
+       "score a prompted baseline first (attune prompt): it costs next to nothing, and what training adds is the difference to it",
        "the ladder that guides begin with: prompting is free",
        [](const Facts&, const Choice&) { return true; }, nullptr},
-      {"few-rows", "under 100 rows", "put the rows into the prompt as examples (few-shot) instead of training on them",
+      {"few-rows", "under 100 rows", "put the rows into the prompt as examples (attune prompt) instead of training on them",
        "Brown et al. 2020 (arXiv 2005.14165); Mosbach et al. 2023 (arXiv 2305.16938) on where training overtakes it",
        [](const Facts& f, const Choice&) { return f.rows < 100 && f.goal != "base"; }, nullptr},
       {"enough-rows", "100 rows or more, or a base model to be made", "training is worth trying after the baseline",

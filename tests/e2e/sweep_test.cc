@@ -57,6 +57,18 @@ TEST_F(SweepTest, HalvingGivesTheBetterHalfTwiceAsMuch) {
   EXPECT_EQ(result["best"]["steps"], 8);
 }
 
+// A scale that overflows in the first step.
+TEST_F(SweepTest, ATrialThatFailsIsTheWorstAndEndsNothing) {
+  const Json result = Sweep({"--grid", "lora_alpha=1e30,8"});
+  ASSERT_EQ(result["rungs"][0].size(), 2u);
+  EXPECT_EQ(result["best"]["settings"]["lora_alpha"], "8");
+  EXPECT_TRUE(result["rungs"][0][1]["eval_loss"].is_null());
+  EXPECT_NE(result["rungs"][0][1]["error"].get<std::string>().find("not finite"), std::string::npos);
+  const Outcome all = Run(SweepArguments({"--grid", "lora_alpha=1e30,2e30", "--output_dir", Path("other")}));
+  EXPECT_EQ(all.exit_code, 1);
+  EXPECT_NE(all.err.find("every trial failed"), std::string::npos) << all.err;
+}
+
 TEST_F(SweepTest, RefusesInOneLine) {
   const auto refused = [&](const std::vector<std::string>& more, const std::string& piece) {
     ExpectRefused(Run(SweepArguments(more)), {piece});

@@ -1,0 +1,159 @@
+#include "app/prompt_job.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "app/use_job.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/torch_random.h"
+#include "store/run_data.h"
+
+namespace attune {
+namespace {
+
+constexpr int64_t kSearchRows = 16;  // training rows that random sets are compared on: held-out rows are for the result alone
+
+// At most `most` rows, evenly from all.
+std::vector<DataRow> EvenlyFrom(std::vector<DataRow> rows, int64_t most) {
+  const int64_t count = std::ssize(rows);
+  if (most <= 0 || count <= most) return rows;
+  std::vector<DataRow> chosen;
+  for (int64_t i = 0; i < most; ++i) chosen.push_back(std::move(rows[static_cast<size_t>(i * count / most)]));
+  return chosen;
+}
+
+// The beginning of a text, for a line.
+std::string Shortened(const std::string& text) {
+  size_t length = std::min<size_t>(text.size(), 24);
+  while (length < text.size() && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) ++length;  // no half characters
+  return length < text.size() ? text.substr(0, length) + " ..." : text;
+}
+
+double MeanTokens(const std::vector<Example>& examples) {
+  double tokens = 0;
+  for (const Example& e : examples) tokens += static_cast<double>(e.input_ids.size());
+  return tokens / std::max<double>(1, static_cast<double>(examples.size()));
+}
+
+class PromptSearch {
+ public:
+  PromptSearch(const PromptJob& job, const OnPrompt& on_prompt)
+      : job_(job), on_prompt_(on_prompt), bundle_(OpenModel(job.model)), train_(ReadConversations(job.data)),
+        held_out_(EvenlyFrom(ReadConversations(job.eval_data), job.max_rows)) {}
+
+  PromptResult Run() {
+    plain_tokens_ = MeanTokens(EncodePrompted(bundle_, Prompter({}, train_), held_out_));
+    Add({"no prompt", {}, ""}, held_out_);
+    for (const std::string& system : job_.systems) Add({"system: " + Shortened(system), {.system = system}, ""}, held_out_);
+    const std::string system = Best().prompt.system;  // examples come behind the best of them
+    const std::string behind = system.empty() ? "" : ", system: " + Shortened(system);
+    for (const int64_t shots : job_.shots) {
+      if (shots < 1) continue;
+      PromptFile prompt{.system = system, .similar_data = AbsolutePath(job_.data), .similar_shots = shots};
+      Add({fmt::format("{} examples like the question{}", shots, behind), std::move(prompt), ""}, held_out_);
+    }
+    for (const int64_t shots : job_.shots) {
+      if (shots >= 1 && job_.search > 0) Add({fmt::format("{} examples, the best of {} sets{}", shots, job_.search, behind), BestSet(system, shots), ""}, held_out_);
+    }
+    for (const std::string& adapter : job_.adapters) Add({"adapter " + adapter, {}, adapter}, held_out_);
+    PromptResult result{std::move(found_), std::ssize(held_out_), 0};
+    std::stable_sort(result.candidates.begin(), result.candidates.end(),
+                     [](const PromptCandidate& a, const PromptCandidate& b) { return LossOf(a) < LossOf(b); });
+    while (!result.candidates[result.best_prompt].adapter.empty()) ++result.best_prompt;
+    return result;
+  }
+
+ private:
+  static double LossOf(const PromptCandidate& c) {
+    return c.skipped.empty() ? c.metrics.loss : std::numeric_limits<double>::infinity();
+  }
+  const PromptCandidate& Best() const {
+    return *std::min_element(found_.begin(), found_.end(), [](const auto& a, const auto& b) { return LossOf(a) < LossOf(b); });
+  }
+
+  void Score(PromptCandidate& c, const std::vector<DataRow>& rows) const {
+    const std::vector<Example> examples = EncodePrompted(bundle_, Prompter(c.prompt, train_), rows);
+    if (examples.empty()) BadInput("{}: holds no answer to score", job_.eval_data);
+    const int64_t positions = bundle_.files.spec().max_position_embeddings;
+    for (const Example& e : examples) {
+      if (std::ssize(e.input_ids) <= positions) continue;
+      c.skipped = fmt::format("{} tokens are more than the model's {} positions", e.input_ids.size(), positions);
+      return;
+    }
+    c.prompt_tokens = MeanTokens(examples) - plain_tokens_;
+    c.metrics = EvaluateExamples(bundle_, c.adapter, examples, 1024, job_.bf16);
+  }
+
+  void Add(PromptCandidate c, const std::vector<DataRow>& rows) {
+    Score(c, rows);
+    on_prompt_(c);
+    found_.push_back(std::move(c));
+  }
+
+  // Random sets of examples, each scored on rows that are in none of them.
+  PromptFile BestSet(const std::string& system, int64_t shots) const {
+    const int64_t count = std::ssize(train_), apart = std::min(kSearchRows, count / 2);
+    if (count - apart < shots) BadInput("{}: has {} rows, too few to try sets of {} examples", job_.data, count, shots);
+    TorchGenerator random(job_.seed);
+    std::vector<int64_t> order(static_cast<size_t>(count));
+    std::iota(order.begin(), order.end(), int64_t{0});
+    const auto shuffle = [&](int64_t first) {
+      for (int64_t i = first; i + 1 < count; ++i) std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(random.Integer(i, count))]);
+    };
+    shuffle(0);
+    std::vector<DataRow> rows;
+    for (int64_t i = 0; i < apart; ++i) rows.push_back(train_[static_cast<size_t>(order[static_cast<size_t>(i)])]);
+    PromptCandidate best;
+    for (int64_t trial = 0; trial < job_.search; ++trial) {
+      shuffle(apart);
+      PromptCandidate c;
+      c.prompt.system = system;
+      for (int64_t i = 0; i < shots; ++i) c.prompt.examples.push_back(train_[static_cast<size_t>(order[static_cast<size_t>(apart + i)])].messages);
+      Score(c, rows);
+      if (trial == 0 || LossOf(c) < LossOf(best)) best = std::move(c);
+    }
+    return best.prompt;
+  }
+
+  const PromptJob& job_;
+  const OnPrompt& on_prompt_;
+  ModelBundle bundle_;
+  std::vector<DataRow> train_, held_out_;
+  std::vector<PromptCandidate> found_;
+  double plain_tokens_ = 0;
+};
+
+}  // namespace
+
+PromptResult RunPrompt(const PromptJob& job, const OnPrompt& on_prompt) {
+  if (!job.output.empty() && PathExists(job.output)) BadInput("{}: exists; name a new file", job.output);
+  const PromptResult result = PromptSearch(job, on_prompt).Run();
+  if (job.output.empty()) return result;
+  const PromptCandidate& best = result.candidates[result.best_prompt];
+  nlohmann::ordered_json json = ToJson(best.prompt);
+  json["made_by"] = {{"command", "attune prompt"}, {"model", job.model}, {"eval_data", job.eval_data},
+                     {"eval_loss", best.metrics.loss}, {"rows", result.rows}};
+  WriteFileAtomic(job.output, json.dump(2) + "\n");
+  return result;
+}
+
+nlohmann::ordered_json ToJson(const PromptResult& result) {
+  nlohmann::ordered_json candidates = nlohmann::ordered_json::array();
+  for (const PromptCandidate& c : result.candidates) {
+    nlohmann::ordered_json json = {{"name", c.name}, {"adapter", c.adapter}, {"prompt", ToJson(c.prompt)}};
+    if (c.skipped.empty()) {
+      json["eval_loss"] = c.metrics.loss;
+      json["eval_token_accuracy"] = c.metrics.token_accuracy;
+      json["eval_tokens"] = c.metrics.tokens;
+      json["prompt_tokens"] = c.prompt_tokens;
+    } else {
+      json["skipped"] = c.skipped;
+    }
+    candidates.push_back(json);
+  }
+  return {{"rows", result.rows}, {"best_prompt", result.best_prompt}, {"candidates", candidates}};
+}
+
+}  // namespace attune
