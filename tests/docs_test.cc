@@ -11,6 +11,7 @@
 #include "app/config.h"
 #include "app/foreign_keys.h"
 #include "base/file.h"
+#include "curate/rules.h"
 
 namespace attune::docs_test {
 
@@ -74,6 +75,19 @@ TEST(Documents, ListEveryForeignKeyWithWhatIsAccepted) {
       EXPECT_NE(row.find(shown), std::string::npos)
           << "docs/training.md: `" << foreign.name << "` accepts " << shown;
     }
+  }
+}
+
+TEST(Documents, ListEveryRuleOfData) {
+  const std::string text = Section(Read(Root() / "docs/data.md"), "check");
+  for (const RuleInfo& info : RuleTable()) {
+    const size_t begin = text.find("\n| `" + std::string(info.id) + "` |");
+    ASSERT_NE(begin, std::string::npos) << "docs/data.md lacks `" << info.id << "`";
+    const std::string row = text.substr(begin + 1, text.find('\n', begin + 1) - begin - 1);
+    const std::string action = info.actions == 0 ? "–" : ActionName(info.usual);
+    EXPECT_NE(row.rfind("| " + action), std::string::npos) << row;
+    const bool has_kind = row.find(std::string("| ") + SeverityName(info.severity) + " |") != std::string::npos;
+    EXPECT_TRUE(has_kind || info.rule == Rule::kWhiteSpace) << row;
   }
 }
 

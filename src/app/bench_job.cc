@@ -115,8 +115,11 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
   if (job.length < 2 || job.tokens < job.length) BadInput("bench: tokens must be at least one sequence of length 2 or more");
   const int64_t rows = job.tokens / job.length;
   const TemporaryFolder folder;
-  const ModelSpec spec = ModelFiles::Open(job.model).spec();
-  WriteFileAtomic(folder.path() + "/rows.jsonl", RandomRows(rows * (job.steps + 1), job.length, spec.vocab_size));
+  const ModelBundle bundle = OpenModel(job.model);
+  const ModelSpec& spec = bundle.files.spec();
+  // Ids that both know: a made-up model's tokenizer is smaller than its vocabulary.
+  const int64_t ids = bundle.tokenizer != nullptr ? std::min<int64_t>(spec.vocab_size, bundle.tokenizer->VocabularySize()) : spec.vocab_size;
+  WriteFileAtomic(folder.path() + "/rows.jsonl", RandomRows(rows * (job.steps + 1), job.length, ids));
   RunConfig config;
   config.source = nlohmann::ordered_json::object();
   config.method = job.method;

@@ -92,6 +92,7 @@ const Fields& ModelFields() {
       {"tokenizer", [](RunConfig& c, const Value& v) { c.tokenizer = v.Text(); }},
       {"chat_template", [](RunConfig& c, const Value& v) { c.chat_template = v.Text(); }},
       {"adapter", [](RunConfig& c, const Value& v) { c.adapter = v.Text(); }},
+      {"offload", [](RunConfig& c, const Value& v) { c.offload = v.Bool(); }},
       {"torch_dtype",
        [](RunConfig& c, const Value& v) { c.torch_dtype = v.OneOf({"auto", "float32", "bfloat16", "float16"}); }},
   };

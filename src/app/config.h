@@ -22,7 +22,8 @@ struct RunConfig {
   std::string tokenizer;         // a folder with tokenizer.json; empty: the model's own
   std::string chat_template;     // a .jinja file; empty: the model's own
   std::string torch_dtype = "auto";
-  std::string adapter;  // continue training this one
+  bool offload = false;  // frozen weights stay in the model's files
+  std::string adapter;   // continue training this one
   std::string train_data, eval_data;
   bool shuffle = true;
   LoraConfig lora;

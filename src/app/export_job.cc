@@ -4,8 +4,10 @@
 #include <cmath>
 
 #include "app/bundle.h"
+#include "app/model_hash.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "formats/durable_folder.h"
 #include "formats/json.h"
 #include "formats/safetensors.h"
 #include "models/adapter_model.h"
@@ -50,8 +52,29 @@ static DType StoredType(const ModelFiles& files) {
   return type == DType::kBF16 || type == DType::kF16 ? type : DType::kF32;
 }
 
+// An adapter's numbers mean something on the base they were trained on; run.json beside it says which that was.
+static void CheckBase(const ExportJob& job) {
+  const std::string record = job.adapter + "/run.json";
+  if (job.adapter.empty() || job.any_base || !FileExists(record)) return;
+  const nlohmann::ordered_json then = ParseOrderedJsonFile(record).value("model", nlohmann::ordered_json::object());
+  const nlohmann::ordered_json now = QuickModelHash(job.model);
+  for (const auto& [key, value] : now.items()) {
+    if (!then.contains(key) || then[key] == value) continue;
+    BadInput("{}: the adapter was trained on another base than {} ({}: {} then, {} now); give that one, or --any_base (a 4-bit "
+             "model's adapter onto the 16-bit weights it was made from)",
+             record, job.model, key, then[key].dump(), value.dump());
+  }
+}
+
+static void CheckDifference(const ExportJob& job, const ModelDifference& d) {
+  if (d.mean_kl <= kLargestMeanKl) return;
+  Failed("{}: the result is worse than what was trained: its next-token distributions are {:.3g} nats away on {} tokens, at most "
+         "{} is rounding; nothing was written. Use --dtype float32", job.output, d.mean_kl, d.tokens, kLargestMeanKl);
+}
+
 ExportResult ExportFolder(const ExportJob& job) {
   RequireNewFolder(job.output);
+  CheckBase(job);
   const ModelBundle bundle = OpenModel(job.model);
   const ModelFiles& files = bundle.files;
   const DType dtype = job.dtype.value_or(StoredType(files));
@@ -69,9 +92,10 @@ ExportResult ExportFolder(const ExportJob& job) {
   if (!tied && files.spec().tie_word_embeddings) {
     declarations.push_back({"lm_head.weight", dtype, {files.spec().vocab_size, files.spec().hidden_size}});
   }
-  MakeDirectories(job.output);
-  ExportResult result{job.output, dtype, 0, 0, static_cast<int64_t>(adapter.spec.modules.size())};
-  SafetensorsWriter writer(job.output + "/model.safetensors", declarations);
+  const std::vector<std::vector<int32_t>> sequences = TokensToCompare(bundle, job.data);
+  DurableFolder folder(job.output);
+  ExportResult result{job.output, dtype, 0, 0, static_cast<int64_t>(adapter.spec.modules.size()), {}};
+  SafetensorsWriter writer(folder.partial() + "/model.safetensors", declarations);
   for (const TensorDeclaration& declared : writer.order()) {
     const std::vector<float> values = MergedValues(files, adapter, declared.name);
     const float limit = dtype == DType::kF16 ? 65504.0f : INFINITY;
@@ -88,8 +112,11 @@ ExportResult ExportFolder(const ExportJob& job) {
   writer.Commit();
   const nlohmann::ordered_json source =
       files.is_gguf() ? nlohmann::ordered_json::object() : ParseOrderedJsonFile(files.path() + "/config.json");
-  WriteFileAtomic(job.output + "/config.json", HfConfig(files.spec(), source, dtype, tied).dump(2) + "\n");
-  WriteTextFiles(bundle, job.output);
+  WriteFileAtomic(folder.partial() + "/config.json", HfConfig(files.spec(), source, dtype, tied).dump(2) + "\n");
+  WriteTextFiles(bundle, folder.partial());
+  result.difference = CompareModels(files, job.adapter, ModelFiles::Open(folder.partial()), sequences);
+  CheckDifference(job, result.difference);
+  folder.Commit();
   return result;
 }
 

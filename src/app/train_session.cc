@@ -118,13 +118,18 @@ TrainSession::TrainSession(const RunConfig& config, TrainEvents& events)
   std::string note;
   compute_ = ChooseCompute(config_.training, *device_, &note);
   const std::optional<BnbConfig> quantization = QuantizationOf(config_, bundle_.files);
-  storage_ = BaseStorage(bundle_.files, compute_, quantization ? &*quantization : nullptr);
+  storage_ = BaseStorage(bundle_.files, compute_, quantization ? &*quantization : nullptr, config_.offload);
+  if (config_.offload && ModelWeights::MappedBytes(bundle_.files.spec(), method_->spec(), storage_) == 0) {
+    BadInput("model.offload: no frozen weight of {} is used as it lies in its file; leave it out", bundle_.files.path());
+  }
   LoadData();
   const std::string rows_note = method_->Settle(train_.examples, config_.training, storage_);
   const PlanInputs inputs{bundle_.files.spec(), method_->spec(), method_->trainables(), config_.training, config_.shuffle,
                           train_.examples, eval_ ? &*eval_ : nullptr, storage_, device_->scratch_bytes(), ResidentBytes()};
   plan_ = PlanRun(inputs);
   CheckFit(inputs);
+  const int64_t paged = Optimizer::PlannedBytes(method_->trainables(), config_.training).file;
+  if (paged > 0) RequireDiskSpace(config_.training.output_dir, "the file of the optimiser's states", paged);
   MakeFingerprint();
   if (!rows_note.empty()) events_.OnNote(rows_note);
   TellNotes(note);
@@ -155,7 +160,8 @@ void TrainSession::LoadData() {
 void TrainSession::CheckFit(const PlanInputs& inputs) const {
   const int64_t resident = inputs.resident_bytes, available = AvailableBytes() + resident;
   if (plan_.planned_bytes <= available) return;
-  const std::string fits = SettingThatFits(inputs, available);
+  std::string fits = SettingThatFits(inputs, available);
+  if (fits.empty() && !config_.offload) fits = OffloadThatFits(inputs, available);
   BadInput("the run needs {:.2f} GiB and {:.2f} GiB are free: {}", static_cast<double>(plan_.planned_bytes) / (1 << 30),
            static_cast<double>(available) / (1 << 30),
            fits.empty() ? "no setting of tokens_in_flight and gradient_checkpointing makes it fit; lower max_length, choose a "
@@ -163,8 +169,22 @@ void TrainSession::CheckFit(const PlanInputs& inputs) const {
                         : "it fits with " + fits);
 }
 
+// The base in its files, where that is enough.
+std::string TrainSession::OffloadThatFits(const PlanInputs& inputs, int64_t available) const {
+  const BaseStorage offloaded(bundle_.files, compute_, config_.quantization ? &*config_.quantization : nullptr, true);
+  const auto weights = [&](const BaseStorage& storage) { return ModelWeights::PlannedBytes(inputs.spec, inputs.adapter, storage); };
+  const bool fits = plan_.planned_bytes - weights(storage_) + weights(offloaded) <= available;
+  return fits ? "model.offload: true, which reads the weights from the disk as it goes" : "";
+}
+
 void TrainSession::TellNotes(const std::string& compute_note) {
   if (!compute_note.empty()) events_.OnNote(compute_note);
+  if (config_.offload) {
+    const double gigabytes = static_cast<double>(ModelWeights::MappedBytes(bundle_.files.spec(), method_->spec(), storage_)) / 1e9;
+    events_.OnNote(fmt::format("offload: {:.1f} GB of the base stay in the model's files and are read twice for every {} tokens: "
+                               "where memory cannot cache them, {:.0f} s at 1 GB/s",
+                               gigabytes, plan_.settings.max_tokens, 2 * gigabytes));
+  }
   if (bundle_.files.spec().attention_dropout > 0) {
     events_.OnNote(fmt::format("attention_dropout {:g} of the model's config.json is not applied",
                                bundle_.files.spec().attention_dropout));

@@ -28,6 +28,7 @@ class TrainSession {
  private:
   void LoadData();
   void CheckFit(const PlanInputs& inputs) const;
+  std::string OffloadThatFits(const PlanInputs& inputs, int64_t available) const;
   void TellNotes(const std::string& compute_note);
   TrainReady Ready() const;
   void MakeFingerprint();

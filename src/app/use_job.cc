@@ -1,8 +1,8 @@
 #include "app/use_job.h"
 
 #include <algorithm>
-#include <optional>
 
+#include "app/forward_model.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "data/dataset.h"
@@ -14,41 +14,6 @@
 
 namespace attune {
 namespace {
-
-// A decoder for forward passes alone, with everything it stands on.
-struct ForwardModel {
-  std::unique_ptr<Device> device;
-  std::optional<ModelWeights> weights;
-  AdapterValues adapter;
-  std::optional<TrainableVectors> vectors;
-  std::optional<Decoder> decoder;
-};
-
-DType ForwardCompute(bool bf16, const Device& device) {
-  if (bf16 && !device.has_bf16()) BadInput("bf16: this CPU has no bf16 matmul (AVX512-BF16); leave it out to compute in f32");
-  return bf16 ? DType::kBF16 : DType::kF32;
-}
-
-std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const std::string& adapter, bool bf16,
-                                               const ChunkLimits& limits) {
-  auto model = std::make_unique<ForwardModel>();
-  model->device = MakeCpuDevice({});
-  if (!adapter.empty()) model->adapter = ReadAdapter(files, adapter);
-  const DType compute = ForwardCompute(bf16, *model->device);
-  model->weights.emplace(*model->device, files, model->adapter.spec, BaseStorage(files, compute, nullptr));
-  model->vectors.emplace(*model->device, model->adapter.tensors, TrainableVectors::Purpose::kUse);
-  LoadTrained(*model->device, *model->vectors, model->adapter.tensors, model->adapter.values);
-  DecoderSettings settings;
-  settings.compute = compute;
-  settings.policy = KeepPolicy::kNothing;
-  settings.max_tokens = limits.tokens;
-  settings.max_sequences = limits.sequences;
-  settings.max_length = limits.length;
-  settings.max_labelled = limits.labelled;
-  model->decoder.emplace(*model->device, files.spec(), *model->weights, model->adapter.spec, model->adapter.tensors,
-                         &*model->vectors, settings);
-  return model;
-}
 
 std::vector<std::vector<int32_t>> ReadSequences(const std::string& path, int64_t vocab) {
   const nlohmann::json json = ParseJsonFile(path);
@@ -101,14 +66,7 @@ int64_t RunLogits(const LogitsJob& job) {
   SafetensorsWriter writer(job.output, declarations);
   for (const TensorDeclaration& declared : writer.order()) {
     const auto& ids = sequences[static_cast<size_t>(std::stoll(declared.name.substr(7)))];
-    PackedBatch batch;
-    batch.Append(ids, ids);
-    batch.rows.clear();
-    for (int32_t t = 0; t < batch.tokens(); ++t) batch.rows.push_back(t);
-    batch.targets.assign(batch.rows.size(), 0);
-    model->decoder->Logits(batch, [&](int64_t, std::span<const float> piece) {
-      writer.Write(declared.name, std::as_bytes(piece));
-    });
+    model->AllLogits(ids, [&](std::span<const float> piece) { writer.Write(declared.name, std::as_bytes(piece)); });
   }
   writer.Commit();
   return static_cast<int64_t>(sequences.size());

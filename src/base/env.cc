@@ -33,6 +33,11 @@ ssize_t Env::WriteAt(int fd, const void* data, size_t size, off_t offset) { retu
 int Env::Sync(int fd) { return ::fsync(fd); }
 int Env::StatOpen(int fd, struct stat* info) { return ::fstat(fd, info); }
 void* Env::Map(int fd, size_t size) { return ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0); }
+int Env::Reserve(int fd, off_t size) {
+  errno = ::posix_fallocate(fd, 0, size);
+  return errno == 0 ? 0 : -1;
+}
+void* Env::MapShared(int fd, size_t size) { return ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0); }
 int Env::Stat(const char* path, struct stat* info) { return ::stat(path, info); }
 int Env::StatLink(const char* path, struct stat* info) { return ::lstat(path, info); }
 int Env::Rename(const char* from, const char* to) { return ::rename(from, to); }

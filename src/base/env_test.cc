@@ -148,6 +148,14 @@ TEST_F(FaultTest, EveryOtherFailureIsToldToo) {
       {"PathExists", [&] { EXPECT_TRUE(PathExists(path_)); }},
       {"MakeDirectories", [&] { MakeDirectories(tree); }},
       {"AppendFile", [&] { AppendFile(folder_ + "/a.jsonl").WriteLine("{}"); }},
+      {"ScratchFile",
+       [&] {
+         const ScratchFile file(folder_, "a state", 10000);
+         file.data()[9999] = std::byte{7};
+         file.DropPages(file.data(), 10000);
+         EXPECT_EQ(file.data()[9999], std::byte{7});
+         EXPECT_EQ(file.data()[0], std::byte{0});
+       }},
       {"SyncFile", [&] { SyncFile(path_); }},
       {"RenameDurably", [&] { RenameDurably(path_, folder_ + "/renamed"); }},
       {"RemoveTree", [&] { RemoveTree(folder_ + "/full"); }},

@@ -110,6 +110,14 @@ class FaultyEnv : public Env {
     const std::lock_guard lock(mutex_);
     return Fails("map", paths_[fd]) ? MAP_FAILED : Env::Map(fd, size);
   }
+  int Reserve(int fd, off_t size) override {
+    const std::lock_guard lock(mutex_);
+    return Fails("reserve", paths_[fd], true) ? -1 : Env::Reserve(fd, size);
+  }
+  void* MapShared(int fd, size_t size) override {
+    const std::lock_guard lock(mutex_);
+    return Fails("map", paths_[fd]) ? MAP_FAILED : Env::MapShared(fd, size);
+  }
   int Stat(const char* path, struct stat* info) override {
     const std::lock_guard lock(mutex_);
     return Fails("stat", path) ? -1 : Env::Stat(path, info);

@@ -130,6 +130,41 @@ void MappedFile::DropPages(std::span<const std::byte> range) const {
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
+void MappedFile::Prefetch(std::span<const std::byte> range) const {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(range.data()) / page * page;
+  ::madvise(reinterpret_cast<void*>(begin), reinterpret_cast<uintptr_t>(range.data() + range.size()) - begin, MADV_WILLNEED);
+}
+
+ScratchFile::ScratchFile(const std::string& folder, std::string_view what, int64_t bytes)
+    : size_(static_cast<size_t>(std::max<int64_t>(1, bytes))) {
+  const std::string path = folder + "/.scratch-" + std::to_string(::getpid());
+  const auto fail = [&](const char* why) {
+    Failed("{}: {} ({:.2f} GiB) cannot be kept in a file there: {}", folder, what, static_cast<double>(size_) / (1 << 30), why);
+  };
+  // A process of this number may have died before it took the name away.
+  if (CurrentEnv().Unlink(path.c_str()) != 0 && errno != ENOENT) fail(std::strerror(errno));
+  const int fd = Open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+  if (fd < 0) fail(std::strerror(errno));
+  void* mapped = MAP_FAILED;
+  int result = CurrentEnv().Unlink(path.c_str());
+  if (result == 0) result = Retried([&] { return CurrentEnv().Reserve(fd, static_cast<off_t>(size_)); });
+  if (result == 0) mapped = CurrentEnv().MapShared(fd, size_);
+  const int error = errno;
+  Close(fd);
+  if (mapped == MAP_FAILED) fail(std::strerror(error));
+  data_ = static_cast<std::byte*>(mapped);
+}
+
+ScratchFile::~ScratchFile() { ::munmap(data_, size_); }
+
+void ScratchFile::DropPages(const std::byte* first, int64_t bytes) const {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(first) / page * page;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(first) + static_cast<uintptr_t>(bytes) + page - 1) / page * page;
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 std::string ReadFile(const std::string& path) {
   OpenFile file(path);
   std::string content(file.size, '\0');

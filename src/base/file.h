@@ -30,10 +30,33 @@ class MappedFile {
   // keep).
   void DropPages(std::span<const std::byte> range) const;
 
+  // Has the kernel begin to read these bytes from the disk.
+  void Prefetch(std::span<const std::byte> range) const;
+
  private:
   std::string path_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
+};
+
+// Memory in a file that has no name any more, zeroed: when memory is short the kernel writes its pages out, and pages that
+// were let go take none. Gone with the process, however that ends. Errors: Error{kFailed} naming the folder: no room on its
+// disk, or it cannot be written.
+class ScratchFile {
+ public:
+  ScratchFile(const std::string& folder, std::string_view what, int64_t bytes);
+  ~ScratchFile();
+  ScratchFile(const ScratchFile&) = delete;
+  ScratchFile& operator=(const ScratchFile&) = delete;
+
+  std::byte* data() const { return data_; }
+
+  // Takes pages out of resident memory; their content stays.
+  void DropPages(const std::byte* first, int64_t bytes) const;
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t size_;
 };
 
 // The whole file as a string. Errors: Error{kBadInput} as for MappedFile.

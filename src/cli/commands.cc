@@ -42,7 +42,7 @@ int RunCommandLine(int argc, char** argv) {
   CommandContext context;
   app.require_subcommand(1);
   app.set_version_flag("--version", "attune 0.1.0");
-  for (const auto add : {AddTrainCommand, AddEvalCommand, AddGenerateCommands, AddLogitsCommand, AddTokenizeCommand,
+  for (const auto add : {AddTrainCommand, AddDataCommands, AddEvalCommand, AddGenerateCommands, AddLogitsCommand, AddTokenizeCommand,
                          AddTokenizerCommands, AddExportCommands, AddSynthCommand, AddQuantizeCommand, AddInspectCommands, AddBenchCommand, AddRunsCommands}) {
     add(app, context);
   }

@@ -30,6 +30,7 @@ void Say(const CommandContext& context, const std::string& line);
 
 // Each adds its subcommand to `app`; parsing it sets context.run.
 void AddTrainCommand(CLI::App& app, CommandContext& context);  // train, resume
+void AddDataCommands(CLI::App& app, CommandContext& context);  // data check, clean, dedupe ...
 void AddEvalCommand(CLI::App& app, CommandContext& context);
 void AddGenerateCommands(CLI::App& app, CommandContext& context);  // generate, chat
 void AddLogitsCommand(CLI::App& app, CommandContext& context);

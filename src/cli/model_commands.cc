@@ -30,12 +30,17 @@ void RunExport(const ExportFlags& flags, const CommandContext& context) {
   Say(context, fmt::format("wrote {} tensors ({:.1f} MiB, {}) to {}{}", r.tensors,
                            static_cast<double>(r.bytes) / (1 << 20), NameOf(r.dtype), r.output,
                            r.merged_modules > 0 ? fmt::format(", {} modules merged", r.merged_modules) : ""));
+  const ModelDifference& d = r.difference;
+  Say(context, fmt::format("read again and compared with {} on {} tokens: logits differ by at most {:.2g}, next-token "
+                           "distributions by {:.2g} nats, the most likely token is the same for {:.1f} %",
+                           job.adapter.empty() ? "its source" : "base and adapter", d.tokens, d.largest, d.mean_kl, 100 * d.same_best));
   if (context.json) {
     PrintJson({{"output", r.output},
                {"dtype", NameOf(r.dtype)},
                {"tensors", r.tensors},
                {"bytes", r.bytes},
-               {"merged_modules", r.merged_modules}});
+               {"merged_modules", r.merged_modules},
+               {"difference", d.ToJson()}});
   }
 }
 
@@ -79,6 +84,8 @@ void AddExportCommands(CLI::App& app, CommandContext& context) {
     if (command == write) command->add_option("--format", flags->format, "safetensors")->required();
     command->add_option("--output", flags->job.output, "A new folder")->required();
     command->add_option("--dtype", flags->dtype, "float32, bfloat16 or float16; default: as the base is stored");
+    command->add_option("--data", flags->job.data, "Held-out rows on which the result is compared; default: a built-in text");
+    if (command == merge) command->add_flag("--any_base", flags->job.any_base, "Also onto another base than it was trained on");
     command->add_flag("--json", context.json, "One JSON document on standard output");
     command->callback([flags, &context] { context.run = [flags, &context] { RunExport(*flags, context); }; });
   }

@@ -23,6 +23,11 @@ std::string Joined(const std::string& folder, const std::string& name) {
 }  // namespace
 
 std::vector<std::string> DataFiles(const std::string& path) {
+  const auto accepts = [](std::string_view name) { return name.ends_with(".jsonl") || IsPlainText(name); };
+  return FilesIn(path, accepts, ".jsonl or .txt");
+}
+
+std::vector<std::string> FilesIn(const std::string& path, bool (*accepts)(std::string_view name), const char* kinds) {
   if (!DirectoryExists(path)) return {path};
   std::vector<std::string> folders = {path}, files;
   while (!folders.empty()) {
@@ -33,12 +38,12 @@ std::vector<std::string> DataFiles(const std::string& path) {
       if (name.starts_with('.')) continue;
       if (DirectoryExists(entry)) {
         if (!IsLink(entry)) folders.push_back(entry);
-      } else if (name.ends_with(".jsonl") || IsPlainText(name)) {
+      } else if (accepts(name)) {
         files.push_back(entry);
       }
     }
   }
-  if (files.empty()) BadInput("{}: the folder holds no .jsonl or .txt file", path);
+  if (files.empty()) BadInput("{}: the folder holds no {} file", path, kinds);
   std::sort(files.begin(), files.end());
   return files;
 }

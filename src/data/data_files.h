@@ -15,6 +15,9 @@ namespace attune {
 // Errors: Error{kBadInput} when a folder holds no such file.
 std::vector<std::string> DataFiles(const std::string& path);
 
+// The same for files whose names `accepts` takes; `kinds` says for errors which these are.
+std::vector<std::string> FilesIn(const std::string& path, bool (*accepts)(std::string_view name), const char* kinds);
+
 // SHA-256 of the file, or of the lines of the hashes of a folder's files. Errors: as DataFiles.
 std::string HashOfDataFiles(const std::string& path);
 

@@ -48,24 +48,23 @@ const std::vector<std::string>& Roles() {
   return roles;
 }
 
+const std::vector<std::pair<std::string, const char*>>& RoleAliases() {
+  static const std::vector<std::pair<std::string, const char*>> aliases = {{"human", "user"},
+                                                                           {"gpt", "assistant"},
+                                                                           {"chatgpt", "assistant"},
+                                                                           {"bot", "assistant"},
+                                                                           {"model", "assistant"},
+                                                                           {"observation", "tool"},
+                                                                           {"function_response", "tool"},
+                                                                           {"function", "tool"},
+                                                                           {"function_call", "assistant"}};
+  return aliases;
+}
+
 std::string RoleOf(const std::string& name, const std::string& where) {
-  static const std::vector<std::pair<std::string, const char*>> kAliases = {{"human", "user"},
-                                                                            {"gpt", "assistant"},
-                                                                            {"chatgpt", "assistant"},
-                                                                            {"bot", "assistant"},
-                                                                            {"model", "assistant"},
-                                                                            {"observation", "tool"},
-                                                                            {"function_response", "tool"},
-                                                                            {"function", "tool"},
-                                                                            {"function_call", "assistant"}};
-  for (const std::string& role : Roles()) {
-    if (name == role) return role;
-  }
+  if (const std::string_view role = KnownRole(name); !role.empty()) return std::string(role);
   std::vector<std::string> known = Roles();
-  for (const auto& [alias, role] : kAliases) {
-    if (name == alias) return role;
-    known.push_back(alias);
-  }
+  for (const auto& alias : RoleAliases()) known.push_back(alias.first);
   const std::string near = NearestName(name, known);
   if (!near.empty()) BadInput("{}: unknown role {}; did you mean \"{}\"?", where, Shown(name), near);
   BadInput("{}: unknown role {}; known: {}", where, Shown(name), fmt::join(Roles(), ", "));
@@ -280,6 +279,16 @@ const std::vector<Format>& Formats() {
 }
 
 }  // namespace
+
+std::string_view KnownRole(std::string_view name) {
+  for (const std::string& role : Roles()) {
+    if (name == role) return role;
+  }
+  for (const auto& [alias, role] : RoleAliases()) {
+    if (name == alias) return role;
+  }
+  return {};
+}
 
 DataRow ParseRow(Json row, bool has_chat_template, const std::string& where) {
   DataRow out;

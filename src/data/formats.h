@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace attune {
@@ -40,6 +41,9 @@ struct DataRow {
 
   std::vector<int32_t> input_ids, labels;  // kTokens; labels as long as input_ids, -100 where not trained
 };
+
+// system, developer, user, assistant or tool, as which a role of that name counts ("human" is a user); empty: none.
+std::string_view KnownRole(std::string_view name);
 
 // Alpaca rows become messages where there is a chat template (instruction and input, a blank line between,
 // are the user's turn) and otherwise prompt and completion in Stanford Alpaca's wording. Errors:

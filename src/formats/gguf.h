@@ -84,6 +84,7 @@ class GgufFile {
   std::optional<std::vector<float>> Floats(std::string_view key) const;  // an array of float32 or float64
 
   void DropPages(const TensorView& tensor) const { file_.DropPages(tensor.bytes); }
+  void Prefetch(const TensorView& tensor) const { file_.Prefetch(tensor.bytes); }
 
  private:
   const GgufArray* Array(std::string_view key) const;

@@ -39,6 +39,7 @@ class SafetensorsFile {
   const Metadata& metadata() const { return header_.metadata; }
   const TensorView* Find(std::string_view name) const;  // nullptr when there is none
   void DropPages(const TensorView& tensor) const { file_.DropPages(tensor.bytes); }
+  void Prefetch(const TensorView& tensor) const { file_.Prefetch(tensor.bytes); }
 
  private:
   MappedFile file_;
@@ -56,6 +57,7 @@ class SafetensorsModel {
   const std::vector<const TensorView*>& tensors() const { return tensors_; }  // shard by shard
   const TensorView* Find(std::string_view name) const;                        // nullptr when there is none
   void DropPages(const TensorView& tensor) const;
+  void Prefetch(const TensorView& tensor) const;
 
  private:
   void OpenShards(const std::string& folder, const std::string& index_path);

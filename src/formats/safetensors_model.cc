@@ -83,4 +83,8 @@ void SafetensorsModel::DropPages(const TensorView& tensor) const {
     found->second.second->DropPages(tensor);
 }
 
+void SafetensorsModel::Prefetch(const TensorView& tensor) const {
+  if (const auto found = index_.find(tensor.name); found != index_.end()) found->second.second->Prefetch(tensor);
+}
+
 }  // namespace attune

@@ -25,9 +25,15 @@ StoredFormat FormatInFiles(const StoredTensor& tensor, DType compute) {
   return {is_smaller ? tensor.dtype : compute};
 }
 
+bool StaysInFile(const StoredTensor& tensor, const StoredFormat& format) {
+  return tensor.dtype == format.dtype && tensor.dtype != DType::kBnb4 && tensor.dtype != DType::kInt8Rows &&
+         tensor.permuted_head_dim == 0 && reinterpret_cast<uintptr_t>(tensor.bytes.data()) % 4 == 0;
+}
+
 }  // namespace
 
-BaseStorage::BaseStorage(const ModelFiles& files, DType compute, const BnbConfig* quantization) : compute_(compute) {
+BaseStorage::BaseStorage(const ModelFiles& files, DType compute, const BnbConfig* quantization, bool offload)
+    : compute_(compute) {
   std::set<std::string> quantized;
   if (quantization != nullptr) quantized = QuantizedLayers(files.spec(), *quantization);
   for (const ExpectedTensor& expected : ExpectedTensors(files.spec())) {
@@ -43,6 +49,7 @@ BaseStorage::BaseStorage(const ModelFiles& files, DType compute, const BnbConfig
       format = FormatOfConfig(*quantization);
     }
     if (format.dtype != compute) formats_[expected.name] = format;
+    if (offload && StaysInFile(*stored, format)) mapped_.insert(expected.name);
   }
 }
 

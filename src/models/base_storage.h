@@ -5,6 +5,7 @@
 
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "adapters/bnb_config.h"
 #include "models/model_files.h"
@@ -17,8 +18,9 @@ class BaseStorage {
   // Everything in the compute type, F32 or BF16.
   explicit BaseStorage(DType compute) : compute_(compute) {}
 
-  // As the files have it. `quantization` may be null. Errors: Error{kBadInput} where it would quantise what is quantised.
-  BaseStorage(const ModelFiles& files, DType compute, const BnbConfig* quantization);
+  // As the files have it. `quantization` may be null. `offload`: matrices that stay as they are also stay where they are, in
+  // the files. Errors: Error{kBadInput} where it would quantise what is quantised.
+  BaseStorage(const ModelFiles& files, DType compute, const BnbConfig* quantization, bool offload = false);
 
   // Of a model that is only planned: the compute type, and what would be quantised.
   BaseStorage(const ModelSpec& spec, DType compute, const BnbConfig& quantization);
@@ -28,12 +30,16 @@ class BaseStorage {
   // Vectors (norms, biases) are F32 in any case.
   StoredFormat FormatOf(const ExpectedTensor& tensor) const;
 
+  // Whether the tensor is used where it lies in its file.
+  bool IsMapped(const ExpectedTensor& tensor) const { return mapped_.contains(tensor.name); }
+
   // Bytes of the tensor in memory, in whole cache lines.
   int64_t BytesOfTensor(const ExpectedTensor& tensor) const;
 
  private:
   DType compute_;
   std::unordered_map<std::string, StoredFormat> formats_;  // of those that differ from the compute type
+  std::unordered_set<std::string> mapped_;
 };
 
 }  // namespace attune

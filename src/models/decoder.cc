@@ -39,6 +39,7 @@ Decoder::Decoder(Device& device, const ModelSpec& spec, const ModelWeights& weig
                  const DecoderSettings& settings)
     : device_(device),
       spec_(spec),
+      weights_(weights),
       settings_(settings),
       adapter_(adapter),
       plan_(PlanDecoder(spec, adapter, settings)),
@@ -209,7 +210,17 @@ void Decoder::AddEmbeddingAdapter(const Matrix& x, const Matrix& ids) {
 
 void Decoder::ForwardAll() {
   ForwardEmbedding();
-  for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) ForwardBlock(l, false);
+  weights_.Release(-1);
+  for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) {
+    weights_.Prefetch(l + 1);
+    ForwardBlock(l, false);
+    weights_.Release(l);
+  }
+}
+
+void Decoder::ReleaseHead() {
+  weights_.Release(spec_.num_hidden_layers);
+  weights_.Release(-1);  // a tied one
 }
 
 BatchLoss Decoder::RunHead(bool train, float scale) {
@@ -249,6 +260,7 @@ BatchLoss Decoder::RunHead(bool train, float scale) {
     LinearBackward(context, head_, x, ce.gradient, At(plan_.dhidden, n).Rows(first, count), {}, low, dlow, direction);
     if (plan_.head_token_columns >= 0) AddHeadTokenGradient(ce.gradient, x);
   }
+  ReleaseHead();
   std::vector<float> losses(static_cast<size_t>(n)), correct(losses.size());
   device_.Download(losses.data(), At(plan_.losses, 1).data, n * 4);
   device_.Download(correct.data(), At(plan_.correct, 1).data, n * 4);
@@ -292,6 +304,7 @@ void Decoder::Logits(const PackedBatch& batch, const std::function<void(int64_t,
     device_.Download(host.data(), logits.data, static_cast<int64_t>(host.size()) * 4);
     sink(first, host);
   }
+  ReleaseHead();
 }
 
 }  // namespace attune

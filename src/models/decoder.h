@@ -48,7 +48,8 @@ struct BatchLoss {
 
 class Decoder {
  public:
-  // `trainables`, with `vectors`, are what AdapterTrainables(adapter) lists; both empty: nothing is trained.
+  // `trainables`, with `vectors`, are what AdapterTrainables(adapter) lists; both empty: nothing is trained. `weights` must
+  // outlive the decoder.
   Decoder(Device& device, const ModelSpec& spec, const ModelWeights& weights, const AdapterSpec& adapter,
           const std::vector<TrainableTensor>& trainables, const TrainableVectors* vectors, const DecoderSettings& settings);
   ~Decoder();
@@ -128,6 +129,7 @@ class Decoder {
   void RunRope(int64_t layer, const Matrix& q, const Matrix& k, bool inverse);
 
   void ForwardAll();
+  void ReleaseHead();
   void ForwardEmbedding();
   void AddEmbeddingAdapter(const Matrix& x, const Matrix& ids);
   void ForwardBlock(int64_t layer, bool recompute);
@@ -145,6 +147,7 @@ class Decoder {
 
   Device& device_;
   ModelSpec spec_;
+  const ModelWeights& weights_;
   DecoderSettings settings_;
   AdapterSpec adapter_;
   DecoderPlan plan_;

@@ -30,9 +30,11 @@ void Decoder::BackwardAll() {
   BackwardNorm(final_norm_, {dx, copies ? dx_c : Matrix{}, At(plan_.dhidden, n), LayerInput(layers), final_norm_.weight,
                              At(plan_.head_rstd, 1).Columns(0, n), At(plan_.rows, 1).Columns(0, n)});
   for (int64_t l = layers - 1; l >= std::max<int64_t>(0, lowest_trained_layer_); --l) {
+    weights_.Prefetch(l - 1);
     if (settings_.policy == KeepPolicy::kBlockInputs) ForwardBlock(l, true);
     BackwardMlp(l);
     BackwardAttention(l);
+    weights_.Release(l);
   }
   if (table_.trained()) BackwardEmbedding();
 }

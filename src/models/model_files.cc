@@ -256,6 +256,12 @@ void ModelFiles::CopyRows(const StoredTensor& tensor, int64_t first_row, int64_t
   });
 }
 
+void ModelFiles::Prefetch(const StoredTensor& tensor) const {
+  const auto found = tensors_.find(tensor.name);
+  if (found == tensors_.end()) return;
+  for (const TensorView* view : found->second.views) gguf_ != nullptr ? gguf_->Prefetch(*view) : safetensors_->Prefetch(*view);
+}
+
 void ModelFiles::DropPages(const StoredTensor& tensor) const {
   const auto found = tensors_.find(tensor.name);
   if (found == tensors_.end()) return;

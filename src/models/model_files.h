@@ -76,6 +76,9 @@ class ModelFiles {
   // Lets go of the memory that reading the tensor's pages took. Call it once a tensor has been read.
   void DropPages(const StoredTensor& tensor) const;
 
+  // Begins to read a tensor that will be used where it lies in its file.
+  void Prefetch(const StoredTensor& tensor) const;
+
  private:
   ModelFiles() = default;
   void OpenFolder();

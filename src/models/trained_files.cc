@@ -10,7 +10,7 @@
 namespace attune {
 namespace {
 
-constexpr int64_t kHashedElements = int64_t{1} << 20;
+constexpr int64_t kHashedBytes = int64_t{1} << 22;
 
 std::vector<float> Transposed(const std::vector<float>& values, int64_t rows, int64_t cols) {
   std::vector<float> out(values.size());
@@ -48,12 +48,12 @@ void UploadTrained(Device& device, const Matrix& vector, const TrainableTensor& 
 }
 
 void WriteMatrix(Device& device, const Matrix& matrix, const std::string& name, SafetensorsWriter& writer) {
-  const int64_t elements = matrix.rows * matrix.cols;
-  std::vector<float> piece;
-  for (int64_t first = 0; first < elements; first += kHashedElements) {
-    piece.resize(static_cast<size_t>(std::min(kHashedElements, elements - first)));
-    device.Download(piece.data(), matrix.data.Plus(first * 4), static_cast<int64_t>(piece.size()) * 4);
-    writer.Write(name, std::as_bytes(std::span(piece)));
+  const int64_t bytes = BytesOf(matrix.dtype, matrix.rows * matrix.cols);
+  std::vector<std::byte> piece;
+  for (int64_t first = 0; first < bytes; first += kHashedBytes) {
+    piece.resize(static_cast<size_t>(std::min(kHashedBytes, bytes - first)));
+    device.Download(piece.data(), matrix.data.Plus(first), std::ssize(piece));
+    writer.Write(name, piece);
   }
 }
 

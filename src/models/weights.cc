@@ -1,6 +1,7 @@
 #include "models/weights.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/threads.h"
@@ -44,25 +45,77 @@ struct Piece {
   DeviceAddress tensor_at;
 };
 
-}  // namespace
+// -1: the embedding; `layers`: the head and what else has no layer.
+int64_t LayerOf(const std::string& name, int64_t layers) {
+  const std::string prefix = "model.layers.";
+  if (name.starts_with(prefix)) return std::stoll(name.substr(prefix.size()));
+  return name == "model.embed_tokens.weight" ? -1 : layers;
+}
 
-int64_t ModelWeights::PlannedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
+int64_t AllocatedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
   const Formats formats(storage, adapter);
   int64_t bytes = 0;
-  for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) bytes += formats.For(tensor).BytesOfTensor(tensor);
+  for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) {
+    const BaseStorage& its = formats.For(tensor);
+    if (!its.IsMapped(tensor)) bytes += its.BytesOfTensor(tensor);
+  }
   return bytes;
 }
 
-ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const AdapterSpec& adapter, const BaseStorage& storage) {
+// Bytes used in their files, by layer.
+std::map<int64_t, int64_t> MappedBytesByLayer(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
+  const Formats formats(storage, adapter);
+  std::map<int64_t, int64_t> bytes;
+  for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) {
+    const BaseStorage& its = formats.For(tensor);
+    if (its.IsMapped(tensor)) bytes[LayerOf(tensor.name, spec.num_hidden_layers)] += its.BytesOfTensor(tensor);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+int64_t ModelWeights::PlannedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
+  int64_t largest = 0;
+  for (const auto& [layer, bytes] : MappedBytesByLayer(spec, adapter, storage)) largest = std::max(largest, bytes);
+  return AllocatedBytes(spec, adapter, storage) + largest;
+}
+
+int64_t ModelWeights::MappedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
+  int64_t total = 0;
+  for (const auto& [layer, bytes] : MappedBytesByLayer(spec, adapter, storage)) total += bytes;
+  return total;
+}
+
+void ModelWeights::Prefetch(int64_t layer) const {
+  const auto found = mapped_.find(layer);
+  if (found == mapped_.end()) return;
+  for (const StoredTensor* tensor : found->second) files_.Prefetch(*tensor);
+}
+
+void ModelWeights::Release(int64_t layer) const {
+  const auto found = mapped_.find(layer);
+  if (found == mapped_.end()) return;
+  for (const StoredTensor* tensor : found->second) files_.DropPages(*tensor);
+}
+
+ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const AdapterSpec& adapter, const BaseStorage& storage)
+    : files_(files) {
   const std::vector<ExpectedTensor> frozen = FrozenTensors(files.spec(), adapter);
-  DeviceAddress next = device.Allocate(PlannedBytes(files.spec(), adapter, storage), "the base weights");
+  DeviceAddress next = device.Allocate(AllocatedBytes(files.spec(), adapter, storage), "the base weights");
   const Formats formats(storage, adapter);
   std::vector<Piece> pieces;
   for (const ExpectedTensor& expected : frozen) {
     const StoredFormat format = formats.For(expected).FormatOf(expected);
     const bool is_vector = expected.shape.size() == 1;
-    matrices_[expected.name] = DenseMatrix(next, format.dtype, is_vector ? 1 : expected.shape[0], expected.shape.back());
+    Matrix& matrix = matrices_[expected.name];
+    matrix = DenseMatrix(next, format.dtype, is_vector ? 1 : expected.shape[0], expected.shape.back());
     const StoredTensor* stored = files.Find(expected.name);
+    if (formats.For(expected).IsMapped(expected)) {
+      matrix.data = device.Adopt(stored->bytes.data());
+      mapped_[LayerOf(expected.name, files.spec().num_hidden_layers)].push_back(stored);
+      continue;
+    }
     const int64_t rows = RowsOfPiece(*stored, format);
     for (int64_t row = 0; row < stored->rows(); row += rows) {
       pieces.push_back({stored, format, row, std::min(rows, stored->rows() - row), next});

@@ -22,11 +22,21 @@ class ModelWeights {
   // By Hugging Face name; an empty matrix when the model has no such tensor, or when it is trained whole.
   Matrix Find(const std::string& name) const;
 
-  // What the constructor will allocate.
+  // Of weights that are used where they lie in their files: begins to read those of a layer, and lets a layer's go. -1 is the
+  // embedding, num_hidden_layers the head. Nothing to do for others. (The files must outlive the weights.)
+  void Prefetch(int64_t layer) const;
+  void Release(int64_t layer) const;
+
+  // What the constructor will allocate, and the most that mapped weights take at a time: one layer.
   static int64_t PlannedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage);
 
+  // Bytes that stay in the files.
+  static int64_t MappedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage);
+
  private:
+  const ModelFiles& files_;
   std::unordered_map<std::string, Matrix> matrices_;
+  std::unordered_map<int64_t, std::vector<const StoredTensor*>> mapped_;  // by layer
 };
 
 }  // namespace attune

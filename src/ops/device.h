@@ -58,6 +58,8 @@ class Device {
 
   // Zeroed memory that lives as long as the device. Errors: Error{kFailed} naming the bytes.
   virtual DeviceAddress Allocate(int64_t bytes, const std::string& what) = 0;
+  // Memory that somebody else keeps (a file's pages), as the device sees it.
+  virtual DeviceAddress Adopt(const std::byte* memory) = 0;
   virtual void Upload(DeviceAddress to, const void* from, int64_t bytes) = 0;  // from any thread, while no op runs
   virtual void Download(void* to, DeviceAddress from, int64_t bytes) = 0;
 

@@ -48,11 +48,12 @@ std::string TransformersState(const CheckpointContent& c) {
 void WriteOptimizer(const std::string& path, const CheckpointContent& c) {
   const std::vector<OptimizerState>& states = c.optimizer.states();
   std::vector<TensorDeclaration> declarations;
-  for (const OptimizerState& s : states) declarations.push_back({s.name, DType::kF32, {s.values.rows, s.values.cols}});
+  for (const OptimizerState& s : states) declarations.push_back({s.name, s.values.dtype, {s.values.rows, s.values.cols}});
   SafetensorsWriter writer(path, declarations);
   for (const TensorDeclaration& declared : writer.order()) {
     const auto state = std::find_if(states.begin(), states.end(), [&](const auto& s) { return s.name == declared.name; });
     WriteMatrix(c.device, state->values, state->name, writer);
+    c.optimizer.DropPages();
   }
   writer.Commit();
 }
@@ -81,9 +82,9 @@ void LoadOptimizer(Device& device, const Optimizer& optimizer, const std::string
   for (const OptimizerState& state : optimizer.states()) {
     const TensorView* view = file.Find(state.name);
     const std::vector<int64_t> shape = {state.values.rows, state.values.cols};
-    if (view == nullptr || view->dtype != DType::kF32 || view->shape != shape) {
-      BadInput("{}: tensor \"{}\" is missing or not F32 {}: this checkpoint is of a run with other settings", file.path(),
-               state.name, ShapeText(shape));
+    if (view == nullptr || view->dtype != state.values.dtype || view->shape != shape) {
+      BadInput("{}: tensor \"{}\" is missing or not {} {}: this checkpoint is of a run with other settings", file.path(),
+               state.name, NameOf(state.values.dtype), ShapeText(shape));
     }
   }
   if (file.tensors().size() != optimizer.states().size()) {
@@ -91,7 +92,9 @@ void LoadOptimizer(Device& device, const Optimizer& optimizer, const std::string
              file.tensors().size(), optimizer.states().size());
   }
   for (const OptimizerState& state : optimizer.states()) {
-    device.Upload(state.values.data, file.Find(state.name)->bytes.data(), state.values.rows * state.values.cols * 4);
+    const std::span<const std::byte> bytes = file.Find(state.name)->bytes;
+    device.Upload(state.values.data, bytes.data(), std::ssize(bytes));
+    optimizer.DropPages();
   }
 }
 

@@ -27,7 +27,7 @@ std::vector<MemoryRow> MemoryTable(const PlanInputs& in, const DecoderSettings& 
   rows.push_back({"their gradients", trained});
   const int64_t norms = DoraNormBytes(in.adapter, settings.compute);
   if (norms > 0) rows.push_back({"norms of DoRA", norms});
-  rows.push_back({"optimizer states", Optimizer::PlannedBytes(in.trainables, in.arguments)});
+  rows.push_back({"optimizer states", Optimizer::PlannedBytes(in.trainables, in.arguments).memory});
   const int64_t initial = InitialAdapterBytes(in.adapter);
   if (initial > 0) rows.push_back({"first values of the adapter", initial});
   // Buffers share the arena's bytes; what each part would take alone is told in proportion to its peak.

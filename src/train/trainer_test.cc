@@ -269,7 +269,7 @@ TEST_F(TrainerTest, TheSameRunGivesTheSameBitsWithAnyNumberOfThreads) {
 
 // Stopped in the middle of an epoch and resumed, a run ends with the bits of one that was never stopped.
 TEST_F(TrainerTest, ResumesToTheSameBitsWithEveryOptimizer) {
-  for (const char* optim : {"adamw_torch", "sgd", "adafactor", "lion_32bit"}) {
+  for (const char* optim : {"adamw_torch", "sgd", "adafactor", "lion_32bit", "paged_adamw_32bit"}) {
     for (const char* name : {"lora", "full_tied"}) {
       for (const char* out : {"/out", "/other"}) {
         std::filesystem::remove_all(folder_ + out);

@@ -120,7 +120,7 @@ TEST_F(CommandLine, BadSettingsAreRefusedByName) {
   ExpectRefused(Train("--init_lora_weights loftq"), {"loftq", "not quantised here"});
   ExpectRefused(Train("--init_lora_weights eva --per_device_train_batch_size 1"), {"eva", "no batch holds 16 trained tokens"});
   ExpectRefused(Train("--trainable_token_indices 3,999"), {"trainable_token_indices", "999"});
-  ExpectRefused(Train("--method qlora"), {"qlora"});
+  ExpectRefused(Train("--method qlorra"), {"qlorra", "qlora"});
   ExpectRefused(Train("--optim lomo"), {"optim", "lomo"});
   ExpectRefused(Train("--lr_scheduler_type cosin"), {"cosin", "cosine"});
   ExpectRefused("train --model " + kLlama + " --data " + Rows(), {"output_dir"});

@@ -59,6 +59,8 @@ class CpuDevice : public Device {
     return {reinterpret_cast<uintptr_t>(data)};
   }
 
+  DeviceAddress Adopt(const std::byte* memory) override { return {reinterpret_cast<uintptr_t>(memory)}; }
+
   void Upload(DeviceAddress to, const void* from, int64_t bytes) override {
     std::unique_lock lock(upload_, std::defer_lock);
     if (guarded_) lock.lock();  // its memory is opened to one copy at a time

@@ -1,0 +1,34 @@
+// A model, with an adapter or without, for forward passes alone: evaluation, logits, comparing two models.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "app/bundle.h"
+#include "models/decoder.h"
+#include "train/chunks.h"
+
+namespace attune {
+
+// A decoder with everything it stands on.
+struct ForwardModel {
+  std::unique_ptr<Device> device;
+  std::optional<ModelWeights> weights;
+  AdapterValues adapter;
+  std::optional<TrainableVectors> vectors;
+  std::optional<Decoder> decoder;
+
+  // The logits (tokens, vocab) f32 of every token of one sequence, some rows at a time.
+  void AllLogits(std::span<const int32_t> ids, const std::function<void(std::span<const float>)>& sink);
+};
+
+// `adapter`: a folder, or empty. `files` must outlive the model. Errors: Error{kBadInput}: bf16 that this CPU cannot compute,
+// an adapter that does not fit.
+std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const std::string& adapter, bool bf16,
+                                               const ChunkLimits& limits);
+
+}  // namespace attune

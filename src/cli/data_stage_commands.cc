@@ -1,0 +1,242 @@
+// attune data clean, dedupe, split, decontaminate, select: the stages that write.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "app/data_job.h"
+#include "cli/data_flags.h"
+
+namespace attune {
+namespace {
+
+// Flags of the input with --output, into a stage's settings once they are parsed.
+struct StageFlags : DataFlags {
+  std::string output;
+
+  void Fill(StageInput* stage) const {
+    stage->input = input;
+    stage->columns = Names();
+    stage->strict = strict;
+    stage->output = output;
+  }
+};
+
+void AddStage(CLI::App* command, StageFlags* flags, CommandContext& context) {
+  AddInput(command, flags, context);
+  command
+      ->add_option("--output", flags->output,
+                   "NAME: writes NAME.jsonl, NAME.removed.jsonl and NAME.manifest.json")
+      ->required();
+}
+
+void SayCounts(const CommandContext& context, const nlohmann::ordered_json& manifest, const char* part) {
+  if (!manifest.contains(part)) return;
+  for (const auto& [rule, rows] : manifest[part].items())
+    Say(context, fmt::format("  {:>8} {}: {}", rows.get<int64_t>(), part, rule));
+}
+
+void SayStage(const CommandContext& context, const nlohmann::ordered_json& manifest) {
+  Say(context, fmt::format("{} rows in, {} out", manifest["rows_in"].get<int64_t>(),
+                           manifest["rows_out"].get<int64_t>()));
+  SayCounts(context, manifest, "removed");
+  SayCounts(context, manifest, "changed");
+  for (const auto& output : manifest["outputs"])
+    Say(context, fmt::format("wrote {}", output["path"].get<std::string>()));
+  if (context.json) PrintJson(manifest);
+}
+
+void AddClean(CLI::App* data, CommandContext& context) {
+  auto* command = data->add_subcommand(
+      "clean", "Mend texts, redact personal data, take out rows that cannot be trained on");
+  command->footer("Example: attune data clean raw.jsonl --output clean --rules email=keep,refusal=drop");
+  struct Flags {
+    StageFlags stage;
+    std::vector<std::string> rules;
+  };
+  auto flags = std::make_shared<Flags>();
+  AddStage(command, &flags->stage, context);
+  command->add_option("--rules", flags->rules, "What to do about a finding: RULE=keep, mend, redact or drop")
+      ->delimiter(',');
+  command->callback([flags, &context] {
+    context.run = [flags, &context] {
+      CleanSettings settings;
+      flags->stage.Fill(&settings.stage);
+      for (const std::string& rule : flags->rules) SetAction(rule, &settings.actions);
+      SayStage(context, RunDataClean(settings));
+    };
+  });
+}
+
+// How rows are compared.
+struct CompareFlags {
+  std::string by = "both";
+  DuplicateSettings settings;
+
+  DuplicateSettings Settings() const {
+    DuplicateSettings made = settings;
+    made.by = CompareByNamed(by);
+    return made;
+  }
+};
+
+void AddCompare(CLI::App* command, CompareFlags* flags) {
+  command->add_option("--by", flags->by, "What is compared: prompt, answer or both");
+  command->add_option("--near", flags->settings.near, "false: only rows that are exactly the same");
+  command
+      ->add_option("--threshold", flags->settings.threshold,
+                   "Jaccard similarity from which rows are near duplicates")
+      ->check(CLI::Range(0.3, 1.0));
+}
+
+void AddDedupe(CLI::App* data, CommandContext& context) {
+  auto* command = data->add_subcommand("dedupe", "Take out rows that say the same as another");
+  command->footer("Example: attune data dedupe clean.jsonl --output unique --by prompt --keep longest");
+  struct Flags {
+    StageFlags stage;
+    CompareFlags compare;
+    std::string keep = "first";
+  };
+  auto flags = std::make_shared<Flags>();
+  AddStage(command, &flags->stage, context);
+  AddCompare(command, &flags->compare);
+  command->add_option("--keep", flags->keep, "Which row of a cluster stays: first, longest or score");
+  command->add_option("--score", flags->compare.settings.score, "The column of scores, for --keep score");
+  command->callback([flags, &context] {
+    context.run = [flags, &context] {
+      DedupeSettings settings;
+      flags->stage.Fill(&settings.stage);
+      settings.duplicates = flags->compare.Settings();
+      settings.keep = KeepRowNamed(flags->keep);
+      const auto manifest = RunDataDedupe(settings);
+      Say(context, fmt::format("{} clusters of rows that say the same", manifest["clusters"].get<int64_t>()));
+      SayStage(context, manifest);
+    };
+  });
+}
+
+void AddSplit(CLI::App* data, CommandContext& context) {
+  auto* command =
+      data->add_subcommand("split", "Hold rows out for evaluation; near duplicates stay on one side");
+  command->footer(
+      "Example: attune data split unique.jsonl --output split --eval_fraction 0.05 --stratify category");
+  struct Flags {
+    StageFlags stage;
+    CompareFlags compare;
+    SplitSettings settings;
+  };
+  auto flags = std::make_shared<Flags>();
+  AddStage(command, &flags->stage, context);
+  AddCompare(command, &flags->compare);
+  auto* fraction =
+      command->add_option("--eval_fraction", flags->settings.fraction, "Share of the rows to hold out")
+          ->check(CLI::Range(0.0, 0.9));
+  command->add_option("--eval_rows", flags->settings.rows, "How many rows to hold out")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+      ->excludes(fraction);
+  command->add_option("--stratify", flags->compare.settings.label,
+                      "A column; each of its values is held out in the same share");
+  command->add_option("--seed", flags->settings.seed, "Another seed holds out other rows");
+  command->callback([flags, &context] {
+    context.run = [flags, &context] {
+      SplitSettings settings = flags->settings;
+      flags->stage.Fill(&settings.stage);
+      settings.duplicates = flags->compare.Settings();
+      const auto manifest = RunDataSplit(settings);
+      Say(context,
+          fmt::format("{} rows to train on, {} held out, {} clusters", manifest["train"].get<int64_t>(),
+                      manifest["eval"].get<int64_t>(), manifest["clusters"].get<int64_t>()));
+      SayStage(context, manifest);
+    };
+  });
+}
+
+void AddDecontaminate(CLI::App* data, CommandContext& context) {
+  auto* command =
+      data->add_subcommand("decontaminate", "Take out rows that share a run of words with evaluation files");
+  command->footer(
+      "Example: attune data decontaminate split.train.jsonl --against eval.jsonl,benchmarks --output train");
+  struct Flags {
+    StageFlags stage;
+    DecontaminateSettings settings;
+  };
+  auto flags = std::make_shared<Flags>();
+  AddStage(command, &flags->stage, context);
+  command->add_option("--against", flags->settings.against, "Evaluation files and folders")
+      ->delimiter(',')
+      ->required();
+  command->add_option("--words", flags->settings.words, "In a row, from which a row is taken out")
+      ->check(CLI::Range(size_t{8}, size_t{1000}));
+  command->callback([flags, &context] {
+    context.run = [flags, &context] {
+      DecontaminateSettings settings = flags->settings;
+      flags->stage.Fill(&settings.stage);
+      const auto manifest = RunDataDecontaminate(settings);
+      Say(context, fmt::format("{} rows share 8 words in a row or more with the evaluation, {} of them 12",
+                               manifest["rows_sharing_8_words"].get<int64_t>(),
+                               manifest["rows_sharing_12_words"].get<int64_t>()));
+      for (const auto& example : manifest.value("examples", nlohmann::ordered_json::array())) {
+        Say(context, fmt::format("  {} and {}: {}", example["where"].get<std::string>(),
+                                 example["eval"].get<std::string>(), example["text"].get<std::string>()));
+      }
+      SayStage(context, manifest);
+    };
+  });
+}
+
+void AddSelect(CLI::App* data, CommandContext& context) {
+  auto* command = data->add_subcommand(
+      "select", "Choose a part of the rows, with a random part of the same size as control");
+  command->footer("Example: attune data select unique.jsonl --output best --rows 1000 --by longest");
+  struct Flags {
+    StageFlags stage;
+    SelectSettings settings;
+    std::string by = "longest";
+  };
+  auto flags = std::make_shared<Flags>();
+  AddStage(command, &flags->stage, context);
+  command->add_option("--rows", flags->settings.rows, "How many to choose")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31))
+      ->required();
+  command->add_option("--by", flags->by, "longest (answers), diverse (each far from the others) or random");
+  command->add_option("--seed", flags->settings.seed, "Of random and of the control");
+  command->callback([flags, &context] {
+    context.run = [flags, &context] {
+      SelectSettings settings = flags->settings;
+      flags->stage.Fill(&settings.stage);
+      settings.by = SelectByNamed(flags->by);
+      const auto manifest = RunDataSelect(settings);
+      for (const char* part : {"selected", "control"}) {
+        Say(context, fmt::format("{}: {} rows, answers of {:.0f} bytes, {:.3f} to the nearest other row",
+                                 part, manifest[part]["rows"].get<int64_t>(),
+                                 manifest[part]["mean_answer_bytes"].get<double>(),
+                                 manifest[part]["mean_nearest_distance"].get<double>()));
+      }
+      SayStage(context, manifest);
+    };
+  });
+}
+
+}  // namespace
+
+void AddInput(CLI::App* command, DataFlags* flags, CommandContext& context) {
+  command
+      ->add_option("input", flags->input,
+                   "Files (.jsonl, .json, .csv, .tsv, .txt, also .gz and .zst) and folders of them")
+      ->required();
+  command
+      ->add_option("--columns", flags->columns,
+                   "What the files call the keys of a format: prompt=question,completion=reply")
+      ->delimiter(',');
+  command->add_flag("--strict", flags->strict, "Stop at the first row that cannot be read");
+  command->add_flag("--json", context.json, "One JSON document on standard output");
+}
+
+void AddDataStages(CLI::App* data, CommandContext& context) {
+  AddClean(data, context);
+  AddDedupe(data, context);
+  AddSplit(data, context);
+  AddDecontaminate(data, context);
+  AddSelect(data, context);
+}
+
+}  // namespace attune

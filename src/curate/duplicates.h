@@ -1,0 +1,59 @@
+// Which rows say the same: exactly (after Unicode, case and white space are made alike) or nearly (Jaccard
+// similarity of their shingles). Memory grows by about 200 bytes a row, and by the shingles of rows that may
+// have a double.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "curate/row.h"
+#include "curate/stage_files.h"
+
+namespace attune {
+
+enum class CompareBy { kPrompt, kAnswer, kBoth };
+
+// The text of a row that is compared; `scratch` may hold it.
+std::string_view ComparedText(const Row& row, CompareBy by, PromptAnswerScratch* scratch);
+
+struct DuplicateSettings {
+  CompareBy by = CompareBy::kBoth;
+  bool near = true;        // not only exact ones
+  double threshold = 0.7;  // Jaccard
+  std::string score;       // a column of numbers, kept in RowOrigin::score; empty: none
+  std::string label;       // a column, of which RowOrigin::label is a hash; empty: none
+};
+
+struct RowOrigin {
+  uint32_t file = 0;
+  uint32_t length = 0;  // bytes of the compared text
+  int64_t line = 0;
+  uint64_t content =
+      0;  // a hash of the compared text, the same wherever the row stands; 0: none, or it cannot be read
+  uint64_t label = 0;  // 0: the row has none
+  double score = 0;    // -infinity where the row has none
+};
+
+inline constexpr uint32_t kNoRow = UINT32_MAX;
+
+// All rows of the input by number, in its order, those that cannot be read among them (they are like no
+// other).
+struct DuplicateClusters {
+  std::vector<RowOrigin> rows;
+  std::vector<uint32_t> cluster;  // of each row: the lowest row of its cluster
+  // Of each row one that it was found to be like, and how like (1: exactly); kNoRow: none.
+  std::vector<uint32_t> twin;
+  std::vector<float> similarity;
+  int64_t candidates = 0,
+          near_pairs = 0;  // pairs compared, pairs that were alike enough to join two clusters
+};
+
+// Every pair that shares a cluster is joined by a chain of pairs at or above the threshold, each compared
+// exactly. Pairs are found by MinHash (curate/minhash.h). The result does not depend on the number of
+// threads. Errors: Error{kBadInput} as RowSource, for more than 4 billion rows, and with strict for the first
+// broken row.
+DuplicateClusters FindDuplicates(const StageInput& stage, const DuplicateSettings& settings);
+
+}  // namespace attune

@@ -1,0 +1,78 @@
+// All records of several files and folders, block by block, whatever each is stored in.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/threads.h"
+#include "curate/record_reader.h"
+
+namespace attune {
+
+struct DataFile {
+  std::string path;
+  Container container = Container::kJsonl;
+  std::vector<std::string> columns;  // of CSV and TSV
+};
+
+// The data files that `path` stands for: itself, or the files of a folder and of the folders in it whose
+// names ContainerOf knows. Errors: Error{kBadInput}: a folder without any, a file whose kind neither name nor
+// first byte tells.
+std::vector<DataFile> FindDataFiles(const std::vector<std::string>& paths);
+
+// --columns prompt=question: the key that row formats know, and what the files call it.
+using ColumnMap = std::vector<std::pair<std::string, std::string>>;
+
+class RowSource {
+ public:
+  // Errors: Error{kBadInput} as FindDataFiles; files with columns whose columns differ, naming both, or lack
+  // one of `names`.
+  explicit RowSource(const std::vector<std::string>& paths, const ColumnMap& names = {});
+
+  // Errors: as RecordReader::Next. false at the end of the last file.
+  bool Next(RecordBlock* block);
+
+  const std::vector<DataFile>& files() const { return files_; }
+
+ private:
+  std::vector<DataFile> files_;
+  size_t file_ = 0;
+  int64_t records_ = 0;  // handed over
+  bool before_header_ = false;
+  std::optional<RecordReader> reader_;
+};
+
+// Calls take(block, result) for each block in order, where result = work(block, room) was made by one of
+// `threads` threads; `room` is the thread's own, made anew now and then. Memory holds a few blocks at a time.
+// Errors: what `work`, `take` and RowSource::Next throw.
+template <class Result, class Room, class Work, class Take>
+void ForEachBlock(RowSource& source, int64_t threads, const Work& work, const Take& take) {
+  struct Piece {
+    RecordBlock block;
+    Result result;
+  };
+  const size_t width = 4 * static_cast<size_t>(threads);
+  std::vector<Piece> now, next;
+  const auto read = [&](std::vector<Piece>& pieces) {
+    pieces.clear();
+    while (pieces.size() < width) {
+      Piece piece;
+      if (!source.Next(&piece.block)) break;
+      pieces.push_back(std::move(piece));
+    }
+  };
+  // One piece of work is reading ahead: it has to be done in order and is begun first.
+  for (read(now); !now.empty(); std::swap(now, next)) {
+    InThreads<Room>(threads, now.size() + 1, [&](size_t i, Room& room) {
+      if (i == 0) return read(next);
+      Piece& piece = now[i - 1];
+      piece.result = work(piece.block, room);
+    });
+    for (Piece& piece : now) take(piece.block, piece.result);
+  }
+}
+
+}  // namespace attune

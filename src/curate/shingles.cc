@@ -1,0 +1,111 @@
+#include "curate/shingles.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <array>
+
+#include "text/unicode.h"
+
+namespace attune {
+namespace {
+
+// Of an ASCII character: itself in lower case, or 0 where it parts words.
+constexpr std::array<char, 128> kInWord = [] {
+  std::array<char, 128> table{};
+  for (char c = 'a'; c <= 'z'; ++c) table[static_cast<size_t>(c)] = c, table[static_cast<size_t>(c - 32)] = c;
+  for (char c = '0'; c <= '9'; ++c) table[static_cast<size_t>(c)] = c;
+  return table;
+}();
+
+uint32_t Mixed(uint64_t hash) { return static_cast<uint32_t>(hash * 0x9E3779B97F4A7C15 >> 32); }
+
+bool PartsWords(char32_t c) { return IsWhitespace(c) || IsPunctuation(c) || c == 0xFFFD || c == 0x200B; }
+
+}  // namespace
+
+void NormalWords::Read(std::string_view text) {
+  joined_.clear();
+  ends_.clear();
+  hashes_.clear();
+  size_t begin = 0;  // of the word in joined_
+  for (size_t at = 0; at < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    if (byte < 0x80) {
+      ++at;
+      if (kInWord[byte] != 0) {
+        joined_.push_back(kInWord[byte]);
+      } else if (joined_.size() > begin) {
+        EndWord(begin);
+        begin = joined_.size();
+      }
+      continue;
+    }
+    const size_t from = at;
+    const char32_t c = NextCodePoint(text, &at);
+    if (!PartsWords(c)) {
+      joined_ += LowercaseUnicode(text.substr(from, at - from));
+    } else if (joined_.size() > begin) {
+      EndWord(begin);
+      begin = joined_.size();
+    }
+  }
+  if (joined_.size() > begin) EndWord(begin);
+  if (!joined_.empty()) joined_.pop_back();
+}
+
+void NormalWords::EndWord(size_t begin) {
+  hashes_.push_back(XXH3_64bits(joined_.data() + begin, joined_.size() - begin));
+  ends_.push_back(joined_.size());
+  joined_.push_back(' ');
+}
+
+void WordShingles(const NormalWords& words, std::vector<uint32_t>* shingles) {
+  shingles->clear();
+  const std::vector<uint64_t>& hashes = words.hashes();
+  if (hashes.empty()) return;
+  const size_t width = std::min(kShingleWords, hashes.size());
+  shingles->reserve(hashes.size());
+  for (size_t i = 0; i + width <= hashes.size(); ++i) {
+    uint64_t hash = 0;  // of the words in their order
+    for (size_t k = 0; k < width; ++k) hash = (hash ^ hashes[i + k]) * 0xD6E8FEB86659FD93;
+    shingles->push_back(Mixed(hash ^ hash >> 32));
+  }
+}
+
+void CharacterShingles(const NormalWords& words, std::vector<uint32_t>* shingles) {
+  shingles->clear();
+  const std::string_view text = words.joined();
+  if (text.empty()) return;
+  std::array<size_t, kShingleCharacters + 1> starts{};  // of the last characters, in turn
+  size_t characters = 0;
+  for (size_t at = 0; at <= text.size(); ++characters) {
+    starts[characters % starts.size()] = at;
+    if (characters >= kShingleCharacters) {
+      const size_t begin = starts[(characters - kShingleCharacters) % starts.size()];
+      shingles->push_back(Mixed(XXH3_64bits(text.data() + begin, at - begin)));
+    }
+    if (at == text.size()) break;
+    at += Utf8Length(text[at]);
+  }
+  if (shingles->empty()) shingles->push_back(Mixed(XXH3_64bits(text.data(), text.size())));
+}
+
+void MakeShingleSet(std::vector<uint32_t>* shingles) {
+  std::sort(shingles->begin(), shingles->end());
+  shingles->erase(std::unique(shingles->begin(), shingles->end()), shingles->end());
+}
+
+double Jaccard(const uint32_t* a, size_t a_size, const uint32_t* b, size_t b_size) {
+  size_t i = 0, j = 0, common = 0;
+  while (i < a_size && j < b_size) {
+    const uint32_t x = a[i], y = b[j];
+    common += x == y;
+    i += x <= y;
+    j += y <= x;
+  }
+  const size_t all = a_size + b_size - common;
+  return all == 0 ? 0 : static_cast<double>(common) / static_cast<double>(all);
+}
+
+}  // namespace attune

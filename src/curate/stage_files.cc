@@ -1,0 +1,84 @@
+#include "curate/stage_files.h"
+
+#include <fmt/format.h>
+#include <sodium.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "curate/json_string.h"
+#include "text/unicode.h"
+
+namespace attune {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string WithoutJsonl(const std::string& output) {
+  return output.ends_with(".jsonl") ? output.substr(0, output.size() - 6) : output;
+}
+
+std::string Base64(std::string_view bytes) {
+  std::string text(sodium_base64_ENCODED_LEN(bytes.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
+  sodium_bin2base64(text.data(), text.size(), reinterpret_cast<const unsigned char*>(bytes.data()),
+                    bytes.size(), sodium_base64_VARIANT_ORIGINAL);
+  text.pop_back();  // the zero at its end
+  return text;
+}
+
+}  // namespace
+
+Json DescribedFile(const std::string& path) {
+  return {{"path", path}, {"bytes", FileSize(path)}, {"xxh3_128", Xxh3OfFile(path)}};
+}
+
+StageFiles::StageFiles(const std::string& output, const std::vector<std::string>& suffixes)
+    : name_(WithoutJsonl(output)) {
+  if (name_.empty() || name_.ends_with('/')) BadInput("--output {}: must name the files to write", output);
+  for (const std::string& suffix : suffixes) paths_.push_back(name_ + suffix);
+  for (const std::string& path : paths_) {
+    if (PathExists(path)) BadInput("{}: exists already; name another output or remove it", path);
+  }
+  MakeDirectories(ParentOf(name_));
+  for (const std::string& path : paths_) rows_.push_back(std::make_unique<AtomicFile>(path));
+  removed_ = std::make_unique<AtomicFile>(name_ + ".removed.jsonl");
+}
+
+Json StageFiles::Commit(const char* stage, const std::vector<DataFile>& inputs, const Json& record) {
+  Json manifest = {{"stage", stage}, {"inputs", Json::array()}};
+  for (const DataFile& input : inputs) manifest["inputs"].push_back(DescribedFile(input.path));
+  manifest.update(record);
+  manifest["outputs"] = Json::array();
+  // The rows come last: where they are, the rest is too.
+  removed_->Commit();
+  manifest["outputs"].push_back(DescribedFile(name_ + ".removed.jsonl"));
+  for (const std::string& path : paths_) manifest["outputs"].push_back(DescribedFile(path + ".partial"));
+  for (size_t i = 0; i < paths_.size(); ++i) manifest["outputs"][i + 1]["path"] = paths_[i];
+  WriteFileAtomic(name_ + ".manifest.json",
+                  manifest.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  for (auto& file : rows_) file->Commit();
+  return manifest;
+}
+
+std::string RemovedLine(std::string_view rule, std::string_view reason, const std::string& file, int64_t line,
+                        std::string_view row, bool is_raw, std::string_view more) {
+  std::string text = fmt::format("{{\"rule\": \"{}\", \"reason\": ", rule);
+  AppendJsonString(reason, &text);
+  text += ", \"file\": ";
+  AppendJsonString(ReplaceInvalidUtf8(file), &text);
+  text += fmt::format(", \"line\": {}{}, ", line, more);
+  if (!is_raw) {
+    text += "\"row\": ";
+    text += row;
+  } else if (IsValidUtf8(row)) {
+    text += "\"raw\": ";
+    AppendJsonString(row, &text);
+  } else {
+    text += "\"raw_base64\": \"" + Base64(row) + "\"";
+  }
+  text += "}\n";
+  return text;
+}
+
+}  // namespace attune

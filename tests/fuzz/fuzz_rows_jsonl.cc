@@ -1,0 +1,7 @@
+// Rows of a jsonl file (tests/fuzz/rows.h).
+#include "rows.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  attune::FuzzRows(attune::Container::kJsonl, data, size);
+  return 0;
+}
