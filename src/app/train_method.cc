@@ -78,8 +78,9 @@ class LoraMethod : public TrainMethod {
     InitializeTrained(device, vectors, trainables(), lora_, spec().tokens, bundle_.files, seed_);
     if (initial_) initial_->Upload(device, vectors, trainables());
   }
-  void FinishInitialization(Decoder& decoder) const override {
+  void FinishInitialization(Decoder& decoder) override {
     if (first_.empty()) decoder.InitializeMagnitudes();
+    if (!lora_.ChangesBase()) initial_.reset();  // only what was taken out of the base is needed again
   }
   void Save(Device& device, const TrainableVectors& vectors, const std::string& folder) const override {
     SaveAdapter(device, vectors, trainables(), lora_, lora_.ChangesBase() ? &*initial_ : nullptr, folder);

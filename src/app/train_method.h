@@ -32,7 +32,7 @@ class TrainMethod {
   virtual void PrepareBase(Device& /*device*/, const ModelWeights& /*weights*/, const std::string& /*checkpoint*/) {}
   // Puts the first values into the vector; then, once there is a decoder, those that it works out.
   virtual void Initialize(Device& device, const TrainableVectors& vectors) const = 0;
-  virtual void FinishInitialization(Decoder& /*decoder*/) const {}
+  virtual void FinishInitialization(Decoder& /*decoder*/) {}
   // Writes what was trained, with all that is needed to use it, into an existing folder; and reads it from there.
   virtual void Save(Device& device, const TrainableVectors& vectors, const std::string& folder) const = 0;
   virtual void Load(Device& device, const TrainableVectors& vectors, const std::string& folder) const = 0;

@@ -98,6 +98,10 @@ void WriteReadme(const LoraConfig& config, const std::string& folder) {
   text += fmt::format("# A LoRA adapter for {}\n\nTrained with Attune (r {}, lora_alpha {}, lora_dropout {}). Load it with "
                       "PEFT's `PeftModel.from_pretrained(model, \"path/to/this/folder\")`.\n",
                       base.empty() ? "its base model" : base, config.r, config.lora_alpha, config.lora_dropout);
+  if (config.init_lora_weights == LoraConfig::Init::kLoftq) {
+    text += "\nIt started from what quantising the base lost (init_lora_weights \"loftq\"), so it belongs to the base quantised "
+            "as it was in training, not to the 16-bit one.\n";
+  }
   if (config.ChangesBase()) {
     text += fmt::format("\nIt started from the weights themselves (init_lora_weights {}), taken out of the base while it was "
                         "trained. What is saved is the change to the base as it was, so r and lora_alpha in "

@@ -166,7 +166,11 @@ class Decoder {
   std::vector<TrainableTensor> trainables_;
   std::unordered_map<std::string, std::vector<TrainableTensor>> trained_;
   std::vector<ComputeCopy> copies_;
-  std::vector<const Linear*> dora_;  // the layers with magnitudes
+  struct DoraLinear {
+    const Linear* linear;
+    int64_t layer;  // num_hidden_layers: the head
+  };
+  std::vector<DoraLinear> dora_;  // those with magnitudes, in the order of the forward pass
   DeviceAddress dora_room_;
 
   int64_t tokens_ = 0, sequences_ = 0, labelled_ = 0;

@@ -50,6 +50,27 @@ TEST_F(AdapterVariantsTest, Olora) { ExpectWholeRun({"--init_lora_weights", "olo
 TEST_F(AdapterVariantsTest, Eva) { ExpectWholeRun({"--init_lora_weights", "eva", "--target_modules", "all-linear"}); }
 TEST_F(AdapterVariantsTest, Orthogonal) { ExpectWholeRun({"--init_lora_weights", "orthogonal"}); }
 
+// Weights that stay in their files are read, never written: what changes has memory of its own.
+TEST_F(AdapterVariantsTest, OnABaseThatStaysInItsFiles) {
+  ASSERT_EQ(Run({"export", "--model", Llama(), "--format", "safetensors", "--output", Path("half"), "--dtype", "bfloat16"}).exit_code, 0);
+  const std::vector<std::pair<std::string, Arguments>> variants = {
+      {"dora", {"--use_dora", "true"}},
+      {"tokens", {"--trainable_token_indices", "3,14"}},
+      {"pissa", {"--init_lora_weights", "pissa", "--target_modules", "q_proj"}}};
+  for (const auto& [name, variant] : variants) {
+    Arguments arguments = {"train", "--model", Path("half"), "--data", Path("rows.jsonl"), "--output_dir", Path(name),
+                           "--max_steps", "3", "--r", "4", "--bf16", "false"};
+    arguments.insert(arguments.end(), variant.begin(), variant.end());
+    const Outcome in_memory = Run(arguments);
+    ASSERT_EQ(in_memory.exit_code, 0) << in_memory.err;
+    arguments[6] = Path(name + "-offloaded");
+    arguments.insert(arguments.end(), {"--offload", "true"});
+    const Outcome offloaded = Run(arguments);
+    ASSERT_EQ(offloaded.exit_code, 0) << offloaded.err;
+    EXPECT_TRUE(SameFile(name + "/adapter_model.safetensors", name + "-offloaded/adapter_model.safetensors")) << name;
+  }
+}
+
 TEST_F(AdapterVariantsTest, LoftqOnABaseThatIsQuantisedWhileItIsRead) {
   const Arguments settings = {"--max_steps", "4", "--r", "4", "--init_lora_weights", "loftq"};
   Arguments qlora = settings;

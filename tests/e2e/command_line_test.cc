@@ -114,8 +114,12 @@ TEST_F(CommandLine, BadSettingsAreRefusedByName) {
   ExpectRefused(Train("--learning_rat 1e-4"), {"learning_rat", "did you mean \"learning_rate\""});
   ExpectRefused(Train("--set training.learning_rate=fast"), {"training.learning_rate", "number", "fast"});
   ExpectRefused(Train("--target_modules q_prj"), {"q_prj", "q_proj"});
-  ExpectRefused(Train("--use_dora maybe"), {"use_dora"});
-  ExpectRefused(Train("--init_lora_weights pisa"), {"init_lora_weights", "pisa"});
+  ExpectRefused(Train("--use_dora true --target_modules embed_tokens"), {"use_dora", "embed_tokens"});
+  ExpectRefused(Train("--init_lora_weights mica"), {"mica"});
+  ExpectRefused(Train("--init_lora_weights pissa --r 300"), {"pissa", "r 300", "q_proj"});
+  ExpectRefused(Train("--init_lora_weights loftq"), {"loftq", "not quantised here"});
+  ExpectRefused(Train("--init_lora_weights eva --per_device_train_batch_size 1"), {"eva", "no batch holds 16 trained tokens"});
+  ExpectRefused(Train("--trainable_token_indices 3,999"), {"trainable_token_indices", "999"});
   ExpectRefused(Train("--method qlorra"), {"qlorra", "qlora"});
   ExpectRefused(Train("--optim lomo"), {"optim", "lomo"});
   ExpectRefused(Train("--lr_scheduler_type cosin"), {"cosin", "cosine"});

@@ -136,6 +136,21 @@ void ColumnProductsKernel(const CpuState& state, const ColumnProducts& op) {
   });
 }
 
+// kept where a bit from column i on is 1, else dropped; of whole vectors i is a multiple of the lanes.
+template <class D>
+HWY_INLINE hn::Vec<D> FactorsAt(D d, const uint8_t* bits, int64_t i, float kept, float dropped) {
+  if constexpr (hn::MaxLanes(d) == 1) {
+    return hn::Set(d, (bits[i / 8] >> (i % 8) & 1) != 0 ? kept : dropped);
+  } else {
+    const hn::RebindToUnsigned<D> du;
+    uint32_t word = bits[i / 8];
+    if constexpr (hn::MaxLanes(d) == 16) word |= static_cast<uint32_t>(bits[i / 8 + 1]) << 8;
+    const auto lane = hn::Shl(hn::Set(du, 1u), hn::Iota(du, 0u));
+    const auto is_kept = hn::RebindMask(d, hn::TestBit(hn::Set(du, word), lane));
+    return hn::IfThenElse(is_kept, hn::Set(d, kept), hn::Set(d, dropped));
+  }
+}
+
 void SelectScaleKernel(const CpuState& state, const SelectScale& op) {
   WithComputeType(op.x.dtype, [&](auto x_type) {
     WithComputeType(op.out.dtype, [&](auto out_type) {
@@ -149,15 +164,11 @@ void SelectScaleKernel(const CpuState& state, const SelectScale& op) {
           const Start* start = op.start ? RawRow<const Start>(op.start, t) : nullptr;
           const uint8_t* bits = RawRow<const uint8_t>(op.bits, t);
           Out* out = RawRow<Out>(op.out, t);
-          for (int64_t c0 = 0; c0 < op.out.cols; c0 += 8) {
-            float factor[8];
-            for (int i = 0; i < 8; ++i) factor[i] = (bits[c0 / 8] >> i & 1) != 0 ? op.kept : op.dropped;
-            ForEach(std::min<int64_t>(8, op.out.cols - c0), [&](auto d, int64_t i) HWY_ATTR {
-              auto sum = hn::Mul(LoadAs(d, x + c0 + i), hn::LoadU(d, factor + i));
-              if (start != nullptr) sum = hn::Add(sum, LoadAs(d, start + c0 + i));
-              StoreAs(sum, d, out + c0 + i);
-            });
-          }
+          ForEach(op.out.cols, [&](auto d, int64_t i) HWY_ATTR {
+            auto sum = hn::Mul(LoadAs(d, x + i), FactorsAt(d, bits, i, op.kept, op.dropped));
+            if (start != nullptr) sum = hn::Add(sum, LoadAs(d, start + i));
+            StoreAs(sum, d, out + i);
+          });
         }
       });
     });
