@@ -155,6 +155,7 @@ void AddReport(CLI::App* data, CommandContext& context) {
 
 void AddDataCommands(CLI::App& app, CommandContext& context) {
   auto* data = app.add_subcommand("data", "Check, clean, deduplicate, split and look at data sets");
+  data->footer("Example: attune data check train.jsonl");
   data->require_subcommand(1);
   AddCheck(data, context);
   AddDataStages(data, context);

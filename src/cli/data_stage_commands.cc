@@ -21,11 +21,12 @@ struct StageFlags : DataFlags {
   }
 };
 
-void AddStage(CLI::App* command, StageFlags* flags, CommandContext& context) {
+// `rows`: the files of rows that the stage writes.
+void AddStage(CLI::App* command, StageFlags* flags, const char* rows, CommandContext& context) {
   AddInput(command, flags, context);
   command
       ->add_option("--output", flags->output,
-                   "NAME: writes NAME.jsonl, NAME.removed.jsonl and NAME.manifest.json")
+                   fmt::format("NAME: writes {}, NAME.removed.jsonl and NAME.manifest.json", rows))
       ->required();
 }
 
@@ -54,7 +55,7 @@ void AddClean(CLI::App* data, CommandContext& context) {
     std::vector<std::string> rules;
   };
   auto flags = std::make_shared<Flags>();
-  AddStage(command, &flags->stage, context);
+  AddStage(command, &flags->stage, "NAME.jsonl", context);
   command->add_option("--rules", flags->rules, "What to do about a finding: RULE=keep, mend, redact or drop")
       ->delimiter(',');
   command->callback([flags, &context] {
@@ -97,7 +98,7 @@ void AddDedupe(CLI::App* data, CommandContext& context) {
     std::string keep = "first";
   };
   auto flags = std::make_shared<Flags>();
-  AddStage(command, &flags->stage, context);
+  AddStage(command, &flags->stage, "NAME.jsonl", context);
   AddCompare(command, &flags->compare);
   command->add_option("--keep", flags->keep, "Which row of a cluster stays: first, longest or score");
   command->add_option("--score", flags->compare.settings.score, "The column of scores, for --keep score");
@@ -125,7 +126,7 @@ void AddSplit(CLI::App* data, CommandContext& context) {
     SplitSettings settings;
   };
   auto flags = std::make_shared<Flags>();
-  AddStage(command, &flags->stage, context);
+  AddStage(command, &flags->stage, "NAME.train.jsonl, NAME.eval.jsonl", context);
   AddCompare(command, &flags->compare);
   auto* fraction =
       command->add_option("--eval_fraction", flags->settings.fraction, "Share of the rows to hold out")
@@ -160,7 +161,7 @@ void AddDecontaminate(CLI::App* data, CommandContext& context) {
     DecontaminateSettings settings;
   };
   auto flags = std::make_shared<Flags>();
-  AddStage(command, &flags->stage, context);
+  AddStage(command, &flags->stage, "NAME.jsonl", context);
   command->add_option("--against", flags->settings.against, "Evaluation files and folders")
       ->delimiter(',')
       ->required();
@@ -193,7 +194,7 @@ void AddSelect(CLI::App* data, CommandContext& context) {
     std::string by = "longest";
   };
   auto flags = std::make_shared<Flags>();
-  AddStage(command, &flags->stage, context);
+  AddStage(command, &flags->stage, "NAME.jsonl, NAME.control.jsonl", context);
   command->add_option("--rows", flags->settings.rows, "How many to choose")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 31))
       ->required();

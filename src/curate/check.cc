@@ -32,7 +32,7 @@ class BlockChecker {
                RowParser& parser)
       : settings_(settings), file_(file), block_(block), parser_(parser) {}
 
-  Tally Check() {
+  CheckTally Check() {
     for (const Record& record : block_.records) CheckRecord(record);
     KeepLengths(tally_.shortest, true);
     KeepLengths(tally_.longest, false);
@@ -141,7 +141,7 @@ class BlockChecker {
   const DataFile& file_;
   const RecordBlock& block_;
   RowParser& parser_;
-  Tally tally_;
+  CheckTally tally_;
   int64_t line_ = 0;
   uint64_t seen_ = 0;  // rules of this row
   std::vector<Finding> findings_;
@@ -164,17 +164,17 @@ int64_t CheckResult::Warnings() const { return CountOf(*this, Severity::kWarning
 
 CheckResult CheckData(const CheckSettings& settings) {
   RowSource source(settings.input, settings.columns);
-  Tally all;
+  CheckTally all;
   struct Room {
     std::unique_ptr<RowParser> parser;
   };
-  ForEachBlock<Tally, Room>(
+  ForEachBlock<CheckTally, Room>(
       source, settings.threads,
       [&](const RecordBlock& block, Room& room) {
         if (!room.parser) room.parser = std::make_unique<RowParser>(settings.columns);
         return BlockChecker(settings, source.files()[block.file], block, *room.parser).Check();
       },
-      [&](const RecordBlock&, Tally& part) {
+      [&](const RecordBlock&, CheckTally& part) {
         if (settings.strict && part.broken) BadInput("{}", *part.broken);
         MergeTally(all, part, settings.examples);
       });

@@ -14,7 +14,7 @@ constexpr double kFarOff = 3;  // interquartile ranges, of logarithms, that make
 // The findings that need all rows.
 class WholeChecker {
  public:
-  WholeChecker(const CheckSettings& settings, const std::vector<DataFile>& files, Tally& tally)
+  WholeChecker(const CheckSettings& settings, const std::vector<DataFile>& files, CheckTally& tally)
       : settings_(settings), files_(files), tally_(tally) {}
 
   void Check() {
@@ -137,7 +137,7 @@ class WholeChecker {
 
   const CheckSettings& settings_;
   const std::vector<DataFile>& files_;
-  Tally& tally_;
+  CheckTally& tally_;
 };
 
 }  // namespace
@@ -149,7 +149,7 @@ void KeepLengths(std::vector<LengthAt>& kept, bool shortest) {
   if (kept.size() > kKeptLengths) kept.resize(kKeptLengths);
 }
 
-void MergeTally(Tally& all, Tally& part, size_t examples) {
+void MergeTally(CheckTally& all, CheckTally& part, size_t examples) {
   all.rows += part.rows;
   all.bytes += part.bytes;
   for (size_t i = 0; i < kRules; ++i) {
@@ -180,7 +180,7 @@ void MergeTally(Tally& all, Tally& part, size_t examples) {
   KeepLengths(all.longest, false);
 }
 
-void CheckWhole(const CheckSettings& settings, const std::vector<DataFile>& files, Tally* tally) {
+void CheckWhole(const CheckSettings& settings, const std::vector<DataFile>& files, CheckTally* tally) {
   WholeChecker(settings, files, *tally).Check();
 }
 

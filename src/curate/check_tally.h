@@ -32,7 +32,7 @@ struct LengthAt {
 };
 
 // A block's findings, and then those of all.
-struct Tally {
+struct CheckTally {
   int64_t rows = 0, bytes = 0;
   std::array<RuleCount, kRules> rules;
   std::array<int64_t, kRowFormats> formats{};
@@ -52,9 +52,9 @@ struct Tally {
 void KeepLengths(std::vector<LengthAt>& kept, bool shortest);
 
 // Adds a block's tally, which comes in the order of the rows; `examples`: to keep of each rule.
-void MergeTally(Tally& all, Tally& part, size_t examples);
+void MergeTally(CheckTally& all, CheckTally& part, size_t examples);
 
 // Doubles, conflicts, mixed formats and languages, unusual lengths. Sorts tally->prompts.
-void CheckWhole(const CheckSettings& settings, const std::vector<DataFile>& files, Tally* tally);
+void CheckWhole(const CheckSettings& settings, const std::vector<DataFile>& files, CheckTally* tally);
 
 }  // namespace attune

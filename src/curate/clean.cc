@@ -158,19 +158,19 @@ class Cleaner {
     if (!row.readable()) return TakeUnreadable(block, record, row, parser, output);
     const DataFile& file = files_[block.file];
     RowCleaner cleaner(row, settings_.actions);
-    line_.clear();
+    std::string line;
     if (const auto drop = cleaner.Clean()) {
       const RuleInfo& info = InfoOf(drop->rule);
-      parser.Write(&line_);
-      return output.Remove(info.id, drop->detail.empty() ? info.what : drop->detail, file, record.line, line_,
+      parser.Write(&line);
+      return output.Remove(info.id, drop->detail.empty() ? info.what : drop->detail, file, record.line, line,
                            false);
     }
     for (const Rule rule : cleaner.changed()) {
       ++output.changed_rows[InfoOf(rule).id];
       AddExample(rule, cleaner, row, file, record.line, output);
     }
-    parser.Write(cleaner.texts(), &line_);
-    output.Keep(0, line_);
+    parser.Write(cleaner.texts(), &line);
+    output.Keep(0, line);
   }
 
  private:
@@ -211,10 +211,7 @@ class Cleaner {
 
   const CleanSettings& settings_;
   const std::vector<DataFile>& files_;
-  static thread_local std::string line_;
 };
-
-thread_local std::string Cleaner::line_;
 
 Json ActionsJson(const RuleActions& actions) {
   Json json = Json::object();

@@ -125,6 +125,10 @@ TEST_F(Clean, WritesNothingWhenItFails) {
   settings.stage.output = Path("in");
   EXPECT_THROW(CleanData(settings), Error) << "an input is never written over";
   EXPECT_EQ(ReadFile(Path("in.jsonl")), "broken\n");
+  WriteFileAtomic(Path("left.removed.jsonl"), "of another run");
+  settings.stage.output = Path("left");
+  EXPECT_THROW(CleanData(settings), Error);
+  EXPECT_EQ(ReadFile(Path("left.removed.jsonl")), "of another run");
 }
 
 TEST_F(Clean, ThreadsDoNotMatter) {

@@ -138,7 +138,8 @@ struct RowMatch {
   std::string text;
 };
 
-RowMatch LongestOfRow(const EvalIndex& index, const Row& row, NormalWords& words) {
+RowMatch LongestOfRow(const EvalIndex& index, const Row& row) {
+  NormalWords words;
   RowMatch best;
   for (const TextPart& part : row.parts) {
     if (part.speaker == Speaker::kSystem) continue;
@@ -162,10 +163,9 @@ Json DecontaminateData(const DecontaminateSettings& settings) {
       source, settings.stage, 1,
       [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser,
           StageOutput& output) {
-        static thread_local NormalWords words;
         const DataFile& file = source.files()[block.file];
         if (!row.readable()) return output.RemoveUnreadable(row, file, block, record);
-        const auto [match, text] = LongestOfRow(eval.index, row, words);
+        const auto [match, text] = LongestOfRow(eval.index, row);
         std::string line;
         parser.Write(&line);
         for (const size_t limit : {kShortRun, kLongRun})

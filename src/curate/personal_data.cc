@@ -101,7 +101,7 @@ bool IsPhone(const Number& number) {
   if (number.plus) return digits >= 8 && digits <= 15 && number.digits[0] != '0';
   if (digits > 12 || groups.size() < 2) return false;
   const std::vector<size_t> american = {3, 3, 4};
-  if (groups == american && number.digits[0] >= '2') return true;
+  if (groups == american && number.digits[0] != '0') return true;
   if (groups.size() == 4 && groups[0] == 1 && number.digits[0] == '1' &&
       std::equal(american.begin(), american.end(), groups.begin() + 1))
     return true;

@@ -47,7 +47,8 @@ bool RecordReader::Next(RecordBlock* block, size_t bytes) {
       const size_t begin = at_ + cut.begin, size = cut.end - cut.begin;
       if (size > 0 || broken_ != nullptr) {
         // The line of the record itself, not of the blanks before it.
-        Record record{line_ + CountLines(at_, begin), begin, size, broken_};
+        Record record{container_ == Container::kJson ? ++rows_ : line_ + CountLines(at_, begin), begin, size,
+                      broken_};
         if (size > longest_) record.broken = kTooLongRecord, record.size = kKeptOfTooLong;
         block->records.push_back(record);
       }
@@ -119,7 +120,8 @@ void RecordReader::Advance(size_t to) {
 }
 
 void RecordReader::TakeTooLong(RecordBlock* block) {
-  block->records.push_back({line_, at_, kKeptOfTooLong, kTooLongRecord});
+  block->records.push_back(
+      {container_ == Container::kJson ? ++rows_ : line_, at_, kKeptOfTooLong, kTooLongRecord});
   if (container_ == Container::kJson) {  // where the next row starts is not known
     block->records.back().broken = "longer than 16 MiB, and what follows in this file was not read";
     while (!source_.Next().empty()) {

@@ -31,7 +31,8 @@ inline constexpr const char* kTooLongRecord = "longer than 16 MiB";
 inline constexpr size_t kLongestRecord = size_t{16} << 20;
 
 struct Record {
-  int64_t line = 0;             // where it starts, from 1
+  // Where it starts, from 1. Of a JSON file its number among the rows: a list often stands on one line.
+  int64_t line = 0;
   size_t offset = 0, size = 0;  // in RecordBlock::bytes
   // What keeps it from being read at all: too long, or the file ends within it. Its bytes may then be the
   // first ones only.
@@ -87,6 +88,7 @@ class RecordReader {
   std::string buffer_;
   size_t at_ = 0;                               // in buffer_: what has not been cut
   size_t needed_ = 1;                           // bytes behind at_ before it is worth looking again
+  int64_t rows_ = 0;                            // of kJson: cut so far
   int64_t line_ = 1;                            // of buffer_[at_]
   bool started_ = false, ended_ = false;        // of the source
   const char* broken_ = nullptr;                // of the record cut last

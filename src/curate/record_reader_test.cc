@@ -53,10 +53,10 @@ TEST(RecordReader, TooLongLinesAreKeptApart) {
 
 TEST(RecordReader, JsonListsAndSequences) {
   EXPECT_EQ(Cut(Container::kJson, " [\n{\"a\": \"]}\\\"\"},\n\n{\"b\":\n[1]}\n]\n"),
-            (List{"2:{\"a\": \"]}\\\"\"}", "4:{\"b\":\n[1]}"}));
+            (List{"1:{\"a\": \"]}\\\"\"}", "2:{\"b\":\n[1]}"}));
   EXPECT_EQ(Cut(Container::kJson, "{\"a\": 1}\n{\"b\":\n 2}"), (List{"1:{\"a\": 1}", "2:{\"b\":\n 2}"}));
   EXPECT_EQ(Cut(Container::kJson, "[]"), List{});
-  EXPECT_EQ(Cut(Container::kJson, "[1, null, {\"a\": 1}]"), (List{"1:1", "1:null", "1:{\"a\": 1}"}));
+  EXPECT_EQ(Cut(Container::kJson, "[1, null, {\"a\": 1}]"), (List{"1:1", "2:null", "3:{\"a\": 1}"}));
   EXPECT_EQ(Cut(Container::kJson, ","), List{"1:,"});
   EXPECT_EQ(Cut(Container::kJson, "\xEF\xBB\xBF[{}]"), List{"1:{}"});
 }
@@ -65,9 +65,9 @@ TEST(RecordReader, JsonThatIsCutShort) {
   EXPECT_EQ(Cut(Container::kJson, "[{\"a\": 1},\n{\"b\": "),
             (List{"1:{\"a\": 1}", "2!the file ends within this row; it may be cut short"}));
   EXPECT_EQ(Cut(Container::kJson, "[{\"a\": 1}"),
-            (List{"1:{\"a\": 1}", "1!the file ends within its list; it may be cut short"}));
+            (List{"1:{\"a\": 1}", "2!the file ends within its list; it may be cut short"}));
   EXPECT_EQ(Cut(Container::kJson, "[{\"a\": 1}] tail"),
-            (List{"1:{\"a\": 1}", "1!text follows the end of the list"}));
+            (List{"1:{\"a\": 1}", "2!text follows the end of the list"}));
 }
 
 TEST(RecordReader, CsvRecordsSpanLines) {

@@ -39,10 +39,9 @@ std::vector<std::string> ReadColumns(const DataFile& file) {
 std::vector<DataFile> FindDataFiles(const std::vector<std::string>& paths) {
   std::vector<DataFile> files;
   for (const std::string& path : paths) {
-    // What a stage left beside its output is no data (curate/stage_files.h).
     const auto accepts = [](std::string_view name) {
-      return ContainerOf(name).has_value() && !name.ends_with(".removed.jsonl") &&
-             !name.ends_with(".manifest.json");
+      return ContainerOf(name).has_value() &&
+             !name.ends_with(".manifest.json");  // of a stage (curate/stage_files.h)
     };
     for (std::string& file : FilesIn(path, accepts, kKinds)) {
       const Container container = KindOf(file);

@@ -37,7 +37,9 @@ StageFiles::StageFiles(const std::string& output, const std::vector<std::string>
     : name_(WithoutJsonl(output)) {
   if (name_.empty() || name_.ends_with('/')) BadInput("--output {}: must name the files to write", output);
   for (const std::string& suffix : suffixes) paths_.push_back(name_ + suffix);
-  for (const std::string& path : paths_) {
+  std::vector<std::string> all = paths_;
+  for (const char* suffix : {".removed.jsonl", ".manifest.json"}) all.push_back(name_ + suffix);
+  for (const std::string& path : all) {
     if (PathExists(path)) BadInput("{}: exists already; name another output or remove it", path);
   }
   MakeDirectories(ParentOf(name_));

@@ -35,7 +35,7 @@ std::vector<std::string> FilesIn(const std::string& path, bool (*accepts)(std::s
     folders.pop_back();
     for (const std::string& name : ListDirectory(folder)) {
       const std::string entry = Joined(folder, name);
-      if (name.starts_with('.')) continue;
+      if (name.starts_with('.') || name.ends_with(".removed.jsonl")) continue;
       if (DirectoryExists(entry)) {
         if (!IsLink(entry)) folders.push_back(entry);
       } else if (accepts(name)) {

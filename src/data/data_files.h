@@ -11,7 +11,8 @@
 namespace attune {
 
 // `path` itself; for a folder its .jsonl and .txt files, those of the folders in it too, in the order of
-// their paths whatever order the disk gives. Passed over: names that start with a dot, and links to folders.
+// their paths whatever order the disk gives. Passed over: names that start with a dot, what
+// attune data took out (.removed.jsonl), and links to folders.
 // Errors: Error{kBadInput} when a folder holds no such file.
 std::vector<std::string> DataFiles(const std::string& path);
 
