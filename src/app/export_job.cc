@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "app/bundle.h"
-#include "app/model_hash.h"
+#include "app/merged_model.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "formats/durable_folder.h"
@@ -24,25 +24,6 @@ void WriteTensor(SafetensorsWriter& writer, const std::string& name, DType dtype
   writer.Write(name, std::as_bytes(std::span(narrow)));
 }
 
-std::string ModuleOf(const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); }
-
-// The values of one tensor of the result.
-std::vector<float> MergedValues(const ModelFiles& files, const AdapterValues& adapter, const std::string& name) {
-  const std::string module = ModuleOf(name);
-  const bool is_bias = name.ends_with(".bias");
-  if (const auto* whole = adapter.Replacement(module, is_bias)) return *whole;
-  const std::string embedding = "model.embed_tokens.weight";
-  const StoredTensor* stored = files.Find(name);
-  if (stored == nullptr) stored = files.Find(embedding);  // a tied head that is no longer tied
-  std::vector<float> values(static_cast<size_t>(stored->rows() * stored->columns()));
-  files.ReadRows(*stored, 0, stored->rows(), values.data());
-  files.DropPages(*stored);
-  const AdapterModule* m = is_bias ? nullptr : adapter.FindModule(module);
-  if (stored->name == embedding) adapter.PutTokenRows(values);
-  if (m != nullptr) adapter.Merge(*m, values);
-  return values;
-}
-
 }  // namespace
 
 // As the first projection is stored, where that is a plain type.
@@ -50,20 +31,6 @@ static DType StoredType(const ModelFiles& files) {
   const StoredTensor& first = *files.Find("model.layers.0.self_attn.q_proj.weight");
   const DType type = first.bnb4 ? first.bnb4->state.dtype : first.dtype;  // of a 4-bit one: what it was before
   return type == DType::kBF16 || type == DType::kF16 ? type : DType::kF32;
-}
-
-// An adapter's numbers mean something on the base they were trained on; run.json beside it says which that was.
-static void CheckBase(const ExportJob& job) {
-  const std::string record = job.adapter + "/run.json";
-  if (job.adapter.empty() || job.any_base || !FileExists(record)) return;
-  const nlohmann::ordered_json then = ParseOrderedJsonFile(record).value("model", nlohmann::ordered_json::object());
-  const nlohmann::ordered_json now = QuickModelHash(job.model);
-  for (const auto& [key, value] : now.items()) {
-    if (!then.contains(key) || then[key] == value) continue;
-    BadInput("{}: the adapter was trained on another base than {} ({}: {} then, {} now); give that one, or --any_base (a 4-bit "
-             "model's adapter onto the 16-bit weights it was made from)",
-             record, job.model, key, then[key].dump(), value.dump());
-  }
 }
 
 static void CheckDifference(const ExportJob& job, const ModelDifference& d) {
@@ -74,19 +41,14 @@ static void CheckDifference(const ExportJob& job, const ModelDifference& d) {
 
 ExportResult ExportFolder(const ExportJob& job) {
   RequireNewFolder(job.output);
-  CheckBase(job);
+  if (!job.any_base) RequireItsBase(job.model, job.adapter);
   const ModelBundle bundle = OpenModel(job.model);
   const ModelFiles& files = bundle.files;
   const DType dtype = job.dtype.value_or(StoredType(files));
   AdapterValues adapter;
   if (!job.adapter.empty()) adapter = ReadAdapter(files, job.adapter);
 
-  // A head or embedding of its own unties what was tied.
-  bool tied = files.spec().tie_word_embeddings;
-  for (const TrainableTensor& t : adapter.tensors) {
-    if (t.kind == TrainableTensor::Kind::kTokenRows) continue;
-    if (t.module == "lm_head" || t.module == "model.embed_tokens") tied = false;
-  }
+  const bool tied = files.spec().tie_word_embeddings && !UntiesHead(adapter);
   std::vector<TensorDeclaration> declarations;
   for (const ExpectedTensor& t : ExpectedTensors(files.spec())) declarations.push_back({t.name, dtype, t.shape});
   if (!tied && files.spec().tie_word_embeddings) {

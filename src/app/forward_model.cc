@@ -24,12 +24,12 @@ void ForwardModel::AllLogits(std::span<const int32_t> ids, const std::function<v
 }
 
 std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const std::string& adapter, bool bf16,
-                                               const ChunkLimits& limits) {
+                                               const ChunkLimits& limits, bool offload) {
   auto model = std::make_unique<ForwardModel>();
   model->device = MakeCpuDevice({});
   if (!adapter.empty()) model->adapter = ReadAdapter(files, adapter);
   const DType compute = ForwardCompute(bf16, *model->device);
-  model->weights.emplace(*model->device, files, model->adapter.spec, BaseStorage(files, compute, nullptr));
+  model->weights.emplace(*model->device, files, model->adapter.spec, BaseStorage(files, compute, nullptr, offload));
   model->vectors.emplace(*model->device, model->adapter.tensors, TrainableVectors::Purpose::kUse);
   LoadTrained(*model->device, *model->vectors, model->adapter.tensors, model->adapter.values);
   DecoderSettings settings;

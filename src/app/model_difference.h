@@ -28,7 +28,7 @@ inline constexpr double kLargestMeanKl = 0.005;
 // ids where the model has no tokenizer).
 std::vector<std::vector<int32_t>> TokensToCompare(const ModelBundle& bundle, const std::string& data);
 
-// Both in f32, one after the other. `adapter` (a folder, may be empty) belongs to `before`.
+// Both in f32, one after the other, a layer in memory at a time where weights can stay in their files. `adapter` (a folder, may be empty) belongs to `before`.
 ModelDifference CompareModels(const ModelFiles& before, const std::string& adapter, const ModelFiles& after,
                               const std::vector<std::vector<int32_t>>& sequences);
 

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <set>
 #include <span>
 
 #include "app/bundle.h"
+#include "app/merged_model.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/system.h"
@@ -48,8 +50,9 @@ void ReadRowsAs(const ModelFiles& files, const StoredTensor& stored, int64_t fir
 
 class Quantization {
  public:
-  Quantization(const ModelFiles& files, const QuantizeJob& job, DType dtype)
-      : files_(files), config_(job.config), dtype_(dtype), tensors_(ExpectedTensors(files.spec())),
+  // `adapter` may be null.
+  Quantization(const ModelFiles& files, const QuantizeJob& job, DType dtype, const AdapterValues* adapter)
+      : files_(files), config_(job.config), dtype_(dtype), adapter_(adapter), tensors_(ExpectedTensors(files.spec())),
         linear_(QuantizedLayers(files.spec(), job.config)) {
     for (const ExpectedTensor& t : tensors_) {
       groups_.push_back(linear_.contains(t.name) ? EncoderOf(t).Declare() : TensorGroup{{{t.name, dtype_, t.shape}}, {}});
@@ -72,7 +75,10 @@ class Quantization {
   void WriteQuantized(size_t index, const StoredTensor& stored, std::vector<std::byte>& room,
                       ShardedSafetensorsWriter& writer) const {
     Bnb4Encoder encoder = EncoderOf(tensors_[index]);
-    if (stored.dtype == dtype_ && stored.permuted_head_dim == 0) {
+    if (adapter_ != nullptr) {
+      FillMerged(stored, room);
+      encoder.EncodeBlocks(room.data(), 0, encoder.blocks());
+    } else if (stored.dtype == dtype_ && stored.permuted_head_dim == 0) {
       encoder.EncodeBlocks(stored.bytes.data(), 0, encoder.blocks());
     } else {
       room.resize(static_cast<size_t>(BytesOf(dtype_, stored.rows() * stored.columns())));
@@ -85,7 +91,22 @@ class Quantization {
     }
   }
 
+  // The whole tensor with the adapter folded in, in the plain type.
+  void FillMerged(const StoredTensor& stored, std::vector<std::byte>& room) const {
+    const std::vector<float> values = MergedValues(files_, *adapter_, stored.name);
+    room.resize(static_cast<size_t>(BytesOf(dtype_, std::ssize(values))));
+    if (dtype_ == DType::kF32) {
+      std::memcpy(room.data(), values.data(), room.size());
+    } else {
+      NarrowFloats(values.data(), std::ssize(values), dtype_, reinterpret_cast<uint16_t*>(room.data()));
+    }
+  }
+
   void WriteKept(const StoredTensor& stored, std::vector<std::byte>& room, ShardedSafetensorsWriter& writer) const {
+    if (adapter_ != nullptr) {
+      FillMerged(stored, room);
+      return writer.WriteAt(stored.name, 0, room);
+    }
     const int64_t piece = std::max<int64_t>(1, kKeptPiece / stored.columns());
     for (int64_t row = 0; row < stored.rows(); row += piece) {
       const int64_t rows = std::min(piece, stored.rows() - row);
@@ -99,6 +120,7 @@ class Quantization {
   const ModelFiles& files_;
   const BnbConfig& config_;
   DType dtype_;
+  const AdapterValues* adapter_;
   std::vector<ExpectedTensor> tensors_;
   std::set<std::string> linear_;  // what is quantised
   std::vector<TensorGroup> groups_;
@@ -109,12 +131,19 @@ class Quantization {
 QuantizeResult RunQuantize(const QuantizeJob& job) {
   const auto start = std::chrono::steady_clock::now();
   RequireNewFolder(job.output);
+  if (!job.any_base) RequireItsBase(job.model, job.adapter);
   const ModelBundle bundle = OpenModel(job.model);
   const ModelFiles& files = bundle.files;
   RefuseQuantized(files);
   const DType dtype = job.dtype.value_or(PlainType(files));
-  const Quantization quantization(files, job, dtype);
-  QuantizeResult result{job.output, quantization.quantized(), 0, 0, 0, 0, 0};
+  std::optional<AdapterValues> adapter;
+  if (!job.adapter.empty()) adapter = ReadAdapter(files, job.adapter);
+  if (adapter && files.spec().tie_word_embeddings && UntiesHead(*adapter)) {
+    BadInput("{}: trains its own head or embedding, which a tied 4-bit model has no place for; merge first, then quantise the result",
+             job.adapter);
+  }
+  const Quantization quantization(files, job, dtype, adapter ? &*adapter : nullptr);
+  QuantizeResult result{job.output, quantization.quantized(), 0, 0, 0, 0, 0, {}};
   for (const ExpectedTensor& t : ExpectedTensors(files.spec())) result.source_bytes += std::ssize(files.Find(t.name)->bytes);
   result.kept = static_cast<int64_t>(quantization.tensors()) - result.quantized;
 
@@ -132,6 +161,9 @@ QuantizeResult RunQuantize(const QuantizeJob& job) {
   config["quantization_config"] = job.config.ToJson();
   WriteFileAtomic(folder.partial() + "/config.json", config.dump(2) + "\n");
   WriteTextFiles(bundle, folder.partial());
+  if (adapter) {
+    result.difference = CompareModels(files, job.adapter, ModelFiles::Open(folder.partial()), TokensToCompare(bundle, ""));
+  }
   folder.Commit();
   result.bytes = writer.bytes();
   result.files = writer.files();

@@ -129,6 +129,13 @@ TEST_F(QloraTest, MergesAreComparedAndOnlyOntoTheirBase) {
   EXPECT_LT(difference["mean_kl"], 1e-6);
   EXPECT_EQ(difference["same_best_token"], 1.0);
 
+  // Into 4 bits: with the loss said, and the same as merging to a folder and quantising that.
+  const Outcome packed = Run({"quantize", "--model", Llama(), "--adapter", Path("run"), "--output", Path("packed"), "--json"});
+  ASSERT_EQ(packed.exit_code, 0) << packed.err;
+  EXPECT_GT(Json::parse(packed.out)["difference"]["mean_kl"], difference["mean_kl"]);
+  ASSERT_EQ(Run({"quantize", "--model", Path("merged"), "--output", Path("twice")}).exit_code, 0);
+  EXPECT_TRUE(SameFile("packed/model.safetensors", "twice/model.safetensors"));
+
   ExpectRefused(Run({"merge", "--model", kData + "/nf4/llama_nf4_dq_blocks_cross_rows", "--adapter", Path("run"), "--output", Path("no")}),
                 {"another base", "--any_base"});
   EXPECT_FALSE(fs::exists(Path("no")));

@@ -1,0 +1,52 @@
+#include "app/merged_model.h"
+
+#include <algorithm>
+
+#include "app/model_hash.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "formats/json.h"
+
+namespace attune {
+namespace {
+
+std::string ModuleOf(const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); }
+
+}  // namespace
+
+void RequireItsBase(const std::string& model, const std::string& adapter) {
+  const std::string record = adapter + "/run.json";
+  if (adapter.empty() || !FileExists(record)) return;
+  const nlohmann::ordered_json then = ParseOrderedJsonFile(record).value("model", nlohmann::ordered_json::object());
+  const nlohmann::ordered_json now = QuickModelHash(model);
+  for (const auto& [key, value] : now.items()) {
+    if (!then.contains(key) || then[key] == value) continue;
+    BadInput("{}: the adapter was trained on another base than {} ({}: {} then, {} now); give that one, or --any_base (a 4-bit "
+             "model's adapter onto the 16-bit weights it was made from)",
+             record, model, key, then[key].dump(), value.dump());
+  }
+}
+
+bool UntiesHead(const AdapterValues& adapter) {
+  return std::any_of(adapter.tensors.begin(), adapter.tensors.end(), [](const TrainableTensor& t) {
+    return t.module == "lm_head" || t.module == "model.embed_tokens";
+  });
+}
+
+std::vector<float> MergedValues(const ModelFiles& files, const AdapterValues& adapter, const std::string& name) {
+  const std::string module = ModuleOf(name);
+  const bool is_bias = name.ends_with(".bias");
+  if (const auto* whole = adapter.Replacement(module, is_bias)) return *whole;
+  const std::string embedding = "model.embed_tokens.weight";
+  const StoredTensor* stored = files.Find(name);
+  if (stored == nullptr) stored = files.Find(embedding);  // a tied head that is no longer tied
+  std::vector<float> values(static_cast<size_t>(stored->rows() * stored->columns()));
+  files.ReadRows(*stored, 0, stored->rows(), values.data());
+  files.DropPages(*stored);
+  const AdapterModule* m = is_bias ? nullptr : adapter.FindModule(module);
+  if (stored->name == embedding) adapter.PutTokenRows(values);
+  if (m != nullptr) adapter.Merge(*m, values);
+  return values;
+}
+
+}  // namespace attune

@@ -1,0 +1,22 @@
+// A base with an adapter folded into it, tensor by tensor: what merging writes in a plain type and quantising packs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "models/adapter_values.h"
+#include "models/model_files.h"
+
+namespace attune {
+
+// An adapter's numbers mean something on the base they were trained on; run.json beside it says which that was. Errors:
+// Error{kBadInput}: it was another one. Nothing to say where there is no adapter or no run.json.
+void RequireItsBase(const std::string& model, const std::string& adapter);
+
+// Whether a tied head gets weights of its own: an adapter's copy of the head or the embedding.
+bool UntiesHead(const AdapterValues& adapter);
+
+// The values of one tensor of the result, in Hugging Face's order.
+std::vector<float> MergedValues(const ModelFiles& files, const AdapterValues& adapter, const std::string& name);
+
+}  // namespace attune
