@@ -161,6 +161,10 @@ bool ModelFiles::AddQuantized(const ExpectedTensor& expected, const TensorView& 
   } else {
     return false;
   }
+  if (expected.name == "model.embed_tokens.weight") {
+    BadInput("{}: \"{}\" is {}, but rows are looked up in it: only linear layers may be quantised; quantise the model again", path_,
+             found.name, NameOf(tensor.dtype));
+  }
   CheckShape(path_, found.name, tensor.shape, expected.shape);
   tensor.name = expected.name;
   tensor.bytes = found.bytes;

@@ -132,6 +132,20 @@ TEST(ModelFiles, RefusesA4BitWeightWithoutItsParts) {
   }
 }
 
+TEST(ModelFiles, RefusesAQuantisedEmbedding) {
+  const std::string folder = testing::TempDir() + "/quantised_embedding";
+  std::filesystem::remove_all(folder);
+  std::filesystem::copy(kData + "/nf4/llama_nf4_dq", folder);
+  const std::string layer = "model.layers.1.mlp.up_proj.weight", table = "model.embed_tokens.weight";
+  RewriteWeights(folder, [&](const std::string& name) {
+    std::vector<std::string> names = {name};
+    if (name == table) return std::vector<std::string>();
+    if (name.starts_with(layer)) names.push_back(table + name.substr(layer.size()));
+    return names;
+  });
+  EXPECT_NE(OpenError(folder).find("only linear layers may be quantised"), std::string::npos) << OpenError(folder);
+}
+
 // As bitsandbytes stores LLM.int8: codes and a scale a row.
 TEST(ModelFiles, RowsOfAn8BitCheckpoint) {
   const ModelFiles plain = ModelFiles::Open(kData + "/models/llama");
