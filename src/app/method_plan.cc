@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "models/adapter_model.h"
 #include "models/decoder.h"
 #include "models/quantized_layers.h"
@@ -47,13 +46,9 @@ ChunkLimits FullRows(int64_t rows, int64_t length) {
   return limits;
 }
 
-BaseStorage StorageOf(const std::string& method, const PlannedModel& model, const RunConfig& config, DType compute) {
-  if (model.stored_bytes > 0 && !config.model.empty()) {
-    const ModelFiles files = ModelFiles::Open(config.model.ends_with(".json") ? ParentOf(config.model) : config.model);
-    std::optional<BnbConfig> quantization;
-    if (method == "qlora") quantization = QuantizationOf(config.quantization, files);
-    return BaseStorage(files, compute, quantization ? &*quantization : nullptr, config.offload);
-  }
+BaseStorage StorageOf(const std::string& method, const PlannedModel& model, const ModelFiles* files, const RunConfig& config,
+                      DType compute) {
+  if (files != nullptr) return BaseStorage::OfRun(*files, compute, method == "qlora", config.quantization, config.offload);
   const BnbConfig quantization = config.quantization.value_or(QloraQuantization());
   const DType stored = TorchDType(model.spec.torch_dtype).value_or(DType::kBF16);
   return BaseStorage(model.spec, compute, stored, method == "qlora" ? &quantization : nullptr);

@@ -143,9 +143,9 @@ int64_t StackBytes(const PlanReport& report, const MethodPlan& m, int64_t tokens
   return static_cast<int64_t>(PredictStackPeak(profile, run));
 }
 
-// `session` may be null; what it has opened is what a run of its method holds.
+// `session` may be null; what it has opened is what a run of its method holds. `files` are null where there are no weights.
 MethodPlan PlanMethod(const std::string& method, const PlanReport& report, const RunConfig& config, const Work& work,
-                      int64_t program_bytes, const TrainSession* session) {
+                      int64_t program_bytes, const TrainSession* session, const ModelFiles* files) {
   MethodPlan m;
   m.method = method;
   const TrainingArguments& a = config.training;
@@ -156,7 +156,7 @@ MethodPlan PlanMethod(const std::string& method, const PlanReport& report, const
     return m;
   }
   const bool is_session = session != nullptr && report.device.is_this_machine && method == config.method;
-  const BaseStorage storage = is_session ? session->inputs().storage : StorageOf(method, report.model, config, report.device.compute);
+  const BaseStorage storage = is_session ? session->inputs().storage : StorageOf(method, report.model, files, config, report.device.compute);
   const MethodMemory memory(method, report.model, config, report.device, report.devices, program_bytes, storage);
   const ChunkLimits limits = work.limits(a);
   m.memory = memory.Table(a, limits);
@@ -256,7 +256,13 @@ PlanReport PlanOf(const RunConfig& given, const PlanJob& job, const TrainSession
   CheckContext(config, report.model, work);
   const int64_t program =
       session != nullptr ? session->inputs().resident_bytes : ProgramBytes(report.model.spec.vocab_size, {}, nullptr);
-  for (const std::string& method : MethodNames()) report.methods.push_back(PlanMethod(method, report, config, work, program, session));
+  std::optional<ModelFiles> files;  // headers alone are read
+  if (report.model.stored_bytes > 0 && !config.model.empty()) {
+    files = ModelFiles::Open(config.model.ends_with(".json") ? ParentOf(config.model) : config.model);
+  }
+  for (const std::string& method : MethodNames()) {
+    report.methods.push_back(PlanMethod(method, report, config, work, program, session, files ? &*files : nullptr));
+  }
   report.is_recommended = asked == "auto";
   report.method = report.is_recommended ? Recommended(report.methods) : asked;
   report.has_data = session != nullptr;

@@ -11,7 +11,6 @@
 #include "data/data_files.h"
 #include "data/overlap.h"
 #include "data/packed_dataset.h"
-#include "models/quantized_layers.h"
 
 namespace attune {
 namespace {
@@ -105,9 +104,7 @@ TrainSession::TrainSession(const RunConfig& config, TrainEvents& events, Use use
       no_tokenizer_(bundle_.files.path()) {
   std::string note;
   compute_ = ChooseCompute(config_.training, *device_, &note);
-  std::optional<BnbConfig> quantization;
-  if (config_.method == "qlora") quantization = QuantizationOf(config_.quantization, bundle_.files);
-  storage_ = BaseStorage(bundle_.files, compute_, quantization ? &*quantization : nullptr, config_.offload);
+  storage_ = StorageWith(config_.offload);
   if (config_.offload && ModelWeights::MappedBytes(bundle_.files.spec(), method_->spec(), storage_) == 0) {
     BadInput("model.offload: no frozen weight of {} is used as it lies in its file; leave it out", bundle_.files.path());
   }
@@ -164,15 +161,16 @@ void TrainSession::CheckFit() const {
                         : "it fits with " + fits);
 }
 
+BaseStorage TrainSession::StorageWith(bool offload) const {
+  return BaseStorage::OfRun(bundle_.files, compute_, config_.method == "qlora", config_.quantization, offload);
+}
+
 // The base in its files, where that is enough.
 std::string TrainSession::OffloadThatFits(int64_t available) const {
-  std::optional<BnbConfig> quantization;
-  if (config_.method == "qlora") quantization = QuantizationOf(config_.quantization, bundle_.files);
-  const BaseStorage offloaded(bundle_.files, compute_, quantization ? &*quantization : nullptr, true);
   const auto weights = [&](const BaseStorage& storage) {
     return ModelWeights::PlannedBytes(bundle_.files.spec(), method_->spec(), storage);
   };
-  const bool fits = plan_.planned_bytes - weights(storage_) + weights(offloaded) <= available;
+  const bool fits = plan_.planned_bytes - weights(storage_) + weights(StorageWith(true)) <= available;
   return fits ? "model.offload: true, which reads the weights from the disk as it goes" : "";
 }
 

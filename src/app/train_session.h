@@ -37,6 +37,7 @@ class TrainSession {
  private:
   void LoadData();
   void CheckFit() const;
+  BaseStorage StorageWith(bool offload) const;
   std::string OffloadThatFits(int64_t available) const;
   void TellNotes(const std::string& compute_note);
   TrainReady Ready() const;

@@ -152,7 +152,7 @@ TEST_F(FaultTest, EveryOtherFailureIsToldToo) {
        [&] {
          const ScratchFile file(folder_, "a state", 10000);
          file.data()[9999] = std::byte{7};
-         file.DropPages(file.data(), 10000);
+         file.DropPages();
          EXPECT_EQ(file.data()[9999], std::byte{7});
          EXPECT_EQ(file.data()[0], std::byte{0});
        }},

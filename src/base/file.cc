@@ -158,12 +158,7 @@ ScratchFile::ScratchFile(const std::string& folder, std::string_view what, int64
 
 ScratchFile::~ScratchFile() { ::munmap(data_, size_); }
 
-void ScratchFile::DropPages(const std::byte* first, int64_t bytes) const {
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(first) / page * page;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(first) + static_cast<uintptr_t>(bytes) + page - 1) / page * page;
-  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-}
+void ScratchFile::DropPages() const { ::madvise(data_, size_, MADV_DONTNEED); }
 
 std::string ReadFile(const std::string& path) {
   OpenFile file(path);

@@ -51,8 +51,8 @@ class ScratchFile {
 
   std::byte* data() const { return data_; }
 
-  // Takes pages out of resident memory; their content stays.
-  void DropPages(const std::byte* first, int64_t bytes) const;
+  // Takes its pages out of resident memory; their content stays.
+  void DropPages() const;
 
  private:
   std::byte* data_ = nullptr;

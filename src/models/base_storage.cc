@@ -53,6 +53,12 @@ BaseStorage::BaseStorage(const ModelFiles& files, DType compute, const BnbConfig
   }
 }
 
+BaseStorage BaseStorage::OfRun(const ModelFiles& files, DType compute, bool is_qlora, const std::optional<BnbConfig>& given,
+                               bool offload) {
+  const std::optional<BnbConfig> quantization = is_qlora ? QuantizationOf(given, files) : std::nullopt;
+  return BaseStorage(files, compute, quantization ? &*quantization : nullptr, offload);
+}
+
 BaseStorage::BaseStorage(const ModelSpec& spec, DType compute, DType stored, const BnbConfig* quantization) : compute_(compute) {
   if (BytesOf(stored, 1) < BytesOf(compute, 1)) {
     for (const ExpectedTensor& t : ExpectedTensors(spec)) {

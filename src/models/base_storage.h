@@ -3,6 +3,7 @@
 // where products are f32. What a BitsAndBytesConfig asks for is quantised while it is read.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -24,6 +25,9 @@ class BaseStorage {
 
   // Of a model that is only planned, whose matrices would be stored as `stored` (F32, F16, BF16). `quantization` may be null.
   BaseStorage(const ModelSpec& spec, DType compute, DType stored, const BnbConfig* quantization);
+
+  // As a run holds it: quantised by method qlora as `given` or the method's own choice says (models/quantized_layers.h).
+  static BaseStorage OfRun(const ModelFiles& files, DType compute, bool is_qlora, const std::optional<BnbConfig>& given, bool offload);
 
   DType compute() const { return compute_; }
 

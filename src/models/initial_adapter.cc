@@ -181,7 +181,6 @@ InitialAdapter InitialAdapter::FromFile(const AdapterSpec& adapter, const std::v
 
 void InitialAdapter::SubtractFrom(Device& device, const ModelWeights& weights, const ModelFiles& files,
                                   const AdapterSpec& adapter) const {
-  std::mutex mutex;
   InThreads<Room>(device.threads(), modules_.size(), [&](size_t i, Room& room) {
     const Matrix in_memory = weights.Find(modules_[i] + ".weight");
     room.w = ReadWeight(files, modules_[i]);
@@ -192,7 +191,6 @@ void InitialAdapter::SubtractFrom(Device& device, const ModelWeights& weights, c
       NarrowFloats(room.w.data(), std::ssize(room.w), in_memory.dtype, room.narrow.data());
       values = room.narrow.data();
     }
-    const std::lock_guard lock(mutex);  // a guarded device opens its memory to one copy at a time
     device.Upload(in_memory.data, values, BytesOf(in_memory.dtype, std::ssize(room.w)));
   });
 }

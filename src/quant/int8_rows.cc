@@ -11,8 +11,6 @@
 namespace attune {
 namespace {
 
-constexpr float kOver127 = 7.874015718698502e-3f;
-
 void Narrow(float value, float* out) { *out = value; }
 void Narrow(float value, uint16_t* out) { *out = FloatToBf16(value); }
 
@@ -20,7 +18,7 @@ template <class T>
 void Decode(const int8_t* codes, const float* absmax, int64_t rows, int64_t columns, T* out) {
   for (int64_t row = 0; row < rows; ++row) {
     const float scale = absmax[row];
-    for (int64_t c = 0; c < columns; ++c) Narrow(static_cast<float>(codes[c]) * scale * kOver127, &out[c]);
+    for (int64_t c = 0; c < columns; ++c) Narrow(static_cast<float>(codes[c]) * scale * kInt8Unit, &out[c]);
     codes += columns;
     out += columns;
   }

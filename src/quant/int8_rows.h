@@ -12,6 +12,9 @@
 
 namespace attune {
 
+// 1 / 127 in float32.
+inline constexpr float kInt8Unit = 7.874015718698502e-3f;
+
 // Encodes `rows` rows of `columns` values of type F32, BF16 or F16: code = round(x * (127 / absmax)), half to
 // even, with absmax the largest magnitude of the row, stored in absmax[rows] (SCB). A row of zeros has codes
 // and absmax 0; one that holds a NaN or an infinity has codes 0 and that absmax, so decodes to NaN. Threads

@@ -3,12 +3,6 @@
 #include <cstring>
 
 namespace attune {
-namespace {
-
-constexpr int64_t Aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
-}  // namespace
-
 int64_t StoredBytes(const StoredFormat& format, int64_t rows, int64_t cols) {
   switch (format.dtype) {
     case DType::kBnb4:
@@ -22,10 +16,10 @@ int64_t StoredBytes(const StoredFormat& format, int64_t rows, int64_t cols) {
 
 Bnb4Piece::Bnb4Piece(const StoredFormat& format, int64_t elements) {
   const int64_t blocks = BlockCount(elements, format.block_size);
-  map = Aligned(static_cast<int64_t>(sizeof(Header)));
+  map = AlignedBytes(static_cast<int64_t>(sizeof(Header)));
   absmax = map + (format.nested ? 256 * 4 : 0);
-  nested_absmax = absmax + Aligned(format.nested ? blocks : blocks * 4);
-  codes = nested_absmax + (format.nested ? Aligned(BlockCount(blocks, format.nested_block_size) * 4) : 0);
+  nested_absmax = absmax + AlignedBytes(format.nested ? blocks : blocks * 4);
+  codes = nested_absmax + (format.nested ? AlignedBytes(BlockCount(blocks, format.nested_block_size) * 4) : 0);
   bytes = codes + Bnb4PackedBytes(elements);
 }
 

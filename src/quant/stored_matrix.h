@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "quant/bnb4.h"
+#include "tensor/matrix.h"
 
 namespace attune {
 
@@ -48,6 +49,6 @@ struct Bnb4Piece {
 Bnb4View ViewBnb4Piece(const std::byte* memory, int64_t elements);
 
 // Where the codes of a kInt8Rows matrix start.
-constexpr int64_t Int8RowsCodes(int64_t rows) { return (rows * 4 + 63) / 64 * 64; }
+inline int64_t Int8RowsCodes(int64_t rows) { return AlignedBytes(rows * 4); }
 
 }  // namespace attune

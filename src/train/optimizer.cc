@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "quant/adamw8bit.h"
+#include "quant/bnb4.h"
 
 namespace attune {
 namespace {
@@ -23,7 +24,7 @@ double RateFactor(const TrainableTensor& t, const TrainingArguments& a) {
 // Elements whose paged states are in memory at a time: whole blocks in 8 bits, and 32 MiB of f32 states.
 constexpr int64_t kPagedStretch = int64_t{1} << 22;
 
-int64_t Blocks(int64_t elements) { return (elements + kAdamW8bitBlock - 1) / kAdamW8bitBlock; }
+int64_t Blocks(int64_t elements) { return BlockCount(elements, kAdamW8bitBlock); }
 
 // bitsandbytes keeps the states of small tensors in f32, and transformers has it do so for embeddings.
 bool IsEightBit(const TrainableTensor& t) {
@@ -133,7 +134,7 @@ Optimizer::Optimizer(Device& device, const TrainableVectors& vectors, const std:
 }
 
 void Optimizer::DropPages() const {
-  if (file_ != nullptr) file_->DropPages(file_->data(), state_bytes_);
+  if (file_ != nullptr) file_->DropPages();
 }
 
 Matrix Optimizer::Take(DType dtype, int64_t rows, int64_t cols) {

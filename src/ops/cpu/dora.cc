@@ -82,9 +82,9 @@ void DoraFactorsKernel(const CpuState& state, const DoraFactors& op) {
   });
 }
 
-void ScaleColumnsKernel(const CpuState& state, const ScaleColumns& op) {
-  const float* factor = Raw<const float>(op.factor);
-  const float* bias = op.bias ? Raw<const float>(op.bias) : nullptr;
+// out = factor(d, t, i) x (+ rest) + start, whatever types x, out and start have; rest(d, i, sum) adds what else there is.
+template <class Op, class Factor, class Rest>
+void ScaleRows(const CpuState& state, const Op& op, const Factor& factor, const Rest& rest) {
   WithComputeType(op.x.dtype, [&](auto x_type) {
     WithComputeType(op.out.dtype, [&](auto out_type) {
       WithComputeType(op.start ? op.start.dtype : DType::kF32, [&](auto start_type) {
@@ -97,8 +97,7 @@ void ScaleColumnsKernel(const CpuState& state, const ScaleColumns& op) {
           const Start* start = op.start ? RawRow<const Start>(op.start, t) : nullptr;
           Out* out = RawRow<Out>(op.out, t);
           ForEach(op.out.cols, [&](auto d, int64_t i) HWY_ATTR {
-            auto sum = hn::Mul(LoadAs(d, x + i), hn::LoadU(d, factor + i));
-            if (bias != nullptr) sum = hn::Add(sum, hn::LoadU(d, bias + i));
+            auto sum = rest(d, i, hn::Mul(LoadAs(d, x + i), factor(d, t, i)));
             if (start != nullptr) sum = hn::Add(sum, LoadAs(d, start + i));
             StoreAs(sum, d, out + i);
           });
@@ -106,6 +105,13 @@ void ScaleColumnsKernel(const CpuState& state, const ScaleColumns& op) {
       });
     });
   });
+}
+
+void ScaleColumnsKernel(const CpuState& state, const ScaleColumns& op) {
+  const float* factor = Raw<const float>(op.factor);
+  const float* bias = op.bias ? Raw<const float>(op.bias) : nullptr;
+  ScaleRows(state, op, [&](auto d, int64_t, int64_t i) HWY_ATTR { return hn::LoadU(d, factor + i); },
+            [&](auto d, int64_t i, auto sum) HWY_ATTR { return bias == nullptr ? sum : hn::Add(sum, hn::LoadU(d, bias + i)); });
 }
 
 // Each thread sums whole columns, rows in order: the result does not depend on the number of threads.
@@ -152,27 +158,11 @@ HWY_INLINE hn::Vec<D> FactorsAt(D d, const uint8_t* bits, int64_t i, float kept,
 }
 
 void SelectScaleKernel(const CpuState& state, const SelectScale& op) {
-  WithComputeType(op.x.dtype, [&](auto x_type) {
-    WithComputeType(op.out.dtype, [&](auto out_type) {
-      WithComputeType(op.start ? op.start.dtype : DType::kF32, [&](auto start_type) {
-        using X = decltype(x_type);
-        using Out = decltype(out_type);
-        using Start = decltype(start_type);
-#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
-        for (int64_t t = 0; t < op.out.rows; ++t) {
-          const X* x = RawRow<const X>(op.x, t);
-          const Start* start = op.start ? RawRow<const Start>(op.start, t) : nullptr;
-          const uint8_t* bits = RawRow<const uint8_t>(op.bits, t);
-          Out* out = RawRow<Out>(op.out, t);
-          ForEach(op.out.cols, [&](auto d, int64_t i) HWY_ATTR {
-            auto sum = hn::Mul(LoadAs(d, x + i), FactorsAt(d, bits, i, op.kept, op.dropped));
-            if (start != nullptr) sum = hn::Add(sum, LoadAs(d, start + i));
-            StoreAs(sum, d, out + i);
-          });
-        }
-      });
-    });
-  });
+  ScaleRows(state, op,
+            [&](auto d, int64_t t, int64_t i) HWY_ATTR {
+              return FactorsAt(d, RawRow<const uint8_t>(op.bits, t), i, op.kept, op.dropped);
+            },
+            [](auto, int64_t, auto sum) HWY_ATTR { return sum; });
 }
 
 }  // namespace HWY_NAMESPACE

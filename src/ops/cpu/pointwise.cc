@@ -11,7 +11,6 @@
 #include "ops/cpu/stored_tile.h"
 #include "ops/cpu/typed.h"
 #include "ops/cpu/vector-inl.h"
-#include "quant/gguf_blocks.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attune {
@@ -19,16 +18,10 @@ namespace HWY_NAMESPACE {
 
 void EmbeddingKernel(const CpuState& state, const Embedding& op) {
   const int32_t* ids = Raw<const int32_t>(op.ids);
-  const bool has_own_scales = op.table.dtype == DType::kBnb4 || op.table.dtype == DType::kInt8Rows;
-  const int64_t row_bytes = has_own_scales ? 0 : BytesOf(op.table.dtype, op.table.stride);
+  const Matrix table = DenseMatrix(op.table.data, op.table.dtype, op.table.rows, op.table.stride);  // of a view: with the gaps
 #pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
   for (int64_t t = 0; t < op.out.rows; ++t) {
-    if (has_own_scales) {
-      DecodeTile({op.table, ids[t], 1, 0, op.out.cols, RawRow<float>(op.out, t), op.out.cols}, DType::kF32);
-      continue;
-    }
-    DecodeBlocks(op.table.dtype, Raw<const std::byte>(op.table) + ids[t] * row_bytes, op.out.cols,
-                 RawRow<float>(op.out, t));
+    DecodeTile({table, ids[t], 1, 0, op.out.cols, RawRow<float>(op.out, t), op.out.cols}, DType::kF32);
   }
 }
 

@@ -15,6 +15,7 @@
 #include "ops/cpu/typed.h"
 #include "ops/cpu/vector-inl.h"
 #include "quant/float16.h"
+#include "quant/int8_rows.h"
 #include "quant/stored_matrix.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -245,7 +246,6 @@ void DecodeFormat(const StoredTile& t) {
 
 template <class T>
 void DecodeInt8(const StoredTile& t) {
-  constexpr float kOver127 = 7.874015718698502e-3f;
   const auto* scales = Raw<const float>(t.w);
   const auto* codes = Raw<const int8_t>(t.w) + Int8RowsCodes(t.w.rows);
   for (int64_t r = 0; r < t.rows; ++r) {
@@ -256,7 +256,7 @@ void DecodeInt8(const StoredTile& t) {
       const hn::RebindToSigned<decltype(d)> di;
       const hn::Rebind<int8_t, decltype(d)> d8;
       const auto q = hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(d8, from + i)));
-      StoreAs(hn::Mul(hn::Mul(q, hn::Set(d, scale)), hn::Set(d, kOver127)), d, out + i);
+      StoreAs(hn::Mul(hn::Mul(q, hn::Set(d, scale)), hn::Set(d, kInt8Unit)), d, out + i);
     });
   }
 }
