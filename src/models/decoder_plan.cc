@@ -45,8 +45,6 @@ class Planner {
       for (int i = 0; i < 7; ++i) {
         if (!m.path.ends_with(kProjections[i])) continue;
         dora_out_[i] = m.out;
-        constexpr int64_t kLongestInBf16 = 8192;  // beyond it a product writes f32 (ops/gemm.h)
-        dora_type_[i] = m.in > kLongestInBf16 ? DType::kF32 : s_.compute;
       }
     }
   }
@@ -110,7 +108,7 @@ class Planner {
     b.up = add("up", s_.compute, spec_.intermediate_size);
     for (int i = 0; i < 7 && low_cols_ > 0; ++i) b.low[i] = add("lora low", s_.compute, low_cols_);
     for (int i = 0; i < 7; ++i) {
-      if (dora_out_[i] > 0) b.direction[i] = add("dora direction", dora_type_[i], dora_out_[i]);
+      if (dora_out_[i] > 0) b.direction[i] = add("dora direction", s_.compute, dora_out_[i]);
     }
     return b;
   }
@@ -195,7 +193,6 @@ class Planner {
   bool trains_ = false;
   int64_t q_cols_ = 0, kv_cols_ = 0, low_cols_ = 0, embedding_rank_ = 0;
   int64_t dora_out_[7] = {0, 0, 0, 0, 0, 0, 0};
-  DType dora_type_[7] = {};
   bool dora_head_ = false;
 };
 

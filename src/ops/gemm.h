@@ -26,8 +26,7 @@ struct KeepMask {
 //   start  (m, n) f32 added to the product: a residual, c itself (accumulate), or one row (1, n): a bias; may be empty
 //
 // Compute dtype: f32, or bf16 with f32 accumulation. Sums run in an order fixed by the shapes alone, so the result does
-// not depend on the number of threads. k may be 0; where it exceeds 4096 (f32) or 8192 (bf16), c must be f32. A masked
-// operand and a low-rank term do not go together.
+// not depend on the number of threads. k may be 0. A masked operand and a low-rank term do not go together.
 struct Gemm {
   static constexpr const char* kName = "gemm";
   Matrix c, a, b;

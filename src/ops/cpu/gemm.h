@@ -7,9 +7,6 @@
 
 namespace attune {
 
-// Longest reduction (in 32-bit units) whose partial sums never leave f32 registers or scratch.
-inline constexpr int64_t kGemmMaxUnits = 4096;
-
 // Highest rank of the low-rank term.
 inline constexpr int64_t kGemmMaxRank = 4096;
 

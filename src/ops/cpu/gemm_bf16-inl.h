@@ -135,8 +135,8 @@ inline void Transpose4x4(const Four& r0, const Four& r1, const Four& r2, const F
 
 inline Four LoadFour(const uint32_t* from) { return *reinterpret_cast<const Four*>(from); }
 
-// Pairs that straddle 32-bit words: element by element.
-void PackOddNk(const uint16_t* source, int64_t stride, int cols, int64_t k, uint32_t* panel) {
+// Element by element: pairs may straddle 32-bit words.
+void PackPairsNk(const uint16_t* source, int64_t stride, int cols, int64_t k, uint32_t* panel) {
   for (int64_t u = 0; u < (k + 1) / 2; ++u, panel += kNr) {
     for (int j = 0; j < kNr; ++j) {
       const uint16_t* pair = source + j * stride + 2 * u;
@@ -145,26 +145,13 @@ void PackOddNk(const uint16_t* source, int64_t stride, int cols, int64_t k, uint
   }
 }
 
-void PackNk(const void* from_rows, int64_t row_stride, int cols, int64_t k, uint32_t* panel) {
-  if (k % 2 != 0 || row_stride % 2 != 0 || reinterpret_cast<uintptr_t>(from_rows) % sizeof(uint32_t) != 0) {
-    return PackOddNk(static_cast<const uint16_t*>(from_rows), row_stride, cols, k, panel);
-  }
-  const uint32_t* source = static_cast<const uint32_t*>(from_rows);
-  const int64_t stride = row_stride / 2, units = k / 2;
-  const int whole = cols / 4 * 4;
-  int64_t u = 0;
-  for (; u + 16 <= units; u += 16) {  // sixteen units of a row are one cache line
-    for (int j = 0; j < whole; j += 4) {
-      const uint32_t* from = source + j * stride + u;
-      for (int i = 0; i < 16; i += 4) {
-        Transpose4x4(LoadFour(from + i), LoadFour(from + stride + i), LoadFour(from + 2 * stride + i),
-                     LoadFour(from + 3 * stride + i), panel + (u + i) * kNr + j, kNr);
-      }
-    }
-  }
-  for (int64_t v = 0; v < units; ++v) {
-    for (int j = v < u ? whole : 0; j < kNr; ++j) panel[v * kNr + j] = j < cols ? source[j * stride + v] : 0;
-  }
+// Pairs are 32-bit units, so the f32 kernel packs them where its panels are as wide, as they are on every processor with
+// the instruction.
+void PackNk(const void* source, int64_t stride, int cols, int64_t k, uint32_t* panel) {
+  const GemmKernel& units = attune::F32GemmKernel();
+  const bool whole_pairs = k % 2 == 0 && stride % 2 == 0 && reinterpret_cast<uintptr_t>(source) % sizeof(uint32_t) == 0;
+  if (whole_pairs && units.nr == kNr) return units.pack_nk(source, stride / 2, cols, k / 2, panel);
+  PackPairsNk(static_cast<const uint16_t*>(source), stride, cols, k, panel);
 }
 
 // The columns of a row, `cols` <= 32, that are there and that a mask (may be null) keeps.

@@ -22,6 +22,16 @@ constexpr int kLanes = hn::MaxLanes(D());
 constexpr int kNr = 2 * kLanes;
 constexpr int kMr = kLanes >= 16 ? 14 : 6;
 
+// acc += *x * b. On AVX-512 as one instruction that takes x from memory: a compiler would load it once for both halves, which
+// is an instruction more to issue, and what is issued bounds a tile where a core is shared.
+HWY_INLINE void AddProduct(V& acc, const float* HWY_RESTRICT x, V b) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_COMPILER_GCC
+  asm("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(acc.raw) : "v"(b.raw), "m"(*x));
+#else
+  acc = hn::MulAdd(hn::Set(D(), *x), b, acc);
+#endif
+}
+
 // acc[row][half] += a[row][unit] * b[unit][half] for all units; one half where the tile has no more columns than lanes.
 template <int kRows, int kHalves>
 HWY_INLINE void Multiply(const float* HWY_RESTRICT a, int64_t a_stride, const float* HWY_RESTRICT b, int64_t units,
@@ -33,7 +43,13 @@ HWY_INLINE void Multiply(const float* HWY_RESTRICT a, int64_t a_stride, const fl
     b += kNr;
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const V x = hn::Set(d, a[r * a_stride + u]);
+      const float* from = a + r * a_stride + u;
+      if (kHalves > 1 && r % 2 == 0) {  // every other row: loads are bounded too
+        AddProduct(acc[r][0], from, b0);
+        AddProduct(acc[r][kHalves - 1], from, b1);
+        continue;
+      }
+      const V x = hn::Set(d, *from);
       acc[r][0] = hn::MulAdd(x, b0, acc[r][0]);
       if constexpr (kHalves > 1) acc[r][1] = hn::MulAdd(x, b1, acc[r][1]);
     }
@@ -79,11 +95,15 @@ void Tile(const MicroTile& t) {
     }
     return;
   }
-  HWY_ALIGN float row[kHalves * kLanes];
+  HWY_ALIGN float rows[kRows][kHalves * kLanes];
+#pragma GCC unroll 16  // an index known at run time would send every accumulator of every tile through memory
   for (int r = 0; r < kRows; ++r) {
-    for (int h = 0; h < kHalves; ++h) hn::Store(hn::Mul(acc[r][h], alpha), d, row + h * kLanes);
+#pragma GCC unroll 2
+    for (int h = 0; h < kHalves; ++h) hn::Store(hn::Mul(acc[r][h], alpha), d, rows[r] + h * kLanes);
+  }
+  for (int r = 0; r < kRows; ++r) {
     for (int j = 0; j < t.cols; ++j) {
-      t.out[r * t.out_stride + j] = row[j] + (t.init != nullptr ? t.init[r * t.init_stride + j] : 0.0f);
+      t.out[r * t.out_stride + j] = rows[r][j] + (t.init != nullptr ? t.init[r * t.init_stride + j] : 0.0f);
     }
   }
 }
@@ -99,44 +119,66 @@ void Micro(const MicroTile& t) {
   Dispatch<kMr, 2>(t);
 }
 
-// Four rows of eight 32-bit units become eight rows of four.
-HWY_INLINE void Transpose4x8(const uint32_t* HWY_RESTRICT source, int64_t stride, uint32_t* HWY_RESTRICT panel,
-                             int64_t panel_stride) {
-  const hn::Full128<uint32_t> d;
-  const hn::Full128<uint64_t> d64;
-  for (int half = 0; half < 2; ++half) {
-    const auto r0 = hn::LoadU(d, source + 4 * half);
-    const auto r1 = hn::LoadU(d, source + stride + 4 * half);
-    const auto r2 = hn::LoadU(d, source + 2 * stride + 4 * half);
-    const auto r3 = hn::LoadU(d, source + 3 * stride + 4 * half);
-    const auto low01 = hn::BitCast(d64, hn::InterleaveLower(d, r0, r1));
-    const auto low23 = hn::BitCast(d64, hn::InterleaveLower(d, r2, r3));
-    const auto high01 = hn::BitCast(d64, hn::InterleaveUpper(d, r0, r1));
-    const auto high23 = hn::BitCast(d64, hn::InterleaveUpper(d, r2, r3));
-    uint32_t* out = panel + 4 * half * panel_stride;
-    hn::Store(hn::BitCast(d, hn::InterleaveLower(d64, low01, low23)), d, out);
-    hn::Store(hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23)), d, out + panel_stride);
-    hn::Store(hn::BitCast(d, hn::InterleaveLower(d64, high01, high23)), d, out + 2 * panel_stride);
-    hn::Store(hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23)), d, out + 3 * panel_stride);
+using DW = hn::CappedTag<uint32_t, 16>;
+using W = hn::Vec<DW>;
+
+// Groups of four rows, transposed within each 128-bit block, change places: block b of rows[4 g + q] becomes block g of
+// rows[4 b + q].
+HWY_INLINE void ExchangeBlocks(W (&rows)[8]) {
+  const DW d;
+  for (int q = 0; q < 4; ++q) {
+    const W first = rows[q], second = rows[4 + q];
+    rows[q] = hn::ConcatLowerLower(d, second, first);
+    rows[4 + q] = hn::ConcatUpperUpper(d, second, first);
   }
+}
+
+HWY_INLINE void ExchangeBlocks(W (&rows)[16]) {
+  const DW d;
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) {
+    const W r0 = rows[q], r1 = rows[4 + q], r2 = rows[8 + q], r3 = rows[12 + q];
+    const W even01 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(r1), r0), odd01 = hn::OddEvenBlocks(r1, hn::SwapAdjacentBlocks(r0));
+    const W even23 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(r3), r2), odd23 = hn::OddEvenBlocks(r3, hn::SwapAdjacentBlocks(r2));
+    rows[q] = hn::ConcatLowerLower(d, even23, even01);
+    rows[4 + q] = hn::ConcatLowerLower(d, odd23, odd01);
+    rows[8 + q] = hn::ConcatUpperUpper(d, even23, even01);
+    rows[12 + q] = hn::ConcatUpperUpper(d, odd23, odd01);
+  }
+}
+
+// A square of 32-bit units, a vector wide: out[i][j] = source[j][i].
+HWY_INLINE void TransposeSquare(const uint32_t* HWY_RESTRICT source, int64_t stride, uint32_t* HWY_RESTRICT out,
+                                int64_t out_stride) {
+  const DW d;
+  const hn::Repartition<uint64_t, DW> d64;
+  W rows[kLanes];
+#pragma GCC unroll 4
+  for (int r = 0; r < kLanes; r += 4) {
+    const uint32_t* from = source + r * stride;
+    const W r0 = hn::LoadU(d, from), r1 = hn::LoadU(d, from + stride);
+    const W r2 = hn::LoadU(d, from + 2 * stride), r3 = hn::LoadU(d, from + 3 * stride);
+    const auto low01 = hn::BitCast(d64, hn::InterleaveLower(d, r0, r1)), low23 = hn::BitCast(d64, hn::InterleaveLower(d, r2, r3));
+    const auto high01 = hn::BitCast(d64, hn::InterleaveUpper(d, r0, r1)), high23 = hn::BitCast(d64, hn::InterleaveUpper(d, r2, r3));
+    rows[r] = hn::BitCast(d, hn::InterleaveLower(d64, low01, low23));
+    rows[r + 1] = hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23));
+    rows[r + 2] = hn::BitCast(d, hn::InterleaveLower(d64, high01, high23));
+    rows[r + 3] = hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23));
+  }
+  ExchangeBlocks(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) hn::StoreU(rows[i], d, out + i * out_stride);
 }
 
 void PackNk(const void* from, int64_t stride, int cols, int64_t units, uint32_t* panel) {
   const uint32_t* source = static_cast<const uint32_t*>(from);
-  constexpr int64_t kBlock = 64;  // units whose part of the panel stays in L1 while the columns pass by
-  const int whole = cols / 4 * 4;
-  for (int64_t u0 = 0; u0 < units; u0 += kBlock) {
-    const int64_t end = std::min(units, u0 + kBlock);
-    for (int j = 0; j < whole; j += 4) {
-      int64_t u = u0;
-      for (; u + 8 <= end; u += 8) Transpose4x8(source + j * stride + u, stride, panel + u * kNr + j, kNr);
-      for (; u < end; ++u) {
-        for (int i = 0; i < 4; ++i) panel[u * kNr + j + i] = source[(j + i) * stride + u];
-      }
-    }
-    for (int j = whole; j < kNr; ++j) {
-      for (int64_t u = u0; u < end; ++u) panel[u * kNr + j] = j < cols ? source[j * stride + u] : 0;
-    }
+  const int64_t whole_units = units / kLanes * kLanes;
+  const int whole = cols / kLanes * kLanes;
+  for (int64_t u = 0; u < whole_units; u += kLanes) {
+    for (int j = 0; j < whole; j += kLanes) TransposeSquare(source + j * stride + u, stride, panel + u * kNr + j, kNr);
+  }
+  for (int64_t u = 0; u < units; ++u) {
+    for (int j = u < whole_units ? whole : 0; j < kNr; ++j) panel[u * kNr + j] = j < cols ? source[j * stride + u] : 0;
   }
 }
 
@@ -185,12 +227,10 @@ void PackRows(const void* source, int64_t stride, int64_t rows, int64_t k, const
 
 void PackTransposed(const void* source, int64_t stride, int64_t m, int64_t k, uint32_t* out, int64_t out_stride) {
   const uint32_t* from = static_cast<const uint32_t*>(source);
-  constexpr int64_t kBlock = 16;  // units: what is written of a row is a whole cache line
-  const int64_t whole_rows = m / 8 * 8, whole_units = k / 4 * 4;
-  for (int64_t u0 = 0; u0 < whole_units; u0 += kBlock) {
-    const int64_t end = std::min(whole_units, u0 + kBlock);
-    for (int64_t r = 0; r < whole_rows; r += 8) {
-      for (int64_t u = u0; u < end; u += 4) Transpose4x8(from + u * stride + r, stride, out + r * out_stride + u, out_stride);
+  const int64_t whole_rows = m / kLanes * kLanes, whole_units = k / kLanes * kLanes;
+  for (int64_t u = 0; u < whole_units; u += kLanes) {
+    for (int64_t r = 0; r < whole_rows; r += kLanes) {
+      TransposeSquare(from + u * stride + r, stride, out + r * out_stride + u, out_stride);
     }
   }
   for (int64_t u = 0; u < k; ++u) {
