@@ -18,7 +18,7 @@ struct ModuleInfo {
   bool is_linear = false;
   bool is_output_head = false;  // the linear layer that gives the logits
   bool is_embedding = false;
-  int64_t in = 0, out = 0;  // of a linear layer; an embedding's vocabulary and width
+  int64_t in = 0, out = 0;  // of a linear layer; an embedding's vocabulary and width; of a norm 1 and its width
 };
 
 struct MatchedModule {

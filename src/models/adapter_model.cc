@@ -117,16 +117,20 @@ std::vector<ModuleInfo> DecoderModules(const ModelSpec& spec) {
   std::vector<ModuleInfo> modules;
   const int64_t h = spec.hidden_size, i = spec.intermediate_size;
   const int64_t q = spec.num_attention_heads * spec.head_dim, kv = spec.num_key_value_heads * spec.head_dim;
-  const auto other = [&](const std::string& path) { modules.push_back({path, false, false, false, 0, 0}); };
+  const auto norm = [&](const std::string& path, int64_t width) { modules.push_back({path, false, false, false, 1, width}); };
   modules.push_back({"model.embed_tokens", false, false, true, spec.vocab_size, h});
   const int64_t in[7] = {h, h, h, q, h, h, i}, out[7] = {q, kv, kv, h, i, i, h};
   for (int64_t l = 0; l < spec.num_hidden_layers; ++l) {
     const std::string layer = "model.layers." + std::to_string(l) + ".";
     for (int p = 0; p < 7; ++p) modules.push_back({layer + kProjections[p], true, false, false, in[p], out[p]});
-    other(layer + "input_layernorm");
-    other(layer + "post_attention_layernorm");
+    if (spec.qk_norm) {
+      norm(layer + "self_attn.q_norm", spec.head_dim);
+      norm(layer + "self_attn.k_norm", spec.head_dim);
+    }
+    norm(layer + "input_layernorm", h);
+    norm(layer + "post_attention_layernorm", h);
   }
-  other("model.norm");
+  norm("model.norm", h);
   modules.push_back({"lm_head", true, true, false, h, spec.vocab_size});
   return modules;
 }
@@ -153,7 +157,7 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
     if (m.is_linear || m.is_embedding) {
       adapter.full_modules.push_back({m.path, m.in, m.out, m.is_embedding ? ModuleKind::kEmbedding : ModuleKind::kLinear});
     } else {
-      adapter.full_modules.push_back({m.path, 1, spec.hidden_size, ModuleKind::kNorm});
+      adapter.full_modules.push_back({m.path, m.in, m.out, ModuleKind::kNorm});
     }
   }
   adapter.tokens = TokensToTrain(config, spec, adapter, where);

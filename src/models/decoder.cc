@@ -134,6 +134,14 @@ void Decoder::RunRope(int64_t layer, const Matrix& q, const Matrix& k, bool inve
   for (const Matrix& x : {q, k}) device_.Run(Rope{x, positions, cos, sin, spec_.head_dim, inverse});
 }
 
+void Decoder::NormHeads(int64_t layer, const Matrix& q, const Matrix& k) {
+  const LayerBuffers& b = plan_.layers[static_cast<size_t>(layer)];
+  const Layer& w = layers_[static_cast<size_t>(layer)];
+  const auto eps = static_cast<float>(spec_.rms_norm_eps);
+  device_.Run(HeadNorm{q, At(b.plain_q, tokens_), w.q_norm.weight, At(b.rstd_q, tokens_), eps});
+  device_.Run(HeadNorm{k, At(b.plain_k, tokens_), w.k_norm.weight, At(b.rstd_k, tokens_), eps});
+}
+
 void Decoder::ForwardAttention(int64_t layer, const Matrix& x, const Matrix& x2) {
   const LayerBuffers& b = plan_.layers[static_cast<size_t>(layer)];
   const Layer& w = layers_[static_cast<size_t>(layer)];
@@ -149,11 +157,13 @@ void Decoder::ForwardAttention(int64_t layer, const Matrix& x, const Matrix& x2)
   attention.starts = At(plan_.starts, 1).Columns(0, sequences_ + 1);
   attention.shape = ShapeOf(layer);
   if (observer_) observer_(layer, 0, h);
-  const Matrix outputs[3] = {attention.q, attention.k, attention.v};
+  const Matrix outputs[3] = {spec_.qk_norm ? At(b.plain_q, tokens_) : attention.q,
+                             spec_.qk_norm ? At(b.plain_k, tokens_) : attention.k, attention.v};
   for (int i = 0; i < 3; ++i) {
     LinearForward(context, w.projections[i], h, outputs[i], {}, Low(b.low[i], w.projections[i]),
                   Direction(b.direction[i], w.projections[i]));
   }
+  if (spec_.qk_norm) NormHeads(layer, attention.q, attention.k);
   RunRope(layer, attention.q, attention.k, false);
   device_.Run(attention);
   if (observer_) observer_(layer, 3, attention.out);

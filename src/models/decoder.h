@@ -91,11 +91,12 @@ class Decoder {
 
  private:
   struct Norm {
-    Matrix weight, dweight;  // (1, H) f32; dweight empty: frozen
+    Matrix weight, dweight;  // (1, H) f32, of queries and keys (1, head_dim); dweight empty: frozen
   };
   struct Layer {
     Linear projections[7];
     Norm norm1, norm2;
+    Norm q_norm, k_norm;  // empty: the model has none
   };
   // The embedding and its low-rank adapter, which PEFT gives no dropout: x = E[id] + scale A[id] B, all in f32.
   struct Table {
@@ -127,6 +128,8 @@ class Decoder {
   Matrix Direction(StepPlan::Id id, const Linear& linear) const;
   AttentionShape ShapeOf(int64_t layer) const;
   void RunRope(int64_t layer, const Matrix& q, const Matrix& k, bool inverse);
+  void NormHeads(int64_t layer, const Matrix& q, const Matrix& k);
+  void BackwardHeadNorms(int64_t layer, const Matrix& dq, const Matrix& dk);
 
   void ForwardAll();
   void ReleaseHead();

@@ -95,6 +95,17 @@ void Decoder::BackwardMlp(int64_t layer) {
                          At(b.rstd2, 1).Columns(0, tokens_), {}});
 }
 
+void Decoder::BackwardHeadNorms(int64_t layer, const Matrix& dq, const Matrix& dk) {
+  const LayerBuffers& b = plan_.layers[static_cast<size_t>(layer)];
+  const Layer& w = layers_[static_cast<size_t>(layer)];
+  const auto backward = [&](const Norm& norm, const Matrix& dy, const Matrix& x, const Matrix& rstd) {
+    if (norm.dweight) device_.Run(HeadNormWeightBackward{norm.dweight, dy, x, rstd});
+    device_.Run(HeadNormBackward{dy, x, norm.weight, rstd});
+  };
+  backward(w.q_norm, dq, At(b.plain_q, tokens_), At(b.rstd_q, tokens_));
+  backward(w.k_norm, dk, At(b.plain_k, tokens_), At(b.rstd_k, tokens_));
+}
+
 void Decoder::BackwardAttention(int64_t layer) {
   const LayerBuffers& b = plan_.layers[static_cast<size_t>(layer)];
   const Layer& w = layers_[static_cast<size_t>(layer)];
@@ -119,6 +130,7 @@ void Decoder::BackwardAttention(int64_t layer) {
   a.shape = ShapeOf(layer);
   device_.Run(a);
   RunRope(layer, a.dq, a.dk, true);
+  if (spec_.qk_norm) BackwardHeadNorms(layer, a.dq, a.dk);
   const Matrix h = At(b.h1, tokens_), x = LayerInput(layer);
   if (settings_.policy == KeepPolicy::kExpensiveParts) NormInto(h, x, w.norm1, {});
   // Below the lowest trained layer no gradient is needed.

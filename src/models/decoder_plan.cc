@@ -102,6 +102,12 @@ class Planner {
     b.q = add("q", s_.compute, q_cols_);
     b.k = add("k", s_.compute, kv_cols_);
     b.v = add("v", s_.compute, kv_cols_);
+    if (spec_.qk_norm) {
+      b.plain_q = add("q before its norm", s_.compute, q_cols_);
+      b.plain_k = add("k before its norm", s_.compute, kv_cols_);
+      b.rstd_q = add("rstd q", DType::kF32, spec_.num_attention_heads);
+      b.rstd_k = add("rstd k", DType::kF32, spec_.num_key_value_heads);
+    }
     b.attention = add("attention", s_.compute, q_cols_);
     b.lse = add("attention lse", DType::kF32, spec_.num_attention_heads);
     b.gate = add("gate", s_.compute, spec_.intermediate_size);

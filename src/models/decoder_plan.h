@@ -87,6 +87,8 @@ struct LayerBuffers {
   StepPlan::Id rstd1 = -1, rstd2 = -1;       // (1, T) f32
   StepPlan::Id h1 = -1, h2 = -1;             // (T, H) C normalised inputs
   StepPlan::Id q = -1, k = -1, v = -1;       // C, rotated
+  StepPlan::Id plain_q = -1, plain_k = -1;   // C, before their norms; -1: the model has none
+  StepPlan::Id rstd_q = -1, rstd_k = -1;     // (T, heads) f32
   StepPlan::Id attention = -1, lse = -1;     // (T, heads * head_dim) C, (T, heads) f32
   StepPlan::Id gate = -1, up = -1, act = -1;  // (T, I) C
   StepPlan::Id low[7] = {-1, -1, -1, -1, -1, -1, -1};  // (T, rank) C of q k v o gate up down

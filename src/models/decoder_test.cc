@@ -174,7 +174,7 @@ TEST_P(FamilyTest, LogitsAndLossAgreeWithTransformers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, FamilyTest,
-                         testing::Values("llama", "llama3", "llama_tied_bias", "mistral", "qwen2", "smollm3"));
+                         testing::Values("llama", "llama3", "llama_tied_bias", "mistral", "qwen2", "qwen3", "smollm3"));
 
 TEST(GgufModel, LogitsAgreeWithTransformers) {
   const SafetensorsFile io(kData + "/gguf/io.safetensors");
@@ -319,7 +319,7 @@ TEST_P(FullGradients, AgreeWithTransformers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, FullGradients,
-                         testing::Values("llama", "llama3", "llama_tied_bias", "mistral", "qwen2", "smollm3"));
+                         testing::Values("llama", "llama3", "llama_tied_bias", "mistral", "qwen2", "qwen3", "smollm3"));
 
 TEST(FullGradients, Bf16) {
   for (const char* model : {"llama", "llama_tied_bias"}) {

@@ -9,7 +9,6 @@ namespace {
 
 using Kind = TrainableTensor::Kind;
 
-
 std::string LayerPath(int64_t layer, const std::string& name) {
   return "model.layers." + std::to_string(layer) + "." + name;
 }
@@ -128,6 +127,10 @@ void Decoder::BindWeights(const ModelWeights& weights) {
     }
     layer.norm1 = MakeNorm(LayerPath(l, "input_layernorm"), weights);
     layer.norm2 = MakeNorm(LayerPath(l, "post_attention_layernorm"), weights);
+    if (spec_.qk_norm) {
+      layer.q_norm = MakeNorm(LayerPath(l, "self_attn.q_norm"), weights);
+      layer.k_norm = MakeNorm(LayerPath(l, "self_attn.k_norm"), weights);
+    }
     layers_.push_back(layer);
   }
   final_norm_ = MakeNorm("model.norm", weights);
@@ -221,8 +224,9 @@ void Decoder::BindTrained(const std::string& path, Linear* linear) {
 int64_t Decoder::LowestTrainedLayer() const {
   if (table_.trained()) return -1;
   for (size_t l = 0; l < layers_.size(); ++l) {
-    bool trained = layers_[l].norm1.dweight || layers_[l].norm2.dweight;
-    for (const Linear& linear : layers_[l].projections) {
+    const Layer& layer = layers_[l];
+    bool trained = layer.norm1.dweight || layer.norm2.dweight || layer.q_norm.dweight || layer.k_norm.dweight;
+    for (const Linear& linear : layer.projections) {
       trained = trained || linear.adapter.rank > 0 || linear.dweight || linear.dbias;
     }
     if (trained) return static_cast<int64_t>(l);

@@ -40,6 +40,10 @@ InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const Ad
     }
     block.norm1 = LoadNorm(path + "input_layernorm", adapter);
     block.norm2 = LoadNorm(path + "post_attention_layernorm", adapter);
+    if (spec_.qk_norm) {
+      block.q_norm = LoadNorm(path + "self_attn.q_norm", adapter);
+      block.k_norm = LoadNorm(path + "self_attn.k_norm", adapter);
+    }
     block.k_cache = DenseMatrix(device.Allocate(capacity * kv_cols * 4, "the key cache"), DType::kF32, capacity, kv_cols);
     block.v_cache = DenseMatrix(device.Allocate(capacity * kv_cols * 4, "the value cache"), DType::kF32, capacity, kv_cols);
     blocks_.push_back(block);
@@ -152,7 +156,7 @@ Matrix InferenceModel::LoadFactor(const StoredLayer& layer, const AdapterModule&
 
 Matrix InferenceModel::LoadNorm(const std::string& path, const AdapterValues* adapter) {
   const auto* values = adapter != nullptr ? adapter->Replacement(path, false) : nullptr;
-  return values != nullptr ? UploadFloats(*values, 1, spec_.hidden_size) : UploadStored(path + ".weight");
+  return values != nullptr ? UploadFloats(*values, 1, static_cast<int64_t>(values->size())) : UploadStored(path + ".weight");
 }
 
 // The table that tokens are looked up in, with what an adapter does to it.
@@ -200,6 +204,10 @@ void InferenceModel::RunBlock(int64_t layer, int64_t m) {
   RunLinear(b.projections[0], h, q, {});
   RunLinear(b.projections[1], h, k, {});
   RunLinear(b.projections[2], h, v, {});
+  if (spec_.qk_norm) {
+    device_.Run(HeadNorm{q, q, b.q_norm, {}, eps});
+    device_.Run(HeadNorm{k, k, b.k_norm, {}, eps});
+  }
   if (spec_.uses_rope[static_cast<size_t>(layer)]) {
     const Matrix positions = positions_.Columns(0, m);
     device_.Run(Rope{q, positions, cos_, sin_, spec_.head_dim, false});

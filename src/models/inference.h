@@ -40,6 +40,7 @@ class InferenceModel {
   struct Block {
     StoredLayer projections[7];
     Matrix norm1, norm2, k_cache, v_cache;
+    Matrix q_norm, k_norm;  // empty: the model has none
   };
 
   void Piece(std::span<const int32_t> ids);

@@ -69,6 +69,7 @@ TEST(Inference, WithTrainedTokens) { ExpectSame(kData + "/models/llama", kData +
 TEST(Inference, WithTrainedBiases) { ExpectSame(kData + "/models/llama_tied_bias", kData + "/lora/llama_bias_lora_only"); }
 TEST(Inference, WithATrainedHead) { ExpectSame(kData + "/models/llama", kData + "/lora/llama_modules_to_save"); }
 TEST(Inference, WithASlidingWindow) { ExpectSame(kData + "/models/mistral", ""); }
+TEST(Inference, WithNormsOnQueriesAndKeys) { ExpectSame(kData + "/models/qwen3", ""); }
 TEST(Inference, FromQuantisedBlocks) { ExpectSame(kData + "/gguf/tiny_llama_mixed.gguf", ""); }
 
 }  // namespace attune::inference_test

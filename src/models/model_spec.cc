@@ -71,7 +71,6 @@ void ModelSpec::Validate(const std::string& where) const {
 
 void RefuseWhatTheDecoderLacks(const ModelSpec& spec) {
   constexpr int64_t kMaxHeadDim = 1024;  // what attention's working memory is sized for
-  if (spec.qk_norm) BadInput("model_type {}: norms on queries and keys are not supported yet", spec.model_type);
   if (spec.head_dim > kMaxHeadDim) BadInput("head_dim {} is more than the {} that are supported", spec.head_dim, kMaxHeadDim);
 }
 

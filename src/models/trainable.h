@@ -20,7 +20,7 @@ struct TrainableTensor {
     kTokenRows,       // (tokens, hidden): rows of the embedding that are trained
     kFullWeight,      // (out, in) of a linear layer that is trained whole
     kEmbedding,       // (vocabulary, hidden), trained whole
-    kNorm,            // (1, hidden)
+    kNorm,            // (1, hidden); of queries and keys (1, head_dim)
     kBias,            // (1, out)
   };
 

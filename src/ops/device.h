@@ -31,7 +31,8 @@ struct Kernel {
 
 using OpTable =
     std::tuple<Kernel<Gemm>, Kernel<Embedding>, Kernel<EmbeddingBackward>, Kernel<RmsNorm>,
-               Kernel<RmsNormBackward>, Kernel<RmsNormWeightBackward>, Kernel<Rope>, Kernel<SwiGlu>,
+               Kernel<RmsNormBackward>, Kernel<RmsNormWeightBackward>, Kernel<HeadNorm>,
+               Kernel<HeadNormBackward>, Kernel<HeadNormWeightBackward>, Kernel<Rope>, Kernel<SwiGlu>,
                Kernel<SwiGluBackward>, Kernel<DropoutMask>, Kernel<EmbeddingNoise>, Kernel<Copy>,
                Kernel<Fill>, Kernel<AddBias>, Kernel<SumRows>, Kernel<Attention>, Kernel<AttentionBackward>,
                Kernel<AttentionCached>, Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<FindNonFinite>,

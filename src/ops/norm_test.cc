@@ -148,4 +148,66 @@ TEST(RmsNormWeightBackward, IsTheGradient) {
   });
 }
 
+TEST(HeadNorm, ForwardAndBackward) {
+  for (DType type : {kF32, kBF16}) {
+    for (int64_t rows : {0, 1, 33}) {
+      for (int64_t heads : {1, 3}) {
+        for (int64_t n : {2, 16, 34, 128}) {
+          SCOPED_TRACE(fmt::format("{} {} rows of {} heads of {}", NameOf(type), rows, heads, n));
+          Operands o;
+          const HeadNorm op{o.Make(rows, heads * n, type, 2), o.Random(rows, heads * n, type, 2, 2), o.Random(1, n),
+                            o.Make(rows, heads), 1e-6f};
+          HeadNorm expected = op, in_place = op;
+          expected.out = o.Clone(op.out);
+          expected.rstd = o.Clone(op.rstd);
+          in_place.out = in_place.x = o.Clone(op.x);
+          in_place.rstd = Matrix{};
+          Cpu().Run(op);
+          Cpu().Run(in_place);
+          Reference(expected);
+          ExpectClose(op.out, expected.out);
+          ExpectClose(op.rstd, expected.rstd);
+          ExpectSameBits(op.out, in_place.out);
+
+          const Matrix dy = o.Random(rows, heads * n, type, 1, 2);
+          const HeadNormWeightBackward weight{o.Random(1, n), dy, op.x, op.rstd};
+          HeadNormWeightBackward weight_expected = weight, three = weight;
+          weight_expected.dweight = o.Clone(weight.dweight);
+          three.dweight = o.Clone(weight.dweight);
+          Cpu().Run(weight);
+          Cpu(3).Run(three);
+          Reference(weight_expected);
+          ExpectClose(weight.dweight, weight_expected.dweight, 1e-5);
+          ExpectSameBits(weight.dweight, three.dweight);
+
+          const HeadNormBackward back{dy, op.x, op.weight, op.rstd};
+          HeadNormBackward back_expected = back;
+          back_expected.dy = o.Clone(dy);
+          Cpu().Run(back);
+          Reference(back_expected);
+          ExpectClose(back.dy, back_expected.dy, n == 2 ? 1e-5 : 2e-6);
+        }
+      }
+    }
+  }
+}
+
+TEST(HeadNorm, BackwardIsTheGradient) {
+  Operands o;
+  const Matrix x = o.Random(3, 20, kF64), weight = o.Random(1, 10, kF64), dy = o.Random(3, 20, kF64);
+  const HeadNorm forward{o.Make(3, 20, kF64), x, weight, o.Make(3, 2, kF64), 1e-5f};
+  Reference(forward);
+  const Matrix rstd = o.Clone(forward.rstd);
+  const HeadNormWeightBackward of_weight{o.Zeros(1, 10, kF64), dy, x, rstd};
+  Reference(of_weight);
+  const HeadNormBackward back{o.Clone(dy), x, weight, rstd};
+  Reference(back);
+  const auto value = [&] {
+    Reference(forward);
+    return Dot(forward.out, dy);
+  };
+  ExpectGradient(x, back.dy, value);
+  ExpectGradient(weight, of_weight.dweight, value);
+}
+
 }  // namespace attune::norm_test

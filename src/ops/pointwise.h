@@ -64,6 +64,31 @@ struct RmsNormWeightBackward {
   Matrix rows;     // (1, n) I32; may be empty
 };
 
+// RmsNorm of each head by itself, as Qwen3 has it on queries and keys: a row of x is heads of head_dim, all with one weight.
+struct HeadNorm {
+  static constexpr const char* kName = "head_norm";
+  Matrix out;     // (T, heads * head_dim) C; may be x
+  Matrix x;       // (T, heads * head_dim) C
+  Matrix weight;  // (1, head_dim) f32
+  Matrix rstd;    // (T, heads) f32, written; may be empty
+  float eps = 1e-6f;
+};
+
+// The gradient of x takes the place of that of the output.
+struct HeadNormBackward {
+  static constexpr const char* kName = "head_norm_backward";
+  Matrix dy;               // (T, heads * head_dim) C: gradient of out in, of x out
+  Matrix x, weight, rstd;  // as in the forward op
+};
+
+// dweight[j] += sum over rows and heads of dy x rstd, in an order that only their number decides.
+struct HeadNormWeightBackward {
+  static constexpr const char* kName = "head_norm_weight_backward";
+  Matrix dweight;  // (1, head_dim) f32, added to
+  Matrix dy, x;    // (T, heads * head_dim) C
+  Matrix rstd;     // (T, heads) f32
+};
+
 // Rotary position embedding in place, half-split layout (Su et al. 2021; Hugging Face's rotate_half): within a head of d,
 // (x[i], x[i+d/2]) turns by the angle of (position, i). `inverse` turns back: the gradient.
 struct Rope {

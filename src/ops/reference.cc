@@ -181,6 +181,43 @@ void Reference(const RmsNormWeightBackward& op) {
   }
 }
 
+void Reference(const HeadNorm& op) {
+  const int64_t n = op.weight.cols;
+  for (int64_t t = 0; t < op.x.rows; ++t) {
+    for (int64_t h = 0; h < op.x.cols / n; ++h) {
+      double squares = 0;
+      for (int64_t c = h * n; c < (h + 1) * n; ++c) squares += Get(op.x, t, c) * Get(op.x, t, c);
+      const double rstd = 1 / std::sqrt(squares / static_cast<double>(n) + op.eps);
+      if (op.rstd) Put(op.rstd, t, h, rstd);
+      for (int64_t c = h * n; c < (h + 1) * n; ++c) Put(op.out, t, c, Get(op.x, t, c) * rstd * Get(op.weight, 0, c - h * n));
+    }
+  }
+}
+
+void Reference(const HeadNormBackward& op) {
+  const int64_t n = op.weight.cols;
+  for (int64_t t = 0; t < op.x.rows; ++t) {
+    for (int64_t h = 0; h < op.x.cols / n; ++h) {
+      const double rstd = Get(op.rstd, t, h);
+      const auto scaled = [&](int64_t c) { return Get(op.weight, 0, c) * Get(op.dy, t, h * n + c); };
+      double mean = 0;  // of w dy xhat
+      for (int64_t c = 0; c < n; ++c) mean += scaled(c) * Get(op.x, t, h * n + c) * rstd / static_cast<double>(n);
+      for (int64_t c = 0; c < n; ++c) Put(op.dy, t, h * n + c, rstd * (scaled(c) - Get(op.x, t, h * n + c) * rstd * mean));
+    }
+  }
+}
+
+void Reference(const HeadNormWeightBackward& op) {
+  const int64_t n = op.dweight.cols;
+  for (int64_t c = 0; c < n; ++c) {
+    double sum = Get(op.dweight, 0, c);
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+      for (int64_t h = 0; h < op.x.cols / n; ++h) sum += Get(op.dy, t, h * n + c) * Get(op.x, t, h * n + c) * Get(op.rstd, t, h);
+    }
+    Put(op.dweight, 0, c, sum);
+  }
+}
+
 void Reference(const Rope& op) {
   const int64_t half = op.head_dim / 2;
   for (int64_t t = 0; t < op.x.rows; ++t) {

@@ -38,7 +38,7 @@ class CpuDevice : public Device {
     cpu_.scratch.base = Raw<std::byte>(Allocate(scratch_bytes_, "scratch"));
     state_ = &cpu_;
     table_ = {{CpuGemm}, {CpuEmbedding}, {CpuEmbeddingBackward}, {CpuRmsNorm}, {CpuRmsNormBackward},
-              {CpuRmsNormWeightBackward}, {CpuRope}, {CpuSwiGlu}, {CpuSwiGluBackward}, {CpuDropoutMask},
+              {CpuRmsNormWeightBackward}, {CpuHeadNorm}, {CpuHeadNormBackward}, {CpuHeadNormWeightBackward}, {CpuRope}, {CpuSwiGlu}, {CpuSwiGluBackward}, {CpuDropoutMask},
               {CpuEmbeddingNoise}, {CpuCopy}, {CpuFill}, {CpuAddBias}, {CpuSumRows}, {CpuAttention},
               {CpuAttentionBackward}, {CpuAttentionCached}, {CpuCrossEntropy}, {CpuSumSquares},
               {CpuFindNonFinite}, {CpuAdamW}, {CpuAdamW8bit}, {CpuSgd}, {CpuLion}, {CpuAdafactor}, {CpuStoredLinear},

@@ -1,4 +1,4 @@
-// RMSNorm forward and backward.
+// RMSNorm forward and backward, of whole rows and of heads.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/norm.cc"
 #include <hwy/foreach_target.h>
@@ -33,16 +33,16 @@ HWY_INLINE float SumOver(int64_t n, const Body& body) {
   return total;
 }
 
-template <class T>
-void NormRow(const float* x, const float* weight, float eps, int64_t n, T* out, float* rstd_out) {
+template <class X, class T>
+void NormRow(const X* x, const float* weight, float eps, int64_t n, T* out, float* rstd_out) {
   const float squares = SumOver(n, [&](auto d, int64_t i) HWY_ATTR {
-    const auto v = hn::LoadU(d, x + i);
+    const auto v = LoadAs(d, x + i);
     return hn::Mul(v, v);
   });
   const float rstd = 1.0f / std::sqrt(squares / static_cast<float>(n) + eps);
   if (rstd_out != nullptr) *rstd_out = rstd;
   ForEach(n, [&](auto d, int64_t i) HWY_ATTR {
-    const auto v = hn::Mul(hn::LoadU(d, x + i), hn::Set(d, rstd));
+    const auto v = hn::Mul(LoadAs(d, x + i), hn::Set(d, rstd));
     StoreAs(hn::Mul(v, hn::LoadU(d, weight + i)), d, out + i);
   });
 }
@@ -127,6 +127,68 @@ void RmsNormWeightBackwardKernel(const CpuState& state, const RmsNormWeightBackw
   }
 }
 
+void HeadNormKernel(const CpuState& state, const HeadNorm& op) {
+  const int64_t n = op.weight.cols, heads = op.x.cols / n;
+  WithComputeType(op.x.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+      for (int64_t h = 0; h < heads; ++h) {
+        NormRow(RawRow<const T>(op.x, t) + h * n, Raw<const float>(op.weight), op.eps, n, RawRow<T>(op.out, t) + h * n,
+                op.rstd ? RawRow<float>(op.rstd, t) + h : nullptr);
+      }
+    }
+  });
+}
+
+template <class T>
+void HeadBackwardRow(T* dy, const T* x, const float* weight, float rstd, int64_t n) {
+  const auto scaled = [&](auto d, int64_t i) HWY_ATTR { return hn::Mul(LoadAs(d, dy + i), hn::LoadU(d, weight + i)); };
+  const float dot = SumOver(n, [&](auto d, int64_t i) HWY_ATTR { return hn::Mul(scaled(d, i), LoadAs(d, x + i)); });
+  const float mean = dot * rstd * rstd / static_cast<float>(n);
+  ForEach(n, [&](auto d, int64_t i) HWY_ATTR {
+    const auto gradient = hn::NegMulAdd(hn::Set(d, mean), LoadAs(d, x + i), scaled(d, i));
+    StoreAs(hn::Mul(gradient, hn::Set(d, rstd)), d, dy + i);
+  });
+}
+
+void HeadNormBackwardKernel(const CpuState& state, const HeadNormBackward& op) {
+  const int64_t n = op.weight.cols, heads = op.x.cols / n;
+  WithComputeType(op.x.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t t = 0; t < op.x.rows; ++t) {
+      for (int64_t h = 0; h < heads; ++h) {
+        HeadBackwardRow(RawRow<T>(op.dy, t) + h * n, RawRow<const T>(op.x, t) + h * n, Raw<const float>(op.weight),
+                        RawRow<const float>(op.rstd, t)[h], n);
+      }
+    }
+  });
+}
+
+// A vector of columns a thread, so that each column adds its rows in one order, whoever computes it.
+void HeadNormWeightBackwardKernel(const CpuState& state, const HeadNormWeightBackward& op) {
+  constexpr int64_t kColumns = 16;
+  const int64_t n = op.dweight.cols, heads = op.x.cols / n;
+  WithComputeType(op.x.dtype, [&](auto type) {
+    using T = decltype(type);
+#pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
+    for (int64_t first = 0; first < n; first += kColumns) {
+      float* sums = Raw<float>(op.dweight) + first;
+      for (int64_t t = 0; t < op.x.rows; ++t) {
+        for (int64_t h = 0; h < heads; ++h) {
+          const T *dy = RawRow<const T>(op.dy, t) + h * n + first, *x = RawRow<const T>(op.x, t) + h * n + first;
+          const float rstd = RawRow<const float>(op.rstd, t)[h];
+          ForEach(std::min(kColumns, n - first), [&](auto d, int64_t i) HWY_ATTR {
+            const auto xhat = hn::Mul(LoadAs(d, x + i), hn::Set(d, rstd));
+            hn::StoreU(hn::MulAdd(LoadAs(d, dy + i), xhat, hn::LoadU(d, sums + i)), d, sums + i);
+          });
+        }
+      }
+    }
+  });
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace attune
 HWY_AFTER_NAMESPACE();
@@ -136,6 +198,9 @@ namespace attune {
 HWY_EXPORT(RmsNormKernel);
 HWY_EXPORT(RmsNormBackwardKernel);
 HWY_EXPORT(RmsNormWeightBackwardKernel);
+HWY_EXPORT(HeadNormKernel);
+HWY_EXPORT(HeadNormBackwardKernel);
+HWY_EXPORT(HeadNormWeightBackwardKernel);
 
 void CpuRmsNorm(void* state, const RmsNorm& op) {
   HWY_DYNAMIC_DISPATCH(RmsNormKernel)(*static_cast<CpuState*>(state), op);
@@ -147,6 +212,18 @@ void CpuRmsNormBackward(void* state, const RmsNormBackward& op) {
 
 void CpuRmsNormWeightBackward(void* state, const RmsNormWeightBackward& op) {
   HWY_DYNAMIC_DISPATCH(RmsNormWeightBackwardKernel)(*static_cast<CpuState*>(state), op);
+}
+
+void CpuHeadNorm(void* state, const HeadNorm& op) {
+  HWY_DYNAMIC_DISPATCH(HeadNormKernel)(*static_cast<CpuState*>(state), op);
+}
+
+void CpuHeadNormBackward(void* state, const HeadNormBackward& op) {
+  HWY_DYNAMIC_DISPATCH(HeadNormBackwardKernel)(*static_cast<CpuState*>(state), op);
+}
+
+void CpuHeadNormWeightBackward(void* state, const HeadNormWeightBackward& op) {
+  HWY_DYNAMIC_DISPATCH(HeadNormWeightBackwardKernel)(*static_cast<CpuState*>(state), op);
 }
 }  // namespace attune
 #endif
