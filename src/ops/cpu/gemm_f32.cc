@@ -44,9 +44,9 @@ HWY_INLINE void Multiply(const float* HWY_RESTRICT a, int64_t a_stride, const fl
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const float* from = a + r * a_stride + u;
-      if (kHalves > 1 && r % 2 == 0) {  // every other row: loads are bounded too
+      if (kHalves == 1 || r % 2 == 0) {  // where there are two halves every other row: loads are bounded too
         AddProduct(acc[r][0], from, b0);
-        AddProduct(acc[r][kHalves - 1], from, b1);
+        if constexpr (kHalves > 1) AddProduct(acc[r][1], from, b1);
         continue;
       }
       const V x = hn::Set(d, *from);
