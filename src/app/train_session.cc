@@ -7,6 +7,7 @@
 #include "app/run_record.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/system.h"
 #include "data/data_files.h"
 #include "data/overlap.h"
@@ -43,6 +44,17 @@ std::vector<PreviewPiece> Preview(const Dataset& data, const Tokenizer& tokenize
   }
   if (length < example->input_ids.size()) pieces.push_back({" ...", false});
   return pieces;
+}
+
+// What the rows came to, whatever made it so: another tokenizer, chat template or encoder is another run.
+std::string HashOfTokens(const Dataset& data) {
+  Xxh3 hash;
+  for (const Example& example : data.examples) {
+    const uint64_t sizes[2] = {example.input_ids.size(), example.starts.size()};
+    hash.Add(std::as_bytes(std::span(sizes)));
+    for (const auto* part : {&example.input_ids, &example.labels, &example.starts}) hash.Add(std::as_bytes(std::span(*part)));
+  }
+  return hash.Hex();
 }
 
 int64_t TotalParameters(const ModelSpec& spec) {
@@ -224,6 +236,7 @@ void TrainSession::MakeFingerprint() {
   fingerprint_ = {{"model", QuickModelHash(config_.model.empty() ? config_.init_from_config : config_.model)},
                   {"train_sha256", HashOfDataFiles(config_.train_data)},
                   {"eval_sha256", config_.eval_data.empty() ? "" : HashOfDataFiles(config_.eval_data)},
+                  {"train_tokens", HashOfTokens(train_)},
                   {"trained", method_->Fingerprint()},
                   {"compute", compute_ == DType::kBF16 ? "bf16" : "f32"},
                   {"settings", config_.source}};

@@ -4,9 +4,7 @@
 #include <sodium.h>
 #include <xxhash.h>
 
-#include <memory>
 #include <new>
-#include <span>
 
 #include "base/file.h"
 
@@ -39,15 +37,29 @@ std::string Sha256OfFile(const std::string& path) {
   return Finished(state);
 }
 
-std::string Xxh3OfFile(const std::string& path) {
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), &XXH3_freeState);
-  if (state == nullptr) throw std::bad_alloc();
-  XXH3_128bits_reset(state.get());
-  ReadInPieces(path, [&](std::span<const std::byte> piece) {
-    XXH3_128bits_update(state.get(), piece.data(), piece.size());
-  });
-  const XXH128_hash_t digest = XXH3_128bits_digest(state.get());
+struct Xxh3::State {
+  XXH3_state_t* xxh = XXH3_createState();
+  ~State() { XXH3_freeState(xxh); }
+};
+
+Xxh3::Xxh3() : state_(std::make_unique<State>()) {
+  if (state_->xxh == nullptr) throw std::bad_alloc();
+  XXH3_128bits_reset(state_->xxh);
+}
+
+Xxh3::~Xxh3() = default;
+
+void Xxh3::Add(std::span<const std::byte> bytes) { XXH3_128bits_update(state_->xxh, bytes.data(), bytes.size()); }
+
+std::string Xxh3::Hex() const {
+  const XXH128_hash_t digest = XXH3_128bits_digest(state_->xxh);
   return fmt::format("{:016x}{:016x}", digest.high64, digest.low64);
+}
+
+std::string Xxh3OfFile(const std::string& path) {
+  Xxh3 hash;
+  ReadInPieces(path, [&](std::span<const std::byte> piece) { hash.Add(piece); });
+  return hash.Hex();
 }
 
 }  // namespace attune

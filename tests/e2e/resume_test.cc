@@ -175,6 +175,31 @@ TEST_F(ResumeTest, WhatChangedIsNamed) {
   ExpectRefused(Run({"resume", Path("out")}), {"out/run.json"});
 }
 
+// The same rows and the same model, but other tokens.
+TEST_F(ResumeTest, AnotherTokenizerIsAnotherRun) {
+  std::string text;
+  for (int i = 0; i < 60; ++i) text += "The " + std::to_string(i) + " apples of the garden fell in the cold night.\n";
+  WriteFileAtomic(Path("rows.txt"), text);
+  const auto make_tokenizer = [&](const std::string& size) {
+    fs::remove_all(Path("tokenizer"));
+    const Outcome made = Run({"tokenizer", "train", "--input", Path("rows.txt"), "--vocab_size", size, "--model_type", "bpe",
+                              "--output", Path("tokenizer")});
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+  };
+  make_tokenizer("300");
+  nlohmann::json config = nlohmann::json::parse(ReadFile(Llama() + "/config.json"));
+  config["vocab_size"] = 320;
+  WriteFileAtomic(Path("config.json"), config.dump());
+  Arguments arguments = {"train", "--init_from_config", Path("config.json"), "--tokenizer", Path("tokenizer"), "--data", Path("rows.txt"),
+                         "--output_dir", Path("out"), "--logging_steps", "1"};
+  for (const char* setting : {"--max_steps", "500", "--save_steps", "1", "--save_total_limit", "2"}) arguments.push_back(setting);
+  ASSERT_EQ(Interrupt(arguments, "step 3/").exit_code, 1);
+  make_tokenizer("290");
+  ExpectRefused(Run({"resume", Path("out")}), {"tokenizer and chat template", "--force"});
+  make_tokenizer("300");
+  EXPECT_EQ(Run({"resume", Path("out"), "--set", "max_steps=200", "--force"}).exit_code, 0);
+}
+
 TEST_F(ResumeTest, ADamagedCheckpointIsPassedOverAndDoesNoHarm) {
   ASSERT_EQ(Train("straight", Settings({"--max_steps", "40"})).exit_code, 0);
   const Arguments settings = Settings({"--save_steps", "1", "--max_steps", "40"});
