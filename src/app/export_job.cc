@@ -41,9 +41,9 @@ static void CheckDifference(const ExportJob& job, const ModelDifference& d) {
 
 ExportResult ExportFolder(const ExportJob& job) {
   RequireNewFolder(job.output);
-  if (!job.any_base) RequireItsBase(job.model, job.adapter);
   const ModelBundle bundle = OpenModel(job.model);
   const ModelFiles& files = bundle.files;
+  RequireItsBase(files, job.model, job.adapter, job.any_base);
   const DType dtype = job.dtype.value_or(StoredType(files));
   AdapterValues adapter;
   if (!job.adapter.empty()) adapter = ReadAdapter(files, job.adapter);

@@ -6,18 +6,30 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "formats/json.h"
+#include "store/run_summary.h"
 
 namespace attune {
 namespace {
 
 std::string ModuleOf(const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); }
 
+bool IsQuantized(const ModelFiles& files) {
+  const DType dtype = files.Find("model.layers.0.self_attn.q_proj.weight")->dtype;
+  return dtype == DType::kBnb4 || dtype == DType::kInt8Rows;
+}
+
 }  // namespace
 
-void RequireItsBase(const std::string& model, const std::string& adapter) {
+void RequireItsBase(const ModelFiles& files, const std::string& model, const std::string& adapter, bool any_base) {
   const std::string record = adapter + "/run.json";
   if (adapter.empty() || !FileExists(record)) return;
-  const nlohmann::ordered_json then = ParseOrderedJsonFile(record).value("model", nlohmann::ordered_json::object());
+  const nlohmann::ordered_json run = ParseOrderedJsonFile(record);
+  if (FieldText(run, "/settings/lora/init_lora_weights") == "loftq" && !IsQuantized(files)) {
+    BadInput("{}: an adapter that started from loftq makes up for what quantising its base loses, so it belongs to the quantised "
+             "one: write that with attune quantize, and give it here with --any_base", record);
+  }
+  if (any_base) return;
+  const nlohmann::ordered_json then = run.value("model", nlohmann::ordered_json::object());
   const nlohmann::ordered_json now = QuickModelHash(model);
   for (const auto& [key, value] : now.items()) {
     if (!then.contains(key) || then[key] == value) continue;

@@ -131,10 +131,10 @@ class Quantization {
 QuantizeResult RunQuantize(const QuantizeJob& job) {
   const auto start = std::chrono::steady_clock::now();
   RequireNewFolder(job.output);
-  if (!job.any_base) RequireItsBase(job.model, job.adapter);
   const ModelBundle bundle = OpenModel(job.model);
   const ModelFiles& files = bundle.files;
   RefuseQuantized(files);
+  RequireItsBase(files, job.model, job.adapter, job.any_base);
   const DType dtype = job.dtype.value_or(PlainType(files));
   std::optional<AdapterValues> adapter;
   if (!job.adapter.empty()) adapter = ReadAdapter(files, job.adapter);

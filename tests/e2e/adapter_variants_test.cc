@@ -79,6 +79,12 @@ TEST_F(AdapterVariantsTest, LoftqOnABaseThatIsQuantisedWhileItIsRead) {
   ASSERT_EQ(trained.exit_code, 0) << trained.err;
   EXPECT_EQ(ReadJson("out/adapter_config.json")["init_lora_weights"], true);
   ExpectRefused(Train("refused", settings), {"loftq", "not quantised here"});
+  const Arguments merge = {"merge", "--model", Llama(), "--adapter", Path("out"), "--output", Path("merged"), "--any_base"};
+  ExpectRefused(Run(merge), {"loftq", "attune quantize", "--any_base"});
+  ASSERT_EQ(Run({"quantize", "--model", Llama(), "--output", Path("packed")}).exit_code, 0);
+  Arguments onto_packed = merge;
+  onto_packed[2] = Path("packed");
+  EXPECT_EQ(Run(onto_packed).exit_code, 0);
   ExpectRefused(Run(TrainArguments(Path("refused"), {"--method", "qlora", "--init_lora_weights", "pissa", "--r", "4"})),
                 {"init_lora_weights \"pissa\"", "kept in few bits"});
 }
