@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <set>
 #include <span>
@@ -18,6 +19,7 @@
 #include "models/hf_config.h"
 #include "models/quantized_layers.h"
 #include "quant/float16.h"
+#include "quant/int8_rows.h"
 
 namespace attune {
 namespace {
@@ -55,7 +57,7 @@ class Quantization {
       : files_(files), config_(job.config), dtype_(dtype), adapter_(adapter), tensors_(ExpectedTensors(files.spec())),
         linear_(QuantizedLayers(files.spec(), job.config)) {
     for (const ExpectedTensor& t : tensors_) {
-      groups_.push_back(linear_.contains(t.name) ? EncoderOf(t).Declare() : TensorGroup{{{t.name, dtype_, t.shape}}, {}});
+      groups_.push_back(linear_.contains(t.name) ? Declare(t) : TensorGroup{{{t.name, dtype_, t.shape}}, {}});
     }
   }
 
@@ -65,26 +67,61 @@ class Quantization {
 
   void Write(size_t index, std::vector<std::byte>& room, ShardedSafetensorsWriter& writer) const {
     const StoredTensor& stored = *files_.Find(tensors_[index].name);
-    linear_.contains(stored.name) ? WriteQuantized(index, stored, room, writer) : WriteKept(stored, room, writer);
+    if (!linear_.contains(stored.name)) {
+      WriteKept(stored, room, writer);
+    } else if (config_.load_in_8bit) {
+      Write8bit(stored, Plain(stored, room), writer);
+    } else {
+      Write4bit(index, Plain(stored, room), writer);
+    }
     files_.DropPages(stored);
   }
 
  private:
   Bnb4Encoder EncoderOf(const ExpectedTensor& t) const { return {config_.Settings(), t.name, dtype_, t.shape}; }
 
-  void WriteQuantized(size_t index, const StoredTensor& stored, std::vector<std::byte>& room,
-                      ShardedSafetensorsWriter& writer) const {
-    Bnb4Encoder encoder = EncoderOf(tensors_[index]);
+  // The tensors that stand for a quantised weight, as bitsandbytes names them. 8-bit ones also say how they are laid out:
+  // weight_format 0 is by rows.
+  TensorGroup Declare(const ExpectedTensor& t) const {
+    if (!config_.load_in_8bit) return EncoderOf(t).Declare();
+    const std::string module = t.name.substr(0, t.name.rfind('.'));
+    return {{{t.name, DType::kI8, t.shape}, {module + ".SCB", DType::kF32, {t.shape[0]}}, {module + ".weight_format", DType::kU8, {}}}, {}};
+  }
+
+  // The whole tensor in the plain type: where it is stored, or in `room`.
+  const std::byte* Plain(const StoredTensor& stored, std::vector<std::byte>& room) const {
     if (adapter_ != nullptr) {
       FillMerged(stored, room);
-      encoder.EncodeBlocks(room.data(), 0, encoder.blocks());
     } else if (stored.dtype == dtype_ && stored.permuted_head_dim == 0) {
-      encoder.EncodeBlocks(stored.bytes.data(), 0, encoder.blocks());
+      return stored.bytes.data();
     } else {
       room.resize(static_cast<size_t>(BytesOf(dtype_, stored.rows() * stored.columns())));
       ReadRowsAs(files_, stored, 0, stored.rows(), dtype_, room.data());
-      encoder.EncodeBlocks(room.data(), 0, encoder.blocks());
     }
+    return room.data();
+  }
+
+  void Write8bit(const StoredTensor& stored, const std::byte* plain, ShardedSafetensorsWriter& writer) const {
+    const int64_t rows = stored.rows(), columns = stored.columns();
+    std::vector<int8_t> codes(static_cast<size_t>(rows * columns));
+    std::vector<float> scales(static_cast<size_t>(rows));
+    EncodeInt8Rows(dtype_, plain, rows, columns, codes.data(), scales.data());
+    for (size_t row = 0; row < scales.size(); ++row) {
+      if (!std::isfinite(scales[row])) {
+        BadInput("{}: \"{}\" row {} holds a value that is not finite, or not in float16, through which 8-bit weights pass",
+                 files_.path(), stored.name, row);
+      }
+    }
+    const std::string module = stored.name.substr(0, stored.name.rfind('.'));
+    const uint8_t by_rows = 0;
+    writer.WriteAt(stored.name, 0, std::as_bytes(std::span(codes)));
+    writer.WriteAt(module + ".SCB", 0, std::as_bytes(std::span(scales)));
+    writer.WriteAt(module + ".weight_format", 0, std::as_bytes(std::span(&by_rows, 1)));
+  }
+
+  void Write4bit(size_t index, const std::byte* plain, ShardedSafetensorsWriter& writer) const {
+    Bnb4Encoder encoder = EncoderOf(tensors_[index]);
+    encoder.EncodeBlocks(plain, 0, encoder.blocks());
     for (const Bnb4Encoder::Part& part : encoder.Finish()) {
       const std::string& name = part.declaration.name;
       name == groups_[index].late.name ? writer.WriteLate(name, part.bytes) : writer.WriteAt(name, 0, part.bytes);
@@ -139,7 +176,7 @@ QuantizeResult RunQuantize(const QuantizeJob& job) {
   std::optional<AdapterValues> adapter;
   if (!job.adapter.empty()) adapter = ReadAdapter(files, job.adapter);
   if (adapter && files.spec().tie_word_embeddings && UntiesHead(*adapter)) {
-    BadInput("{}: trains its own head or embedding, which a tied 4-bit model has no place for; merge first, then quantise the result",
+    BadInput("{}: trains its own head or embedding, which a tied quantised model has no place for; merge first, then quantise the result",
              job.adapter);
   }
   const Quantization quantization(files, job, dtype, adapter ? &*adapter : nullptr);

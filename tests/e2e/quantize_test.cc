@@ -1,14 +1,17 @@
 // attune quantize from outside: the tensors of transformers' own checkpoint, options under their names, and refusals.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <span>
 #include <nlohmann/json.hpp>
 
 #include "formats/json.h"
 #include "formats/safetensors.h"
 #include "program.h"
 #include "quant/bnb_checkpoint.h"
+#include "quant/int8_rows.h"
 
 namespace attune::quantize_test {
 
@@ -88,6 +91,47 @@ TEST_F(Quantize, DecodesToWithinItsRoundingAndCopiesTheTokenizer) {
   EXPECT_EQ(weights, 12);
 }
 
+// Codes and scales are those of the encoder, which the fixtures of bitsandbytes hold to the byte (quant/int8_rows_test.cc); the
+// folder opens as any model and gives nearly the logits of what it was made from.
+TEST_F(Quantize, WritesEightBitCheckpoints) {
+  const Outcome outcome = Run({"--load_in_8bit", "true", "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const SafetensorsFile packed(Path("out/model.safetensors")), source(kLlama + "/model.safetensors");
+  const std::string module = "model.layers.1.mlp.down_proj";
+  const TensorView &plain = *source.Find(module + ".weight"), &codes = *packed.Find(module + ".weight");
+  EXPECT_EQ(codes.dtype, DType::kI8);
+  EXPECT_EQ(codes.shape, plain.shape);
+  EXPECT_EQ(packed.Find(module + ".weight_format")->bytes.size(), 1u);
+  std::vector<int8_t> expected(codes.bytes.size());
+  std::vector<float> scales(static_cast<size_t>(plain.shape[0]));
+  EncodeInt8Rows(plain.dtype, plain.bytes.data(), plain.shape[0], plain.shape[1], expected.data(), scales.data());
+  EXPECT_TRUE(std::ranges::equal(std::as_bytes(std::span(expected)), codes.bytes));
+  EXPECT_TRUE(std::ranges::equal(std::as_bytes(std::span(scales)), packed.Find(module + ".SCB")->bytes));
+  EXPECT_EQ(packed.Find("lm_head.weight")->dtype, source.Find("lm_head.weight")->dtype);
+  const auto config = ParseOrderedJsonFile(Path("out/config.json"))["quantization_config"];
+  EXPECT_EQ(config["load_in_8bit"], true);
+  EXPECT_EQ(config["load_in_4bit"], false);
+  // Once more: a quantised model is no source.
+  ExpectRefused({"quantize", "--model", "out", "--output", "again"}, "already");
+  WriteFileAtomic(Path("ids.json"), "[[1, 7, 42, 99, 3]]");
+  for (const std::string& model : {kLlama, Path("out")}) {
+    const std::string output = model == kLlama ? "plain.safetensors" : "packed.safetensors";
+    ASSERT_EQ(Attune({"logits", "--model", model, "--input_ids", Path("ids.json"), "--output", output}).exit_code, 0);
+  }
+  const SafetensorsFile a(Path("plain.safetensors")), b(Path("packed.safetensors"));
+  const auto floats = [](const SafetensorsFile& file) {
+    const TensorView& t = *file.Find("logits.0");
+    return std::span(reinterpret_cast<const float*>(t.bytes.data()), t.bytes.size() / 4);
+  };
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < floats(a).size(); ++i) {
+    difference += std::pow(floats(a)[i] - floats(b)[i], 2);
+    size += std::pow(floats(a)[i], 2);
+  }
+  EXPECT_GT(difference, 0);
+  EXPECT_LT(std::sqrt(difference / size), 0.02);
+}
+
 TEST_F(Quantize, ReadsGgufModels) {
   const Outcome outcome = Run({"--json"}, kData + "/gguf/tiny_llama_mixed.gguf");
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
@@ -103,6 +147,7 @@ TEST_F(Quantize, RefusesInOneLine) {
   expect({"--bnb_4bit_quant_type", "nf5"}, "did you mean \"nf4\"?");
   expect({"--bnb_4bit_use_double_quant", "maybe"}, "bnb_4bit_use_double_quant");
   expect({"--load_in_4bit", "false"}, "nothing to do");
+  expect({"--load_in_4bit", "true", "--load_in_8bit", "true"}, "choose one");
   expect({"--torch_dtype", "int8"}, "use float32, bfloat16 or float16");
   expect({"--llm_int8_skip_modules", "proj,lm_head"}, "nothing is left to quantise");
 }
