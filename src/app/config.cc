@@ -165,6 +165,7 @@ const Fields& TrainingFields() {
        }},
       {"eval_strategy", [](RunConfig& c, const Value& v) { c.training.eval_strategy = Strategy(v, {"no", "steps", "epoch"}); }},
       {"eval_steps", number(&T::eval_steps, 0, 1e15)},
+      {"eval_delay", number(&T::eval_delay, 0, 1e15)},
       {"eval_samples", integer(&T::eval_samples, 0)},
       {"eval_max_new_tokens", integer(&T::eval_max_new_tokens, 1)},
       {"load_best_model_at_end", flag(&T::load_best_model_at_end)},

@@ -54,7 +54,6 @@ const std::vector<ForeignKey>& ForeignKeys() {
       {"fp16_backend", {"auto"}, "there is no apex here"},
       {"half_precision_backend", {"auto"}, "there is no apex here"},
       {"prediction_loss_only", {false, true}, "evaluation gives loss, perplexity and token accuracy"},
-      {"eval_delay", {0}, "not built: evaluations begin with eval_steps"},
       {"eval_on_start", {true, false}, "held-out rows are always scored before the first step"},
       {"eval_do_concat_batches", {true}, "evaluation keeps no predictions"},
       {"eval_use_gather_object", {false}, kOneProcess},

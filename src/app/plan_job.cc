@@ -84,7 +84,8 @@ Work WorkOfRows(const TrainSession& session, const TrainingArguments& a) {
   if (session.eval() != nullptr) {  // before the first step, at every interval, and after the last step
     const int64_t total = work.steps.total_updates, interval = plan.eval_steps > 0 ? plan.eval_steps : total;
     work.eval_tokens = session.eval()->stats.tokens;
-    work.evaluations = 1 + (total + interval - 1) / std::max<int64_t>(1, interval);
+    const int64_t skipped = std::max<int64_t>(0, std::min(total, plan.first_eval_step) - 1) / std::max<int64_t>(1, interval);
+    work.evaluations = 1 + (total + interval - 1) / std::max<int64_t>(1, interval) - skipped;
   }
   return work;
 }

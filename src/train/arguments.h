@@ -44,6 +44,7 @@ struct TrainingArguments {
   std::optional<int64_t> save_total_limit;
   IntervalStrategy eval_strategy = IntervalStrategy::kNo;
   double eval_steps = 0;          // 0: as logging_steps
+  double eval_delay = 0;          // steps, or epochs where eval_strategy counts those, without evaluations at first
   int64_t eval_samples = 2;       // ours: held-out rows whose answers are generated at every evaluation
   int64_t eval_max_new_tokens = 48;  // ours
   bool load_best_model_at_end = false;

@@ -1,6 +1,7 @@
 #include "train/run_plan.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/error.h"
 #include "models/decoder.h"
@@ -31,6 +32,9 @@ void PlanIntervals(const TrainingArguments& a, RunPlan* plan) {
   } else if (a.eval_strategy == IntervalStrategy::kEpoch) {
     plan->eval_steps = plan->steps.updates_per_epoch;
   }
+  const bool in_epochs = a.eval_strategy == IntervalStrategy::kEpoch;
+  const double steps = a.eval_delay * (in_epochs ? static_cast<double>(plan->steps.updates_per_epoch) : 1.0);
+  plan->first_eval_step = static_cast<int64_t>(std::ceil(std::min(steps, 9e15)));
 }
 
 // Keeping the best model only means something when every saved model has been evaluated (as transformers checks).

@@ -28,6 +28,7 @@ struct RunPlan {
   StepCounts steps;
   int64_t warmup_steps = 0;
   int64_t logging_steps = 1, save_steps = 0, eval_steps = 0;  // 0: never
+  int64_t first_eval_step = 0;  // no evaluation at an interval before it
   std::vector<RowShape> shapes;                               // by training row
   std::vector<SamplePrompt> samples;                          // asked at every evaluation
   DecoderSettings settings;

@@ -290,7 +290,8 @@ void Trainer::Run() {
                                                     static_cast<double>(plan.steps.micro_batches_per_epoch),
                    Now() - begin);
       const bool last = state_.step == plan.steps.total_updates;
-      const bool improved = (last || AtInterval(plan.eval_steps)) && RunEval();
+      const bool due = AtInterval(plan.eval_steps) && state_.step >= plan.first_eval_step;
+      const bool improved = (last || due) && RunEval();
       const bool save_best = improved && in_.arguments.save_strategy == IntervalStrategy::kBest;
       if (AtInterval(plan.save_steps) || save_best) {
         // As transformers, the best is one that is kept; what was better between two saves is gone. A save at an

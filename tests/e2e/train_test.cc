@@ -114,6 +114,15 @@ TEST_F(TrainTest, TheBestOfTheSavedModelsIsKept) {
   }
 }
 
+TEST_F(TrainTest, EvaluationsBeginAfterTheirDelay) {
+  ASSERT_EQ(Train("out", Overfitting({"--eval_steps", "3", "--eval_delay", "5", "--save_strategy", "no"})).exit_code, 0);
+  std::vector<int> steps;
+  for (const Json& line : Metrics("out")) {
+    if (line.contains("eval_loss")) steps.push_back(line["step"]);
+  }
+  EXPECT_EQ(steps, (std::vector<int>{0, 6, 9, 12}));
+}
+
 TEST_F(TrainTest, TrainingStopsEarlyWhenItGetsNoBetter) {
   const Outcome run =
       Train("out", Overfitting({"--eval_steps", "1", "--save_strategy", "best", "--early_stopping_patience",
