@@ -112,6 +112,7 @@ const Fields& DataFields() {
       {"train", [](RunConfig& c, const Value& v) { c.train_data = v.Text(); }},
       {"eval", [](RunConfig& c, const Value& v) { c.eval_data = v.json.is_null() ? "" : v.Text(); }},
       {"shuffle", [](RunConfig& c, const Value& v) { c.shuffle = v.Bool(); }},
+      {"check", [](RunConfig& c, const Value& v) { c.check_data = v.Bool(); }},
   };
   return fields;
 }

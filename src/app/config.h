@@ -25,6 +25,7 @@ struct RunConfig {
   bool offload = false;  // frozen weights stay in the model's files
   std::string adapter;   // continue training this one
   std::string train_data, eval_data;
+  bool check_data = true;  // the training rows are looked through before the first step
   bool shuffle = true;
   LoraConfig lora;
   std::optional<BnbConfig> quantization;  // of the base; none: qlora chooses

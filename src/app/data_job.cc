@@ -32,6 +32,7 @@ Json RunDataClean(CleanSettings settings) {
 
 Json RunDataDedupe(DedupeSettings settings) {
   settings.stage.threads = CpuCount();
+  if (settings.stage.shard.is_part()) return SketchData(settings.stage, settings.duplicates);
   return DedupeData(settings);
 }
 

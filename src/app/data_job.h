@@ -23,7 +23,7 @@ nlohmann::ordered_json ToJson(const CheckResult& result);
 
 // The stages that write. Each sets the threads and returns its manifest. Errors: as the stage says.
 nlohmann::ordered_json RunDataClean(CleanSettings settings);
-nlohmann::ordered_json RunDataDedupe(DedupeSettings settings);
+nlohmann::ordered_json RunDataDedupe(DedupeSettings settings);  // of a shard: as SketchData
 nlohmann::ordered_json RunDataSplit(SplitSettings settings);
 nlohmann::ordered_json RunDataDecontaminate(DecontaminateSettings settings);
 nlohmann::ordered_json RunDataSelect(SelectSettings settings);

@@ -22,7 +22,7 @@ Weight WeightOf(const std::string& section, const std::string& key) {
       "training.metric_for_best_model", "training.greater_is_better", "training.early_stopping_patience",
       "training.early_stopping_threshold", "training.gradient_checkpointing", "training.skip_nonfinite",
       "training.per_device_eval_batch_size", "model.name_or_path", "model.init_from_config", "model.tokenizer",
-      "model.chat_template", "model.adapter", "model.offload", "data.train", "data.eval"};
+      "model.chat_template", "model.adapter", "model.offload", "data.train", "data.eval", "data.check"};
   if (harmless.contains(section + "." + key)) return Weight::kHarmless;
   if (section == "lora" || section == "full") return Weight::kHarmless;  // what they come to is compared: "trained"
   return section == "training" && key == "optim" ? Weight::kImpossible : Weight::kAnotherRun;

@@ -22,12 +22,14 @@ std::string NewId() {
   return fmt::format("{:02x}{:02x}{:02x}{:02x}", bytes[0], bytes[1], bytes[2], bytes[3]);
 }
 
-Json DataHashes(const RunConfig& config, const Json& fingerprint) {
+Json DataOf(const RunConfig& config, const RunRecordOptions& options) {
+  const Json& fingerprint = options.fingerprint;
   Json data = {{"train", config.train_data}, {"train_sha256", fingerprint.at("train_sha256")}};
   if (!config.eval_data.empty()) {
     data["eval"] = config.eval_data;
     data["eval_sha256"] = fingerprint.at("eval_sha256");
   }
+  data.update(options.data);
   return data;
 }
 
@@ -88,7 +90,7 @@ nlohmann::ordered_json RunRecord::FirstRecord(const RunConfig& config, const Mod
           {"method", config.method},
           {"settings", config.source},
           {"model", model},
-          {"data", DataHashes(config, options.fingerprint)},
+          {"data", DataOf(config, options)},
           {"environment", Environment(options.compute)},
           {"process", ThisProcess()},
           {"planned_bytes", planned_bytes},

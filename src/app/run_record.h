@@ -25,6 +25,7 @@ struct RunRecordOptions {
   // starts anew, and an old one in the folder is removed where the configuration says overwrite_output_dir.
   std::optional<int64_t> resume_step;
   nlohmann::ordered_json fingerprint;               // TrainSession's: hashes of the model and the data
+  nlohmann::ordered_json data = nlohmann::ordered_json::object();  // what else is known of it: joins "data" of run.json
   std::string compute;                              // "bf16", "f32": what is computed in
   std::function<void(const std::string&)> on_note;  // one line for the user
 };

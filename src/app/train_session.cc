@@ -5,6 +5,7 @@
 #include "app/model_hash.h"
 #include "app/program_memory.h"
 #include "app/run_record.h"
+#include "app/train_data_check.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -129,6 +130,7 @@ TrainSession::TrainSession(const RunConfig& config, TrainEvents& events, Use use
   const int64_t paged = Optimizer::PlannedBytes(method_->trainables(), config_.training).file;
   if (paged > 0) RequireDiskSpace(config_.training.output_dir, "the file of the optimiser's states", paged);
   MakeFingerprint();
+  LookAtData();
   if (!rows_note.empty()) events_.OnNote(rows_note);
   TellNotes(note);
 }
@@ -232,6 +234,20 @@ TrainReady TrainSession::Ready() const {
   return ready;
 }
 
+// What is found is told and kept; nothing of the run depends on it.
+void TrainSession::LookAtData() {
+  std::vector<std::string> paths = {config_.train_data};
+  if (!config_.eval_data.empty()) paths.push_back(config_.eval_data);
+  DataNotes notes = CheckManifests(paths);
+  if (!notes.record.empty()) data_record_["manifests"] = notes.record;
+  if (config_.check_data) {
+    DataNotes found = CheckTrainData(config_.train_data);
+    data_record_["check"] = found.record;
+    notes.lines.insert(notes.lines.end(), found.lines.begin(), found.lines.end());
+  }
+  for (const std::string& line : notes.lines) events_.OnNote(line);
+}
+
 void TrainSession::MakeFingerprint() {
   fingerprint_ = {{"model", QuickModelHash(config_.model.empty() ? config_.init_from_config : config_.model)},
                   {"train_sha256", HashOfDataFiles(config_.train_data)},
@@ -247,6 +263,7 @@ TrainResult TrainSession::Run(const ResumePoint* point, const std::function<bool
   RunRecordOptions options;
   if (point != nullptr) options.resume_step = point->state.step;
   options.fingerprint = fingerprint_;
+  options.data = data_record_;
   options.compute = compute_ == DType::kBF16 ? "bf16" : "f32";
   options.on_note = [this](const std::string& line) { events_.OnNote(line); };
   RunRecord record(config_, bundle_.files.spec(), plan_.planned_bytes, options);

@@ -36,6 +36,7 @@ class TrainSession {
 
  private:
   void LoadData();
+  void LookAtData();
   void CheckFit() const;
   BaseStorage StorageWith(bool offload) const;
   std::string OffloadThatFits(int64_t available) const;
@@ -58,6 +59,7 @@ class TrainSession {
   std::optional<double> packing_efficiency_;
   RunPlan plan_;
   nlohmann::ordered_json fingerprint_;
+  nlohmann::ordered_json data_record_ = nlohmann::ordered_json::object();  // "check", "manifests": for run.json
 };
 
 }  // namespace attune

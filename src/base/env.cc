@@ -29,6 +29,7 @@ int Env::Open(const char* path, int flags, mode_t mode) { return ::open(path, fl
 int Env::Close(int fd) { return ::close(fd); }
 ssize_t Env::Read(int fd, void* data, size_t size) { return ::read(fd, data, size); }
 ssize_t Env::Write(int fd, const void* data, size_t size) { return ::write(fd, data, size); }
+ssize_t Env::ReadAt(int fd, void* data, size_t size, off_t offset) { return ::pread(fd, data, size, offset); }
 ssize_t Env::WriteAt(int fd, const void* data, size_t size, off_t offset) { return ::pwrite(fd, data, size, offset); }
 int Env::Sync(int fd) { return ::fsync(fd); }
 int Env::StatOpen(int fd, struct stat* info) { return ::fstat(fd, info); }

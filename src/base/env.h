@@ -22,6 +22,7 @@ class Env {
   virtual ssize_t Read(int fd, void* data, size_t size);
   virtual ssize_t Write(int fd, const void* data, size_t size);
   virtual ssize_t WriteAt(int fd, const void* data, size_t size, off_t offset);  // pwrite
+  virtual ssize_t ReadAt(int fd, void* data, size_t size, off_t offset);         // pread
   virtual int Sync(int fd);                         // fsync
   virtual int StatOpen(int fd, struct stat* info);  // fstat
   virtual void* Map(int fd, size_t size);           // mmap, private and read-only; MAP_FAILED for a failure

@@ -156,6 +156,15 @@ TEST_F(FaultTest, EveryOtherFailureIsToldToo) {
          EXPECT_EQ(file.data()[9999], std::byte{7});
          EXPECT_EQ(file.data()[0], std::byte{0});
        }},
+      {"SpillFile",
+       [&] {
+         SpillFile file(folder_);
+         EXPECT_EQ(file.Append("first", 5), 0);
+         EXPECT_EQ(file.Append("second", 6), 5);
+         std::string back(6, ' ');
+         file.Read(5, back.data(), 6);
+         EXPECT_EQ(back, "second");
+       }},
       {"SyncFile", [&] { SyncFile(path_); }},
       {"RenameDurably", [&] { RenameDurably(path_, folder_ + "/renamed"); }},
       {"RemoveTree", [&] { RemoveTree(folder_ + "/full"); }},

@@ -93,6 +93,10 @@ class FaultyEnv : public Env {
   ssize_t WriteAt(int fd, const void* data, size_t size, off_t offset) override {
     return DoWrite(fd, size, [&](size_t count) { return Env::WriteAt(fd, data, count, offset); });
   }
+  ssize_t ReadAt(int fd, void* data, size_t size, off_t offset) override {
+    const std::lock_guard lock(mutex_);
+    return Fails("read", paths_[fd]) ? -1 : Env::ReadAt(fd, data, size, offset);
+  }
   int Sync(int fd) override {
     const std::lock_guard lock(mutex_);
     if (Fails("sync", paths_[fd])) return -1;

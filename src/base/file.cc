@@ -95,6 +95,19 @@ int Sync(int fd) {
 
 thread_local bool sync_later = false;  // LaterSync
 
+// A new file in the folder whose name is taken away again; -1 and errno.
+int OpenNameless(const std::string& folder) {
+  const std::string path = folder + "/.scratch-" + std::to_string(::getpid());
+  // A process of this number may have died before it took the name away.
+  if (CurrentEnv().Unlink(path.c_str()) != 0 && errno != ENOENT) return -1;
+  const int fd = Open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+  if (fd < 0 || CurrentEnv().Unlink(path.c_str()) == 0) return fd;
+  const int error = errno;
+  Close(fd);
+  errno = error;
+  return -1;
+}
+
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
@@ -138,17 +151,13 @@ void MappedFile::Prefetch(std::span<const std::byte> range) const {
 
 ScratchFile::ScratchFile(const std::string& folder, std::string_view what, int64_t bytes)
     : size_(static_cast<size_t>(std::max<int64_t>(1, bytes))) {
-  const std::string path = folder + "/.scratch-" + std::to_string(::getpid());
   const auto fail = [&](const char* why) {
     Failed("{}: {} ({:.2f} GiB) cannot be kept in a file there: {}", folder, what, static_cast<double>(size_) / (1 << 30), why);
   };
-  // A process of this number may have died before it took the name away.
-  if (CurrentEnv().Unlink(path.c_str()) != 0 && errno != ENOENT) fail(std::strerror(errno));
-  const int fd = Open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+  const int fd = OpenNameless(folder);
   if (fd < 0) fail(std::strerror(errno));
   void* mapped = MAP_FAILED;
-  int result = CurrentEnv().Unlink(path.c_str());
-  if (result == 0) result = Retried([&] { return CurrentEnv().Reserve(fd, static_cast<off_t>(size_)); });
+  const int result = Retried([&] { return CurrentEnv().Reserve(fd, static_cast<off_t>(size_)); });
   if (result == 0) mapped = CurrentEnv().MapShared(fd, size_);
   const int error = errno;
   Close(fd);
@@ -159,6 +168,35 @@ ScratchFile::ScratchFile(const std::string& folder, std::string_view what, int64
 ScratchFile::~ScratchFile() { ::munmap(data_, size_); }
 
 void ScratchFile::DropPages() const { ::madvise(data_, size_, MADV_DONTNEED); }
+
+SpillFile::SpillFile(const std::string& folder) : folder_(folder), fd_(OpenNameless(folder)) {
+  if (fd_ < 0) Failed("{}: no file for what memory has no room for can be made there: {}", folder, std::strerror(errno));
+}
+
+SpillFile::~SpillFile() { Close(fd_); }
+
+int64_t SpillFile::Append(const void* data, size_t size) {
+  const int64_t place = size_.fetch_add(static_cast<int64_t>(size));
+  int64_t at = place;
+  WriteAll(folder_ + " (a file without a name)", data, size, [&](const char* from, size_t count) {
+    const ssize_t written = CurrentEnv().WriteAt(fd_, from, count, at);
+    if (written > 0) at += written;
+    return written;
+  });
+  return place;
+}
+
+void SpillFile::Read(int64_t offset, void* data, size_t size) const {
+  for (size_t done = 0; done < size;) {
+    const ssize_t got = Retried([&] {
+      return CurrentEnv().ReadAt(fd_, static_cast<char*>(data) + done, size - done, offset + static_cast<int64_t>(done));
+    });
+    if (got <= 0) {
+      Failed("{} (a file without a name): cannot be read: {}", folder_, got == 0 ? "it became shorter" : std::strerror(errno));
+    }
+    done += static_cast<size_t>(got);
+  }
+}
 
 std::string ReadFile(const std::string& path) {
   OpenFile file(path);

@@ -2,6 +2,7 @@
 // tests) injected faults live in one place.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -57,6 +58,24 @@ class ScratchFile {
  private:
   std::byte* data_ = nullptr;
   size_t size_;
+};
+
+// Bytes put away in a file that has no name any more, and read again at any place; gone with the object. Safe from several
+// threads. Errors: Error{kFailed} naming the folder: the disk is full or fails.
+class SpillFile {
+ public:
+  explicit SpillFile(const std::string& folder);
+  ~SpillFile();
+  SpillFile(const SpillFile&) = delete;
+  SpillFile& operator=(const SpillFile&) = delete;
+
+  int64_t Append(const void* data, size_t size);  // where it lies now
+  void Read(int64_t offset, void* data, size_t size) const;
+
+ private:
+  std::string folder_;
+  int fd_ = -1;
+  std::atomic<int64_t> size_{0};
 };
 
 // The whole file as a string. Errors: Error{kBadInput} as for MappedFile.

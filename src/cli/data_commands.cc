@@ -44,6 +44,7 @@ void RunCheck(CheckFlags& flags, const CommandContext& context) {
   flags.job.settings.input = flags.data.input;
   flags.job.settings.columns = flags.data.Names();
   flags.job.settings.strict = flags.data.strict;
+  flags.job.settings.shard = flags.data.Part();
   const CheckResult result = RunDataCheck(flags.job);
   SayCheck(result, context);
   if (context.json) PrintJson(ToJson(result));
@@ -60,6 +61,7 @@ void AddCheck(CLI::App* data, CommandContext& context) {
   command->footer("Example: attune data check train.jsonl --max_length 1024 --model M.gguf");
   auto flags = std::make_shared<CheckFlags>();
   AddInput(command, &flags->data, context);
+  AddShard(command, &flags->data);
   command
       ->add_option("--max_length", flags->job.settings.max_length, "Report rows with more tokens than this")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));

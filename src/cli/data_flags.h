@@ -16,7 +16,9 @@ struct DataFlags {
   std::vector<std::string> input;
   std::vector<std::string> columns;  // "prompt=question"
   bool strict = false;
+  std::string shard;  // "2/4"; empty: all
 
+  Shard Part() const { return shard.empty() ? Shard() : Shard::Named(shard); }
   ColumnMap Names() const {
     ColumnMap names;
     for (const std::string& pair : columns) {
@@ -30,6 +32,9 @@ struct DataFlags {
 };
 
 void AddInput(CLI::App* command, DataFlags* flags, CommandContext& context);
+
+// --shard, for commands whose parts make a whole.
+void AddShard(CLI::App* command, DataFlags* flags);
 
 // clean, dedupe, split, decontaminate, select.
 void AddDataStages(CLI::App* data, CommandContext& context);

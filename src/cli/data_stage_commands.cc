@@ -17,6 +17,7 @@ struct StageFlags : DataFlags {
     stage->input = input;
     stage->columns = Names();
     stage->strict = strict;
+    stage->shard = Part();
     stage->output = output;
   }
 };
@@ -56,6 +57,7 @@ void AddClean(CLI::App* data, CommandContext& context) {
   };
   auto flags = std::make_shared<Flags>();
   AddStage(command, &flags->stage, "NAME.jsonl", context);
+  AddShard(command, &flags->stage);
   command->add_option("--rules", flags->rules, "What to do about a finding: RULE=keep, mend, redact or drop")
       ->delimiter(',');
   command->callback([flags, &context] {
@@ -87,6 +89,17 @@ void AddCompare(CLI::App* command, CompareFlags* flags) {
       ->add_option("--threshold", flags->settings.threshold,
                    "Jaccard similarity from which rows are near duplicates")
       ->check(CLI::Range(0.3, 1.0));
+  command
+      ->add_option("--memory", flags->settings.memory,
+                   "Bytes (64MB, 8GB) that the index may take before it goes to a file beside the output")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(int64_t{1} << 20, int64_t{1} << 50));
+}
+
+void SaySignatures(const CommandContext& context, const nlohmann::ordered_json& result) {
+  Say(context, fmt::format("{} rows; wrote {}, one of those for --merge", result["rows"].get<int64_t>(),
+                           result["signatures"].get<std::string>()));
+  if (context.json) PrintJson(result);
 }
 
 void AddDedupe(CLI::App* data, CommandContext& context) {
@@ -102,6 +115,12 @@ void AddDedupe(CLI::App* data, CommandContext& context) {
   AddCompare(command, &flags->compare);
   command->add_option("--keep", flags->keep, "Which row of a cluster stays: first, longest or score");
   command->add_option("--score", flags->compare.settings.score, "The column of scores, for --keep score");
+  AddShard(command, &flags->stage);
+  command
+      ->add_option("--merge", flags->compare.settings.signatures,
+                   "NAME.signatures of all shards: the same result without looking for candidates again")
+      ->delimiter(',')
+      ->excludes("--shard");
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       DedupeSettings settings;
@@ -109,6 +128,7 @@ void AddDedupe(CLI::App* data, CommandContext& context) {
       settings.duplicates = flags->compare.Settings();
       settings.keep = KeepRowNamed(flags->keep);
       const auto manifest = RunDataDedupe(settings);
+      if (settings.stage.shard.is_part()) return SaySignatures(context, manifest);
       Say(context, fmt::format("{} clusters of rows that say the same", manifest["clusters"].get<int64_t>()));
       SayStage(context, manifest);
     };
@@ -222,7 +242,7 @@ void AddSelect(CLI::App* data, CommandContext& context) {
 void AddInput(CLI::App* command, DataFlags* flags, CommandContext& context) {
   command
       ->add_option("input", flags->input,
-                   "Files (.jsonl, .json, .csv, .tsv, .txt, also .gz and .zst) and folders of them")
+                   "Files (.jsonl, .json, .csv, .tsv, .txt, also .gz and .zst, .parquet) and folders of them")
       ->required();
   command
       ->add_option("--columns", flags->columns,
@@ -230,6 +250,11 @@ void AddInput(CLI::App* command, DataFlags* flags, CommandContext& context) {
       ->delimiter(',');
   command->add_flag("--strict", flags->strict, "Stop at the first row that cannot be read");
   command->add_flag("--json", context.json, "One JSON document on standard output");
+}
+
+void AddShard(CLI::App* command, DataFlags* flags) {
+  command->add_option("--shard", flags->shard,
+                      "I/N: only the I-th of N parts of the input; of dedupe: its signatures, for --merge");
 }
 
 void AddDataStages(CLI::App* data, CommandContext& context) {

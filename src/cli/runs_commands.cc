@@ -65,7 +65,8 @@ void List(const CommandContext& context) {
   SayTable(context, rows);
 }
 
-void SaySummary(const CommandContext& context, const RunSummary& s) {
+void SaySummary(const CommandContext& context, const RunData& run) {
+  const RunSummary s = Summarize(run);
   std::vector<std::vector<std::string>> rows = {{"run", s.id.empty() ? "-" : s.id},
                                                 {"status", s.status},
                                                 {"model", s.model},
@@ -85,6 +86,7 @@ void SaySummary(const CommandContext& context, const RunSummary& s) {
                     BytesText(*s.peak_rss_bytes) +
                         (s.planned_bytes ? fmt::format(" (planned {})", BytesText(*s.planned_bytes)) : "")});
   }
+  for (const std::string& line : DataLines(run.record)) rows.push_back({"data", line});
   rows.push_back({"output_dir", s.output_dir});
   SayTable(context, rows);
 }
@@ -98,7 +100,7 @@ void Show(const ShowFlags& flags, const CommandContext& context) {
   if (!flags.html.empty()) WriteReport(run, flags.html);
   if (!flags.svg.empty()) WriteLossSvg(run, flags.svg);
   if (context.json) return PrintJson(ToJson(run));
-  SaySummary(context, Summarize(run));
+  SaySummary(context, run);
   const bool is_terminal = ::isatty(STDOUT_FILENO) == 1;
   Say(context,
       "\n" + PlotInTerminal(LossChart(run), std::min(TerminalWidth(STDOUT_FILENO), 120), 14, is_terminal));

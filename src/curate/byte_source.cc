@@ -20,24 +20,19 @@ constexpr size_t kPieceBytes = size_t{1} << 20;
   BadInput("{}: the {} data is cut short; fetch or copy the file again", name, kind);
 }
 
-}  // namespace
-
-class ByteSource::Unpacker {
- public:
-  Unpacker(std::string name, std::string_view packed)
-      : name_(std::move(name)), packed_(packed), room_(kPieceBytes) {}
-  virtual ~Unpacker() = default;
-  virtual std::string_view Next() = 0;
-
+class StreamUnpacker : public Unpacker {
  protected:
+  StreamUnpacker(std::string name, std::string_view packed)
+      : name_(std::move(name)), packed_(packed), room_(kPieceBytes) {}
+
   std::string name_;
   std::string_view packed_;  // what has not been unpacked
   std::vector<char> room_;
 };
 
-class ByteSource::GzipUnpacker : public Unpacker {
+class GzipUnpacker : public StreamUnpacker {
  public:
-  GzipUnpacker(std::string name, std::string_view packed) : Unpacker(std::move(name), packed) {
+  GzipUnpacker(std::string name, std::string_view packed) : StreamUnpacker(std::move(name), packed) {
     if (inflateInit2(&stream_, 16 + MAX_WBITS) != Z_OK) Failed("{}: zlib cannot be started", name_);
   }
   ~GzipUnpacker() override { inflateEnd(&stream_); }
@@ -81,10 +76,10 @@ class ByteSource::GzipUnpacker : public Unpacker {
   bool done_ = false;
 };
 
-class ByteSource::ZstdUnpacker : public Unpacker {
+class ZstdUnpacker : public StreamUnpacker {
  public:
   ZstdUnpacker(std::string name, std::string_view packed)
-      : Unpacker(std::move(name), packed), stream_(ZSTD_createDStream(), &ZSTD_freeDStream) {
+      : StreamUnpacker(std::move(name), packed), stream_(ZSTD_createDStream(), &ZSTD_freeDStream) {
     if (stream_ == nullptr) Failed("{}: zstd cannot be started", name_);
   }
 
@@ -108,6 +103,8 @@ class ByteSource::ZstdUnpacker : public Unpacker {
   bool in_frame_ = true;
 };
 
+}  // namespace
+
 ByteSource::ByteSource(const std::string& path) : name_(path), file_(path), rest_(file_->text()) { Open(); }
 
 ByteSource::ByteSource(std::string name, std::string_view bytes) : name_(std::move(name)), rest_(bytes) {
@@ -123,6 +120,8 @@ void ByteSource::Open() {
     unpacker_ = std::make_unique<GzipUnpacker>(name_, rest_);
   } else if (rest_.starts_with("\x28\xB5\x2F\xFD")) {
     unpacker_ = std::make_unique<ZstdUnpacker>(name_, rest_);
+  } else if ((rest_.starts_with("PAR1") && rest_.ends_with("PAR1")) || name_.ends_with(".parquet")) {
+    unpacker_ = OpenParquet(name_, rest_);
   } else if (name_.ends_with(".gz")) {
     BadInput("{}: is named .gz and holds no gzip data", name_);
   } else if (name_.ends_with(".zst") || name_.ends_with(".zstd")) {

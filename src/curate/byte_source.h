@@ -1,5 +1,5 @@
-// The bytes of a data file from front to back, unpacked on the way where it is a gzip or zstd file, so that
-// no reader of rows has to know how its file is stored. Which of them it is tell its first bytes, whatever
+// The bytes of a data file from front to back, unpacked on the way where it is a gzip or zstd file, or as lines of JSON
+// where it is a Parquet file, so that no reader of rows has to know how its file is stored. Which of them it is tell its first bytes, whatever
 // its name.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/file.h"
+#include "curate/unpacker.h"
 
 namespace attune {
 
@@ -27,11 +28,9 @@ class ByteSource {
   std::string_view Next();
 
   const std::string& name() const { return name_; }
+  bool is_packed() const { return unpacker_ != nullptr; }
 
  private:
-  class Unpacker;
-  class GzipUnpacker;
-  class ZstdUnpacker;
   void Open();
   std::string_view NextPlain();
 

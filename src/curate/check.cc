@@ -163,7 +163,13 @@ int64_t CheckResult::Errors() const { return CountOf(*this, Severity::kError); }
 int64_t CheckResult::Warnings() const { return CountOf(*this, Severity::kWarning); }
 
 CheckResult CheckData(const CheckSettings& settings) {
-  RowSource source(settings.input, settings.columns);
+  RowSource source(settings.input, settings.columns, settings.shard);
+  CheckResult result = CheckRows(source, settings);
+  if (result.rows == 0 && !settings.shard.is_part()) BadInput("{}: holds no rows", fmt::join(settings.input, ", "));
+  return result;
+}
+
+CheckResult CheckRows(RowSource& source, const CheckSettings& settings) {
   CheckTally all;
   struct Room {
     std::unique_ptr<RowParser> parser;
@@ -190,7 +196,6 @@ CheckResult CheckData(const CheckSettings& settings) {
   result.shortest = all.lengths.shortest();
   result.median = all.lengths.Quantile(0.5);
   result.longest = all.lengths.longest();
-  if (result.rows == 0) BadInput("{}: holds no rows", fmt::join(settings.input, ", "));
   return result;
 }
 

@@ -17,6 +17,7 @@ namespace attune {
 struct CheckSettings {
   std::vector<std::string> input;
   ColumnMap columns;
+  Shard shard;
   bool strict = false;     // the first row that cannot be read is an error
   size_t examples = 3;     // of each rule
   int64_t max_length = 0;  // tokens of the context; 0: not asked
@@ -50,5 +51,8 @@ struct CheckResult {
 // Errors: Error{kBadInput} for the input as RowSource; with `strict` "PATH:LINE: ..." for the first broken
 // row. The result does not depend on the number of threads.
 CheckResult CheckData(const CheckSettings& settings);
+
+// The same for what is left of a source, be it nothing; settings.input is not looked at.
+CheckResult CheckRows(RowSource& source, const CheckSettings& settings);
 
 }  // namespace attune

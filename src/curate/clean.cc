@@ -247,7 +247,7 @@ void SetAction(const std::string& setting, RuleActions* actions) {
 }
 
 Json CleanData(const CleanSettings& settings) {
-  RowSource source(settings.stage.input, settings.stage.columns);
+  RowSource source(settings.stage.input, settings.stage.columns, settings.stage.shard);
   StageFiles files(settings.stage.output, {".jsonl"});
   StageTotals totals(1);
   const Cleaner cleaner(settings, source.files());

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "curate/json_string.h"
 #include "curate/stage_pass.h"
@@ -14,7 +15,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kShownClusters = 10, kShownRows = 5;
-constexpr const char* kCompareNames[] = {"prompt", "answer", "both"};
 constexpr const char* kKeepNames[] = {"first", "longest", "score"};
 
 // Of each row, the row that stays of its cluster.
@@ -112,18 +112,12 @@ KeepRow KeepRowNamed(const std::string& name) {
   return static_cast<KeepRow>(PlaceOf(name, kKeepNames, "--keep"));
 }
 
-Json ToJson(const DuplicateSettings& settings) {
-  Json json = {{"by", kCompareNames[static_cast<size_t>(settings.by)]}, {"near", settings.near}};
-  if (settings.near) json["threshold"] = settings.threshold;
-  if (!settings.score.empty()) json["score"] = settings.score;
-  return json;
-}
-
 Json DedupeData(const DedupeSettings& settings) {
   if (settings.keep == KeepRow::kBestScore && settings.duplicates.score.empty())
     BadInput("--keep score: also name the column of scores, --score COLUMN");
   StageFiles files(settings.stage.output, {".jsonl"});
   const DuplicateClusters clusters = FindDuplicates(settings.stage, settings.duplicates);
+  const double written_from = Now();
   RowSource source(settings.stage.input, settings.stage.columns);
   const Deduper deduper(clusters, ChooseKept(clusters, settings.keep), source.files());
   StageTotals totals(1);
@@ -143,7 +137,12 @@ Json DedupeData(const DedupeSettings& settings) {
   Json record = {{"settings", settings_json}};
   record.update(totals.Json());
   record.update(deduper.ClustersJson());
-  return files.Commit("dedupe", source.files(), record);
+  Json manifest = files.Commit("dedupe", source.files(), record);
+  manifest["seconds"] = {{"sketch", clusters.sketch_seconds},
+                         {"candidates", clusters.candidate_seconds},
+                         {"compare", clusters.compare_seconds},
+                         {"write", Now() - written_from}};
+  return manifest;
 }
 
 }  // namespace attune

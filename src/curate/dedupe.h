@@ -15,7 +15,8 @@ struct DedupeSettings {
   KeepRow keep = KeepRow::kFirst;
 };
 
-// Returns the manifest: rows, "removed" by kind ("exact-duplicate", "near-duplicate"), "clusters", "largest"
+// Returns the manifest and, which is not written, "seconds" of its parts: "sketch", "candidates", "compare", "write". The
+// manifest: rows, "removed" by kind ("exact-duplicate", "near-duplicate"), "clusters", "largest"
 // ones with the place of what stays. A removed line says which row stands for it ("kept"), which row it was
 // found to be like and how like
 // ("twin", "similarity"). Errors: as FindDuplicates and StageFiles.
@@ -24,8 +25,5 @@ nlohmann::ordered_json DedupeData(const DedupeSettings& settings);
 // "prompt", "answer", "both"; "first", "longest", "score". Errors: Error{kBadInput} naming the flag.
 CompareBy CompareByNamed(const std::string& name);
 KeepRow KeepRowNamed(const std::string& name);
-
-// What a manifest says of the comparison.
-nlohmann::ordered_json ToJson(const DuplicateSettings& settings);
 
 }  // namespace attune

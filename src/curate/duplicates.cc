@@ -3,17 +3,25 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <charconv>
+#include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "curate/near_index.h"
 #include "curate/row_parser.h"
+#include "curate/signatures.h"
 
 namespace attune {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 double ScoreOf(const RowParser& parser, const std::string& column) {
   if (column.empty()) return 0;
@@ -41,12 +49,20 @@ struct SketchRoom {
   }
 };
 
-void AddAll(const StageInput& stage, const DuplicateSettings& settings, NearIndex* index) {
+// A row as it stands in its file, for RowsChecksum.
+uint64_t HashOfRecord(const RecordBlock& block, const Record& record) {
+  const std::string_view text = block.text(record);
+  return XXH3_64bits(text.data(), text.size());
+}
+
+// Calls take(sketch, hashes) for each block of the source's rows in order; `hashes` of each row, where they are wanted.
+void SketchRows(RowSource& source, const StageInput& stage, const DuplicateSettings& settings, bool hashes,
+                const std::function<void(const BlockSketch&, const std::vector<uint64_t>&)>& take) {
   struct Result {
     BlockSketch sketch;
+    std::vector<uint64_t> hashes;
     std::optional<std::string> broken;
   };
-  RowSource source(stage.input, stage.columns);
   ForEachBlock<Result, SketchRoom>(
       source, stage.threads,
       [&](const RecordBlock& block, SketchRoom& room) {
@@ -54,6 +70,7 @@ void AddAll(const StageInput& stage, const DuplicateSettings& settings, NearInde
         Result result;
         const DataFile& file = source.files()[block.file];
         for (const Record& record : block.records) {
+          if (hashes) result.hashes.push_back(HashOfRecord(block, record));
           const Row& row = room.parser->Parse(file, block, record);
           RowOrigin origin{static_cast<uint32_t>(block.file), 0, record.line, 0, 0, 0};
           if (row.readable()) {
@@ -72,38 +89,114 @@ void AddAll(const StageInput& stage, const DuplicateSettings& settings, NearInde
       },
       [&](const RecordBlock&, Result& result) {
         if (stage.strict && result.broken) BadInput("{}", *result.broken);
-        index->Add(result.sketch);
+        take(result.sketch, result.hashes);
       });
 }
 
-// Reads the input again for the rows that may have a double.
-void AddShingles(const StageInput& stage, const DuplicateSettings& settings, NearIndex* index) {
+// What the signatures of a shard must be about: the settings and the files that they depend on.
+Json SignatureHeader(const StageInput& stage, const DuplicateSettings& settings, const std::vector<DataFile>& files) {
+  Json json = {{"attune_signatures", 1}, {"settings", ToJson(settings)}, {"files", Json::array()}};
+  json["settings"]["columns"] = stage.columns;
+  json["settings"]["label"] = settings.label;
+  for (const DataFile& file : files) json["files"].push_back({{"path", file.path}, {"bytes", FileSize(file.path)}});
+  return json;
+}
+
+// The rows of a merged input against those that the signatures were made of.
+class MergedRows {
+ public:
+  // Takes the sketches of all shards. Errors: Error{kBadInput} where one does not belong, is there twice or is missing.
+  MergedRows(const StageInput& stage, const DuplicateSettings& settings, NearIndex* index) {
+    const Json wanted = SignatureHeader(stage, settings, RowSource(stage.input, stage.columns).files());
+    std::map<int64_t, std::string> by_shard;
+    int64_t of = 0;
+    for (const std::string& path : settings.signatures) {
+      const MappedFile mapped(path);
+      const SignatureFile file(path, mapped.text());
+      for (const auto& [key, value] : wanted.items()) {
+        if (file.header.value(key, Json()) != value)
+          BadInput("{}: was made for other {} than --merge is asked for: {}, not {}", path, key,
+                   Shortened(file.header.value(key, Json())), Shortened(value));
+      }
+      const auto shard = file.header.value("shard", int64_t{0}), count = file.header.value("of", int64_t{0});
+      if (of != 0 && of != count) BadInput("{}: is of {} shards, {} of {}", path, count, by_shard.begin()->second, of);
+      of = count;
+      if (!by_shard.emplace(shard, path).second) BadInput("{}: is shard {}/{}, as {} is", path, shard, of, by_shard.at(shard));
+    }
+    for (int64_t shard = 1; shard <= of; ++shard) {
+      if (!by_shard.contains(shard)) BadInput("--merge: the signatures of shard {}/{} are missing", shard, of);
+    }
+    for (const auto& [shard, path] : by_shard) {
+      const MappedFile mapped(path);
+      const SignatureFile file(path, mapped.text());
+      file.ForEach([&](const BlockSketch& block) { index->Add(block); });
+      expected_.push_back({path, file.rows});
+    }
+  }
+
+  void Take(const std::vector<uint64_t>& hashes) {
+    for (const uint64_t hash : hashes) {
+      while (shard_ < expected_.size() && expected_[shard_].second.rows() == now_.rows()) EndShard();
+      now_.Add(hash);
+    }
+  }
+  void End() {
+    while (shard_ < expected_.size()) EndShard();
+    if (now_.rows() > 0) BadInput("--merge: the input has more rows than the signatures say; make them anew");
+  }
+
+ private:
+  static std::string Shortened(const Json& json) {
+    const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+    return text.size() > 200 ? text.substr(0, 200) + "..." : text;
+  }
+  void EndShard() {
+    const auto& [path, rows] = expected_[shard_++];
+    if (rows != now_) BadInput("{}: was made from other rows than the input has now; make it anew", path);
+    now_ = {};
+  }
+
+  std::vector<std::pair<std::string, RowsChecksum>> expected_;  // by shard
+  size_t shard_ = 0;
+  RowsChecksum now_;
+};
+
+// Reads the input again for the rows that may have a double. `merged`: compares all rows with the signatures'; may be null.
+void AddShingles(const StageInput& stage, const DuplicateSettings& settings, NearIndex* index, MergedRows* merged) {
   struct FoundShingles {
     uint32_t row;
     ShingleKind kind;
     std::vector<uint32_t> set;
   };
+  struct Found {
+    std::vector<FoundShingles> shingles;
+    std::vector<uint64_t> hashes;
+  };
   RowSource source(stage.input, stage.columns);
-  ForEachBlock<std::vector<FoundShingles>, SketchRoom>(
+  ForEachBlock<Found, SketchRoom>(
       source, stage.threads,
       [&](const RecordBlock& block, SketchRoom& room) {
         room.Prepare(stage, settings);
-        std::vector<FoundShingles> found;
+        Found found;
         for (size_t i = 0; i < block.records.size(); ++i) {
+          if (merged != nullptr) found.hashes.push_back(HashOfRecord(block, block.records[i]));
           const auto number = static_cast<uint32_t>(block.first) + static_cast<uint32_t>(i);
+          if (number >= index->rows()) continue;  // MergedRows will say so
           for (const ShingleKind kind : {ShingleKind::kWords, ShingleKind::kCharacters}) {
             if (!index->IsCandidate(number, kind)) continue;
             const Row& row = room.parser->Parse(source.files()[block.file], block, block.records[i]);
             room.sketcher->Shingles(ComparedText(row, settings.by, &room.scratch), kind,
-                                    &found.emplace_back(FoundShingles{number, kind, {}}).set);
+                                    &found.shingles.emplace_back(FoundShingles{number, kind, {}}).set);
           }
         }
         return found;
       },
-      [&](const RecordBlock&, std::vector<FoundShingles>& found) {
-        for (FoundShingles& shingles : found)
-          index->SetShingles(shingles.row, shingles.kind, std::move(shingles.set));
+      [&](const RecordBlock&, const Found& found) {
+        if (merged != nullptr) merged->Take(found.hashes);
+        for (const FoundShingles& shingles : found.shingles)
+          index->SetShingles(shingles.row, shingles.kind, shingles.set);
       });
+  if (merged != nullptr) merged->End();
 }
 
 }  // namespace
@@ -120,12 +213,51 @@ std::string_view ComparedText(const Row& row, CompareBy by, PromptAnswerScratch*
   return scratch->prompt;
 }
 
+Json ToJson(const DuplicateSettings& settings) {
+  Json json = {{"by", kCompareNames[static_cast<size_t>(settings.by)]}, {"near", settings.near}};
+  if (settings.near) json["threshold"] = settings.threshold;
+  if (!settings.score.empty()) json["score"] = settings.score;
+  return json;
+}
+
 DuplicateClusters FindDuplicates(const StageInput& stage, const DuplicateSettings& settings) {
-  NearIndex index(settings.threshold);
-  AddAll(stage, settings, &index);
+  const double start = Now();
+  NearIndex index(settings.threshold, settings.memory, ParentOf(stage.output));
+  std::optional<MergedRows> merged;
+  if (settings.signatures.empty()) {
+    RowSource source(stage.input, stage.columns);
+    SketchRows(source, stage, settings, false,
+               [&](const BlockSketch& sketch, const std::vector<uint64_t>&) { index.Add(sketch); });
+  } else {
+    merged.emplace(stage, settings, &index);
+  }
+  const double sketched = Now();
   index.FindCandidates(stage.threads);
-  if (settings.near) AddShingles(stage, settings, &index);
-  return index.Finish();
+  const double found = Now();
+  if (settings.near || merged) AddShingles(stage, settings, &index, merged ? &*merged : nullptr);
+  DuplicateClusters clusters = index.Finish();
+  clusters.sketch_seconds = sketched - start;
+  clusters.candidate_seconds = found - sketched;
+  clusters.compare_seconds = Now() - found;
+  return clusters;
+}
+
+Json SketchData(const StageInput& stage, const DuplicateSettings& settings) {
+  const std::string path = StageFiles::NameOf(stage.output) + ".signatures";
+  if (PathExists(path)) BadInput("{}: exists already; name another output or remove it", path);
+  MakeDirectories(ParentOf(path));
+  RowSource source(stage.input, stage.columns, stage.shard);
+  Json header = SignatureHeader(stage, settings, source.files());
+  header["shard"] = stage.shard.index;
+  header["of"] = stage.shard.of;
+  SignatureWriter writer(path, header);
+  RowsChecksum rows;
+  SketchRows(source, stage, settings, true, [&](const BlockSketch& sketch, const std::vector<uint64_t>& hashes) {
+    writer.Add(sketch);
+    for (const uint64_t hash : hashes) rows.Add(hash);
+  });
+  writer.Commit(rows);
+  return {{"rows", rows.rows()}, {"signatures", path}};
 }
 
 }  // namespace attune

@@ -1,6 +1,6 @@
 // Which rows say the same: exactly (after Unicode, case and white space are made alike) or nearly (Jaccard
-// similarity of their shingles). Memory grows by about 200 bytes a row, and by the shingles of rows that may
-// have a double.
+// similarity of their shingles). Memory grows by 200 to 350 bytes a row, and by the shingles of rows that may
+// have a double; with DuplicateSettings::memory all but some 60 bytes a row can go to a file.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@
 namespace attune {
 
 enum class CompareBy { kPrompt, kAnswer, kBoth };
+inline constexpr const char* kCompareNames[] = {"prompt", "answer", "both"};
 
 // The text of a row that is compared; `scratch` may hold it.
 std::string_view ComparedText(const Row& row, CompareBy by, PromptAnswerScratch* scratch);
@@ -24,6 +25,8 @@ struct DuplicateSettings {
   double threshold = 0.7;  // Jaccard
   std::string score;       // a column of numbers, kept in RowOrigin::score; empty: none
   std::string label;       // a column, of which RowOrigin::label is a hash; empty: none
+  int64_t memory = 0;      // bytes the index may take before it goes to a file beside the output; 0: any
+  std::vector<std::string> signatures;  // SketchData's files of all shards of the input, in any order; empty: made now
 };
 
 struct RowOrigin {
@@ -48,6 +51,8 @@ struct DuplicateClusters {
   std::vector<float> similarity;
   int64_t candidates = 0,
           near_pairs = 0;  // pairs compared, pairs that were alike enough to join two clusters
+  // What it took: to read, parse and sketch all rows; to find candidates; to read again and compare them.
+  double sketch_seconds = 0, candidate_seconds = 0, compare_seconds = 0;
 };
 
 // Every pair that shares a cluster is joined by a chain of pairs at or above the threshold, each compared
@@ -55,5 +60,12 @@ struct DuplicateClusters {
 // threads. Errors: Error{kBadInput} as RowSource, for more than 4 billion rows, and with strict for the first
 // broken row.
 DuplicateClusters FindDuplicates(const StageInput& stage, const DuplicateSettings& settings);
+
+// The first half of that for stage.shard: writes NAME.signatures (curate/signatures.h), the output's NAME. Returns "rows" and
+// "signatures", its path. Errors: as FindDuplicates; Error{kBadInput} where the file is there already.
+nlohmann::ordered_json SketchData(const StageInput& stage, const DuplicateSettings& settings);
+
+// What a manifest says of the comparison.
+nlohmann::ordered_json ToJson(const DuplicateSettings& settings);
 
 }  // namespace attune

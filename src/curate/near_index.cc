@@ -1,9 +1,11 @@
 #include "curate/near_index.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <limits>
 #include <numeric>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -15,6 +17,25 @@ namespace {
 constexpr uint32_t kGroupStart = uint32_t{1} << 31;  // so there are half of 2^32 rows at most
 constexpr size_t kComparedAll = 64;                  // in a group of up to so many each is compared with each
 constexpr size_t kMostSpeakers = 256;                // of a larger one, clusters that a row is compared with
+
+// Parts in which so many bytes are dealt with, so that one of them takes a quarter of the memory at most.
+uint64_t Passes(size_t bytes, int64_t memory) {
+  return memory <= 0 ? 1 : 1 + bytes / std::max<uint64_t>(static_cast<uint64_t>(memory) / 4, size_t{1} << 20);
+}
+
+// Sorts numbers by their upper half; equal ones stay in their order.
+void SortByUpperHalf(std::vector<uint64_t>* numbers, std::vector<uint64_t>* room) {
+  constexpr int kBits = 11, kDigits = 1 << kBits;
+  room->resize(numbers->size());
+  for (int shift = 32; shift < 64; shift += kBits) {
+    const auto digit = [&](uint64_t number) { return number >> shift & (kDigits - 1); };
+    std::array<size_t, kDigits + 1> places{};
+    for (const uint64_t number : *numbers) ++places[digit(number) + 1];
+    for (size_t i = 1; i < kDigits; ++i) places[i] += places[i - 1];
+    for (const uint64_t number : *numbers) (*room)[places[digit(number)]++] = number;
+    std::swap(*numbers, *room);
+  }
+}
 
 bool IsZero(const XXH128_hash_t& hash) { return hash.low64 == 0 && hash.high64 == 0; }
 
@@ -86,13 +107,18 @@ void NearIndex::Add(const BlockSketch& block) {
   if (base + block.origins.size() >= kGroupStart)
     BadInput("more than {} rows: deduplicate parts of the data first", kGroupStart - 1);
   result_.rows.insert(result_.rows.end(), block.origins.begin(), block.origins.end());
-  exact_.insert(exact_.end(), block.exact.begin(), block.exact.end());
+  exact_.Append(block.exact);
   words_.insert(words_.end(), block.words.begin(), block.words.end());
+  std::vector<uint32_t> column;
   for (size_t kind = 0; kind < 2; ++kind) {
-    for (const uint32_t row : block.index[kind].rows)
-      index_[kind].rows.push_back(static_cast<uint32_t>(base + row));
-    index_[kind].bands.insert(index_[kind].bands.end(), block.index[kind].bands.begin(),
-                              block.index[kind].bands.end());
+    const BlockSketch::Index& index = block.index[kind];
+    column.clear();
+    for (const uint32_t row : index.rows) column.push_back(static_cast<uint32_t>(base + row));
+    index_rows_[kind].Append(column);
+    for (size_t band = 0; band < kBands; ++band) {
+      for (size_t i = 0; i < index.bands.size(); ++i) column[i] = index.bands[i][band];
+      keys_[kind * kBands + band].Append(column);
+    }
   }
 }
 
@@ -104,49 +130,96 @@ void NearIndex::FindCandidates(int64_t threads) {
   flags_.assign(rows(), 0);
   FindExact();
   struct NoRoom {};
-  InThreads<NoRoom>(threads, 2 * kBands, [&](size_t i, NoRoom&) { FindGroups(i / kBands, i % kBands); });
-  for (BlockSketch::Index& index : index_) index = {};
+  InThreads<NoRoom>(threads, 2 * kBands, [&](size_t i, NoRoom&) { FindGroups(i / kBands, i % kBands, threads); });
+  for (Numbers& rows_of : index_rows_) rows_of.Clear();
 }
 
+// Rows are taken a range of hashes after the other where they do not all fit into memory. Equal ones are in one range.
 void NearIndex::FindExact() {
-  std::vector<uint32_t> order(rows());
-  std::iota(order.begin(), order.end(), 0u);
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-    return std::tie(exact_[a].high64, exact_[a].low64, a) < std::tie(exact_[b].high64, exact_[b].low64, b);
-  });
-  for (size_t i = 1; i < order.size(); ++i) {
-    const XXH128_hash_t &hash = exact_[order[i]], &before = exact_[order[i - 1]];
-    if (IsZero(hash) || hash.low64 != before.low64 || hash.high64 != before.high64) continue;
-    const uint32_t first = result_.cluster[order[i - 1]];
-    result_.cluster[order[i]] = result_.twin[order[i]] = first;
-    result_.similarity[order[i]] = 1;
-    if (result_.twin[first] == kNoRow) result_.twin[first] = order[i], result_.similarity[first] = 1;
+  using Entry = std::pair<XXH128_hash_t, uint32_t>;
+  std::vector<Entry> entries;
+  const uint64_t passes = Passes(exact_.size() * sizeof(Entry), store_.memory());
+  for (uint64_t pass = 0; pass < passes; ++pass) {
+    entries.clear();
+    entries.reserve(exact_.size() / passes);
+    exact_.ForEach([&](size_t first, std::span<const XXH128_hash_t> hashes) {
+      for (size_t i = 0; i < hashes.size(); ++i) {
+        if (!IsZero(hashes[i]) && (hashes[i].high64 >> 32) * passes >> 32 == pass)
+          entries.emplace_back(hashes[i], static_cast<uint32_t>(first + i));
+      }
+    });
+    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+      return std::tie(a.first.high64, a.first.low64, a.second) < std::tie(b.first.high64, b.first.low64, b.second);
+    });
+    JoinExact(entries);
   }
-  exact_ = {};
+  exact_.Clear();
 }
 
-// Of exact doubles only the first stands for all.
-void NearIndex::FindGroups(size_t kind, size_t band) {
-  const BlockSketch::Index& index = index_[kind];
-  std::vector<uint64_t> keys;
-  keys.reserve(index.rows.size());
-  for (size_t i = 0; i < index.rows.size(); ++i) {
-    const uint32_t row = index.rows[i];
-    if (result_.cluster[row] == row) keys.push_back(uint64_t{index.bands[i][band]} << 32 | row);
+void NearIndex::JoinExact(std::span<const std::pair<XXH128_hash_t, uint32_t>> rows) {
+  for (size_t i = 1; i < rows.size(); ++i) {
+    const auto& [hash, row] = rows[i];
+    const auto& [hash_before, before] = rows[i - 1];
+    if (hash.low64 != hash_before.low64 || hash.high64 != hash_before.high64) continue;
+    const uint32_t first = result_.cluster[before];
+    result_.cluster[row] = result_.twin[row] = first;
+    result_.similarity[row] = 1;
+    if (result_.twin[first] == kNoRow) result_.twin[first] = row, result_.similarity[first] = 1;
   }
-  std::sort(keys.begin(), keys.end());
-  std::vector<uint32_t>& groups = groups_[kind][band];
+}
+
+// Of exact doubles only the first stands for all. As FindExact, a range of keys after the other.
+void NearIndex::FindGroups(size_t kind, size_t band, int64_t threads) {
+  const Numbers& rows_of = index_rows_[kind];
+  Numbers& keys_of = keys_[kind * kBands + band];
+  std::vector<uint64_t> keys, sort_room;
+  std::vector<uint32_t> room;
+  const uint64_t passes = Passes(2 * rows_of.size() * sizeof(uint64_t), store_.memory() / threads);
+  for (uint64_t pass = 0; pass < passes; ++pass) {
+    keys.clear();
+    keys.reserve(rows_of.size() / passes);
+    rows_of.ForEach([&](size_t first, std::span<const uint32_t> numbers) {
+      const auto column = keys_of.View(first, numbers.size(), &room);
+      for (size_t i = 0; i < numbers.size(); ++i) {
+        if (column[i] * passes >> 32 == pass && result_.cluster[numbers[i]] == numbers[i])
+          keys.push_back(uint64_t{column[i]} << 32 | numbers[i]);
+      }
+    });
+    SortByUpperHalf(&keys, &sort_room);
+    AddGroups(keys, kind, &groups_[kind * kBands + band]);
+  }
+  keys_of.Clear();
+}
+
+void NearIndex::AddGroups(std::span<uint64_t> keys, size_t kind, Numbers* groups) {
+  std::vector<uint32_t> group;
   for (size_t i = 0; i < keys.size();) {
     size_t end = i + 1;
     while (end < keys.size() && keys[end] >> 32 == keys[i] >> 32) ++end;
+    group.clear();
     for (size_t k = i; end - i > 1 && k < end; ++k) {
       const auto row = static_cast<uint32_t>(keys[k]);
-      groups.push_back(k == i ? row | kGroupStart : row);
+      group.push_back(k == i ? row | kGroupStart : row);
       std::atomic_ref<uint8_t>(flags_[row])
           .fetch_or(static_cast<uint8_t>(1u << kind), std::memory_order_relaxed);
     }
+    groups->Append(group);
     i = end;
   }
+}
+
+void NearIndex::SetShingles(uint32_t row, ShingleKind kind, std::span<const uint32_t> set) {
+  ShingleSets& sets = sets_[static_cast<size_t>(kind)];
+  sets.values.Append(set);
+  sets.rows.push_back(row);
+  sets.ends.push_back(sets.values.size());
+}
+
+std::span<const uint32_t> NearIndex::SetOf(uint32_t row, ShingleKind kind, std::vector<uint32_t>* room) const {
+  const ShingleSets& sets = sets_[static_cast<size_t>(kind)];
+  const auto i = static_cast<size_t>(std::lower_bound(sets.rows.begin(), sets.rows.end(), row) - sets.rows.begin());
+  const uint64_t begin = i == 0 ? 0 : sets.ends[i - 1];
+  return sets.values.View(begin, sets.ends[i] - begin, room);
 }
 
 uint32_t NearIndex::Root(uint32_t row) {
@@ -156,8 +229,7 @@ uint32_t NearIndex::Root(uint32_t row) {
 
 bool NearIndex::Compare(uint32_t a, uint32_t b, ShingleKind kind) {
   if (kind == ShingleKind::kCharacters && words_[a] >= kFewWords && words_[b] >= kFewWords) return false;
-  const auto& sets = sets_[static_cast<size_t>(kind)];
-  const std::vector<uint32_t>&x = sets.at(a), &y = sets.at(b);
+  const std::span<const uint32_t> x = SetOf(a, kind, &set_rooms_[0]), y = SetOf(b, kind, &set_rooms_[1]);
   const auto [less, more] = std::minmax({x.size(), y.size()});
   if (static_cast<double>(less) < threshold_ * static_cast<double>(more)) return false;  // it cannot reach it
   ++result_.candidates;
@@ -191,18 +263,21 @@ void NearIndex::CompareGroup(std::span<const uint32_t> group, ShingleKind kind) 
 }
 
 DuplicateClusters NearIndex::Finish() {
-  for (size_t kind = 0; kind < 2; ++kind) {
-    for (std::vector<uint32_t>& groups : groups_[kind]) {
-      std::vector<uint32_t> group;
-      for (size_t i = 0; i <= groups.size(); ++i) {
-        if (i == groups.size() || (groups[i] & kGroupStart) != 0) {
-          CompareGroup(group, static_cast<ShingleKind>(kind));
+  std::vector<uint32_t> group;
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    const auto kind = static_cast<ShingleKind>(i / kBands);
+    groups_[i].ForEach([&](size_t, std::span<const uint32_t> rows_of) {
+      for (const uint32_t row : rows_of) {
+        if ((row & kGroupStart) != 0) {
+          CompareGroup(group, kind);
           group.clear();
         }
-        if (i < groups.size()) group.push_back(groups[i] & ~kGroupStart);
+        group.push_back(row & ~kGroupStart);
       }
-      groups = {};
-    }
+    });
+    CompareGroup(group, kind);
+    group.clear();
+    groups_[i].Clear();
   }
   for (uint32_t row = 0; row < rows(); ++row) result_.cluster[row] = Root(row);
   return std::move(result_);

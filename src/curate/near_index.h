@@ -14,6 +14,7 @@
 #include "curate/duplicates.h"
 #include "curate/minhash.h"
 #include "curate/shingles.h"
+#include "curate/spill_array.h"
 
 namespace attune {
 
@@ -51,9 +52,13 @@ class Sketcher {
   std::string normal_;
 };
 
+// Holds about 60 bytes a row; what else it keeps (some 150 to 300 bytes a row, and shingles of rows that may have a double)
+// goes to a file where it takes more than `memory` bytes. The result is the same.
 class NearIndex {
  public:
-  explicit NearIndex(double threshold) : threshold_(threshold) {}
+  // memory: 0: any. The file, if there must be one, is made in `folder`.
+  explicit NearIndex(double threshold, int64_t memory = 0, const std::string& folder = ".")
+      : threshold_(threshold), store_(folder, memory) {}
 
   void Add(const BlockSketch& block);  // in the order of the rows
   // Call once, after all Add: exact clusters, and which rows may have a near double.
@@ -61,30 +66,43 @@ class NearIndex {
   bool IsCandidate(uint32_t row, ShingleKind kind) const {
     return flags_[row] >> static_cast<unsigned>(kind) & 1;
   }
-  void SetShingles(uint32_t row, ShingleKind kind, std::vector<uint32_t> set) {
-    sets_[static_cast<size_t>(kind)][row] = std::move(set);
-  }
+  // In the order of the rows.
+  void SetShingles(uint32_t row, ShingleKind kind, std::span<const uint32_t> set);
   // Call once, when all candidates have their shingles.
   DuplicateClusters Finish();
 
   size_t rows() const { return result_.rows.size(); }
 
  private:
+  using Numbers = SpillArray<uint32_t>;
+  struct ShingleSets {
+    std::vector<uint32_t> rows;  // ascending
+    std::vector<uint64_t> ends;  // of each in `values`
+    Numbers values;
+  };
+
   void FindExact();
-  void FindGroups(size_t kind, size_t band);
+  void JoinExact(std::span<const std::pair<XXH128_hash_t, uint32_t>> rows);
+  void FindGroups(size_t kind, size_t band, int64_t threads);
+  void AddGroups(std::span<uint64_t> keys, size_t kind, Numbers* groups);
   void CompareGroup(std::span<const uint32_t> group, ShingleKind kind);
   bool Compare(uint32_t a, uint32_t b, ShingleKind kind);
+  std::span<const uint32_t> SetOf(uint32_t row, ShingleKind kind, std::vector<uint32_t>* room) const;
   uint32_t Root(uint32_t row);
 
   double threshold_;
+  SpillStore store_;
   DuplicateClusters result_;
-  std::vector<XXH128_hash_t> exact_;
+  SpillArray<XXH128_hash_t> exact_{&store_};
   std::vector<uint16_t> words_;
-  BlockSketch::Index index_[2];  // rows by number
+  // By ShingleKind: the rows that have such shingles, and of each band their keys.
+  std::vector<Numbers> index_rows_ = std::vector<Numbers>(2, Numbers(&store_));
+  std::vector<Numbers> keys_ = std::vector<Numbers>(2 * kBands, Numbers(&store_));
   // Rows that share a band's key, by kind and band: the first of each group has the highest bit set.
-  std::vector<uint32_t> groups_[2][kBands];
+  std::vector<Numbers> groups_ = std::vector<Numbers>(2 * kBands, Numbers(&store_));
   std::vector<uint8_t> flags_;  // bits by ShingleKind: it is in a group
-  std::unordered_map<uint32_t, std::vector<uint32_t>> sets_[2];
+  ShingleSets sets_[2] = {{{}, {}, Numbers(&store_)}, {{}, {}, Numbers(&store_)}};
+  std::vector<uint32_t> set_rooms_[2];
 };
 
 }  // namespace attune

@@ -24,7 +24,7 @@ bool IsBlank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
 std::optional<Container> ContainerOf(std::string_view path) {
   const std::string_view name = WithoutPacking(path);
-  if (name.ends_with(".jsonl") || name.ends_with(".ndjson")) return Container::kJsonl;
+  if (name.ends_with(".jsonl") || name.ends_with(".ndjson") || path.ends_with(".parquet")) return Container::kJsonl;
   if (name.ends_with(".json")) return Container::kJson;
   if (name.ends_with(".csv")) return Container::kCsv;
   if (name.ends_with(".tsv")) return Container::kTsv;
@@ -48,7 +48,7 @@ bool RecordReader::Next(RecordBlock* block, size_t bytes) {
       if (size > 0 || broken_ != nullptr) {
         // The line of the record itself, not of the blanks before it.
         Record record{container_ == Container::kJson ? ++rows_ : line_ + CountLines(at_, begin), begin, size,
-                      broken_};
+                      PlaceOf(begin), broken_};
         if (size > longest_) record.broken = kTooLongRecord, record.size = kKeptOfTooLong;
         block->records.push_back(record);
       }
@@ -75,6 +75,7 @@ void RecordReader::Fill() {
   while (!ended_ && buffer_.size() - at_ < needed_ && (buffer_.size() - at_ <= longest_ || skipping_)) {
     const std::string_view piece = source_.Next();
     ended_ = piece.empty();
+    read_ += std::ssize(piece);
     if (!skipping_) {
       buffer_ += piece;
     } else if (const size_t end = piece.find('\n'); end != piece.npos) {
@@ -121,7 +122,7 @@ void RecordReader::Advance(size_t to) {
 
 void RecordReader::TakeTooLong(RecordBlock* block) {
   block->records.push_back(
-      {container_ == Container::kJson ? ++rows_ : line_, at_, kKeptOfTooLong, kTooLongRecord});
+      {container_ == Container::kJson ? ++rows_ : line_, at_, kKeptOfTooLong, PlaceOf(at_), kTooLongRecord});
   if (container_ == Container::kJson) {  // where the next row starts is not known
     block->records.back().broken = "longer than 16 MiB, and what follows in this file was not read";
     while (!source_.Next().empty()) {

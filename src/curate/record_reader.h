@@ -13,7 +13,7 @@
 namespace attune {
 
 enum class Container {
-  kJsonl,  // a JSON object a line
+  kJsonl,  // a JSON object a line; so ByteSource hands over Parquet, too
   kJson,   // a list of objects, or objects one after the other over any number of lines
   kCsv,    // RFC 4180, the first record names the columns
   kTsv,    // the same with tabs
@@ -21,7 +21,7 @@ enum class Container {
 };
 
 // By the name, that of packing (.gz, .zst) apart: .jsonl, .ndjson, .json, .csv, .tsv, .txt. nullopt: none of
-// these.
+// these; .parquet is read as kJsonl.
 std::optional<Container> ContainerOf(std::string_view path);
 
 inline constexpr const char* kTooLongRecord = "longer than 16 MiB";
@@ -34,6 +34,7 @@ struct Record {
   // Where it starts, from 1. Of a JSON file its number among the rows: a list often stands on one line.
   int64_t line = 0;
   size_t offset = 0, size = 0;  // in RecordBlock::bytes
+  int64_t at = 0;               // its first byte in the file, unpacked
   // What keeps it from being read at all: too long, or the file ends within it. Its bytes may then be the
   // first ones only.
   const char* broken = nullptr;
@@ -79,6 +80,7 @@ class RecordReader {
   void Fill();
   void SkipStart();
   void TakeTooLong(RecordBlock* block);
+  int64_t PlaceOf(size_t at) const { return read_ - static_cast<int64_t>(buffer_.size() - at); }  // of buffer_[at]
   int64_t CountLines(size_t begin, size_t end) const;  // of buffer_
   void Advance(size_t to);
 
@@ -86,6 +88,7 @@ class RecordReader {
   Container container_;
   size_t longest_;
   std::string buffer_;
+  int64_t read_ = 0;                            // bytes of the source, up to the end of buffer_
   size_t at_ = 0;                               // in buffer_: what has not been cut
   size_t needed_ = 1;                           // bytes behind at_ before it is worth looking again
   int64_t rows_ = 0;                            // of kJson: cut so far

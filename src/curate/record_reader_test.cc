@@ -95,7 +95,8 @@ TEST(RecordReader, Utf16IsRefused) {
 TEST(RecordReader, ContainersByName) {
   EXPECT_EQ(ContainerOf("x/a.jsonl.gz"), Container::kJsonl);
   EXPECT_EQ(ContainerOf("a.tsv.zst"), Container::kTsv);
-  EXPECT_EQ(ContainerOf("a.parquet"), std::nullopt);
+  EXPECT_EQ(ContainerOf("a.parquet"), Container::kJsonl);
+  EXPECT_EQ(ContainerOf("a.xlsx"), std::nullopt);
 }
 
 }  // namespace attune::record_reader_test

@@ -23,6 +23,16 @@ struct DataFile {
 // first byte tells.
 std::vector<DataFile> FindDataFiles(const std::vector<std::string>& paths);
 
+// A part of all rows, for one of several processes: those that begin in the I-th of N equal stretches of the files' bytes, so
+// that the parts one after the other are the whole. A packed or Parquet file goes as a whole to where it begins.
+struct Shard {
+  int64_t index = 1, of = 0;  // from 1; of = 0: all rows
+
+  // "2/4". Errors: Error{kBadInput} naming the flag.
+  static Shard Named(const std::string& text);
+  bool is_part() const { return of > 0; }
+};
+
 // --columns prompt=question: the key that row formats know, and what the files call it.
 using ColumnMap = std::vector<std::pair<std::string, std::string>>;
 
@@ -30,7 +40,13 @@ class RowSource {
  public:
   // Errors: Error{kBadInput} as FindDataFiles; files with columns whose columns differ, naming both, or lack
   // one of `names`.
-  explicit RowSource(const std::vector<std::string>& paths, const ColumnMap& names = {});
+  explicit RowSource(const std::vector<std::string>& paths, const ColumnMap& names = {}, Shard shard = {});
+  // Files that are known to be there and to be without columns.
+  explicit RowSource(std::vector<DataFile> files) : files_(std::move(files)) {}
+
+  // Next ends with the block in which so many bytes of records are reached.
+  void StopAfter(int64_t bytes) { bytes_left_ = bytes; }
+  bool AtEnd() const { return file_ == files_.size(); }  // Next has come to the end of the last file
 
   // Errors: as RecordReader::Next. false at the end of the last file.
   bool Next(RecordBlock* block);
@@ -38,10 +54,18 @@ class RowSource {
   const std::vector<DataFile>& files() const { return files_; }
 
  private:
+  void CheckColumns(const ColumnMap& names);
+  bool OpenNext();
+  void LeaveOthers(RecordBlock* block);
+
   std::vector<DataFile> files_;
+  std::vector<int64_t> starts_;                  // of a shard: bytes of the files before each, and of all
+  int64_t shard_begin_ = 0, shard_end_ = INT64_MAX;  // among them
   size_t file_ = 0;
   int64_t records_ = 0;  // handed over
+  int64_t bytes_left_ = INT64_MAX;
   bool before_header_ = false;
+  bool is_cut_ = false, is_past_ = false;  // the file has rows of other shards; the last block reached behind the shard
   std::optional<RecordReader> reader_;
 };
 

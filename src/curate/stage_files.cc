@@ -15,10 +15,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string WithoutJsonl(const std::string& output) {
-  return output.ends_with(".jsonl") ? output.substr(0, output.size() - 6) : output;
-}
-
 std::string Base64(std::string_view bytes) {
   std::string text(sodium_base64_ENCODED_LEN(bytes.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
   sodium_bin2base64(text.data(), text.size(), reinterpret_cast<const unsigned char*>(bytes.data()),
@@ -33,9 +29,13 @@ Json DescribedFile(const std::string& path) {
   return {{"path", path}, {"bytes", FileSize(path)}, {"xxh3_128", Xxh3OfFile(path)}};
 }
 
-StageFiles::StageFiles(const std::string& output, const std::vector<std::string>& suffixes)
-    : name_(WithoutJsonl(output)) {
-  if (name_.empty() || name_.ends_with('/')) BadInput("--output {}: must name the files to write", output);
+std::string StageFiles::NameOf(const std::string& output) {
+  const std::string name = output.ends_with(".jsonl") ? output.substr(0, output.size() - 6) : output;
+  if (name.empty() || name.ends_with('/')) BadInput("--output {}: must name the files to write", output);
+  return name;
+}
+
+StageFiles::StageFiles(const std::string& output, const std::vector<std::string>& suffixes) : name_(NameOf(output)) {
   for (const std::string& suffix : suffixes) paths_.push_back(name_ + suffix);
   std::vector<std::string> all = paths_;
   for (const char* suffix : {".removed.jsonl", ".manifest.json"}) all.push_back(name_ + suffix);

@@ -28,6 +28,7 @@ namespace attune {
 struct StageInput {
   std::vector<std::string> input;
   ColumnMap columns;
+  Shard shard;
   bool strict = false;  // the first row that cannot be read is an error
   std::string output;   // NAME or NAME.jsonl
   int64_t threads = 1;
@@ -38,6 +39,9 @@ class StageFiles {
   // `suffixes`: of the files of rows, {".jsonl"} for most. Errors: Error{kBadInput} where one of the files is
   // there already or the folder cannot be made.
   StageFiles(const std::string& output, const std::vector<std::string>& suffixes);
+
+  // NAME of --output. Errors: Error{kBadInput} where it names none.
+  static std::string NameOf(const std::string& output);
 
   void Write(size_t file, std::string_view lines) { rows_[file]->Write(lines); }
   void WriteRemoved(std::string_view lines) { removed_->Write(lines); }

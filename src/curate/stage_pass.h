@@ -121,7 +121,9 @@ void ForEachRow(RowSource& source, const StageInput& stage, size_t files, const 
 inline nlohmann::ordered_json StageSettingsJson(const StageInput& stage) {
   nlohmann::ordered_json columns = nlohmann::ordered_json::object();
   for (const auto& [name, column] : stage.columns) columns[name] = column;
-  return {{"columns", columns}, {"strict", stage.strict}};
+  nlohmann::ordered_json json = {{"columns", columns}, {"strict", stage.strict}};
+  if (stage.shard.is_part()) json["shard"] = fmt::format("{}/{}", stage.shard.index, stage.shard.of);
+  return json;
 }
 
 }  // namespace attune

@@ -53,6 +53,21 @@ std::optional<double> FieldNumber(const nlohmann::ordered_json& record, const st
   return field->get<double>();
 }
 
+std::vector<std::string> DataLines(const nlohmann::ordered_json& record) {
+  std::vector<std::string> lines;
+  for (const std::string part : {"train", "eval"}) {
+    const std::string path = FieldText(record, "/data/" + part);
+    if (!path.empty()) lines.push_back(fmt::format("{} (sha256 {})", path, FieldText(record, "/data/" + part + "_sha256")));
+  }
+  const auto* manifests = At(record, "/data/manifests");
+  for (size_t i = 0; manifests != nullptr && i < manifests->size(); ++i) {
+    const auto field = [&](const char* name) { return FieldText(record, fmt::format("/data/manifests/{}/{}", i, name)); };
+    lines.push_back(fmt::format("{} (stage {}, xxh3 {}): {} {}", field("manifest"), field("stage"), field("manifest_xxh3_128"),
+                                field("file"), field("matches") == "true" ? "is as it says" : "is not what it says"));
+  }
+  return lines;
+}
+
 std::vector<std::pair<std::string, std::string>> Flattened(const nlohmann::ordered_json& json) {
   std::vector<std::pair<std::string, std::string>> leaves;
   Flatten(json, "", leaves);

@@ -171,4 +171,22 @@ TEST_F(Runs, SayWhatIsWrong) {
   ExpectRefused("runs show " + Path("a"), {"a/run.json:"});
 }
 
+// The rows are looked at, and what a stage of attune data left beside them is kept; the result has the same bits without.
+TEST_F(Runs, DataIsCheckedAndItsManifestKept) {
+  ASSERT_EQ(Attune("data clean " + Path("rows.jsonl") + " --output " + Path("clean")).exit_code, 0);
+  const std::string data = " --data " + Path("clean.jsonl");
+  const Outcome trained = Train("out", data);
+  EXPECT_EQ(trained.exit_code, 0) << trained.err;
+  EXPECT_NE(trained.out.find("data: nothing is wrong with 12 rows"), std::string::npos) << trained.out;
+  EXPECT_NE(Attune("runs show " + Path("out")).out.find("clean.manifest.json (stage clean, xxh3 "), std::string::npos);
+  const Json record = AttuneJson("runs show " + Path("out"))["run"]["data"];
+  EXPECT_EQ(record["check"]["rows"], 12);
+  EXPECT_EQ(record["manifests"][0]["matches"], true);
+
+  WriteFileAtomic(Path("clean.manifest.json"), "{}");
+  EXPECT_EQ(Train("unchecked", data + " --check false").exit_code, 0);
+  EXPECT_FALSE(AttuneJson("runs show " + Path("unchecked"))["run"]["data"].contains("check"));
+  EXPECT_EQ(ReadFile(Path("out/adapter_model.safetensors")), ReadFile(Path("unchecked/adapter_model.safetensors")));
+}
+
 }  // namespace attune::runs_test
