@@ -15,7 +15,8 @@ struct DedupeSettings {
   KeepRow keep = KeepRow::kFirst;
 };
 
-// Returns the manifest: rows, "removed" by kind ("exact-duplicate", "near-duplicate"), "clusters", "largest"
+// Returns the manifest: rows, "removed" by kind ("exact-duplicate", "near-duplicate",
+// "semantic-duplicate"), "clusters", "largest"
 // ones with the place of what stays. A removed line says which row stands for it ("kept"), which row it was
 // found to be like and how like
 // ("twin", "similarity"). Errors: as FindDuplicates and StageFiles.

@@ -7,10 +7,12 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "curate/near_index.h"
 #include "curate/row_parser.h"
+#include "curate/similar_rows.h"
 
 namespace attune {
 namespace {
@@ -106,7 +108,36 @@ void AddShingles(const StageInput& stage, const DuplicateSettings& settings, Nea
       });
 }
 
+// Joins clusters whose rows mean the same. Of rows with the same text the first stands for all.
+void JoinSimilar(const DuplicateSettings& settings, int64_t threads, DuplicateClusters* clusters) {
+  const Embeddings embeddings = settings.embeddings();
+  std::unordered_set<uint64_t> seen;
+  std::vector<uint32_t> rows;
+  for (uint32_t row = 0; row < clusters->rows.size(); ++row) {
+    const uint64_t content = clusters->rows[row].content;
+    if (content != 0 && seen.insert(content).second) rows.push_back(row);
+  }
+  for (const SimilarPair& pair : FindSimilarPairs(embeddings, rows, settings.semantic_threshold, threads)) {
+    for (const auto& [row, other] : {std::pair(pair.a, pair.b), std::pair(pair.b, pair.a)}) {
+      const bool better = clusters->semantic[row] && clusters->similarity[row] < pair.cosine;
+      if (clusters->twin[row] != kNoRow && !better) continue;
+      clusters->twin[row] = other;
+      clusters->similarity[row] = pair.cosine;
+      clusters->semantic[row] = true;
+    }
+    const auto [low, high] = std::minmax({RootOf(clusters->cluster, pair.a), RootOf(clusters->cluster, pair.b)});
+    clusters->near_pairs += low != high;
+    clusters->cluster[high] = low;
+  }
+  for (uint32_t row = 0; row < clusters->cluster.size(); ++row) clusters->cluster[row] = RootOf(clusters->cluster, row);
+}
+
 }  // namespace
+
+uint32_t RootOf(std::vector<uint32_t>& cluster, uint32_t row) {
+  while (cluster[row] != row) row = cluster[row] = cluster[cluster[row]];
+  return row;
+}
 
 std::string_view ComparedText(const Row& row, CompareBy by, PromptAnswerScratch* scratch) {
   if (row.parts.empty()) return row.json;  // ready tokens
@@ -125,7 +156,10 @@ DuplicateClusters FindDuplicates(const StageInput& stage, const DuplicateSetting
   AddAll(stage, settings, &index);
   index.FindCandidates(stage.threads);
   if (settings.near) AddShingles(stage, settings, &index);
-  return index.Finish();
+  DuplicateClusters clusters = index.Finish();
+  clusters.semantic.assign(clusters.rows.size(), false);
+  if (settings.embeddings) JoinSimilar(settings, stage.threads, &clusters);
+  return clusters;
 }
 
 }  // namespace attune

@@ -1,5 +1,5 @@
-// Which rows say the same: exactly (after Unicode, case and white space are made alike) or nearly (Jaccard
-// similarity of their shingles). Memory grows by about 200 bytes a row, and by the shingles of rows that may
+// Which rows say the same: exactly (after Unicode, case and white space are made alike), nearly (Jaccard
+// similarity of their shingles) or, where the caller has vectors of what they say, in other words. Memory grows by about 200 bytes a row, and by the shingles of rows that may
 // have a double.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "curate/row.h"
+#include "curate/row_score.h"
 #include "curate/stage_files.h"
 
 namespace attune {
@@ -22,6 +23,9 @@ struct DuplicateSettings {
   CompareBy by = CompareBy::kBoth;
   bool near = true;        // not only exact ones
   double threshold = 0.7;  // Jaccard
+  EmbeddingSource embeddings;       // of the compared texts, by number of the row; absent: their meaning is not looked at
+  double semantic_threshold = 0.9;  // cosine of two embeddings
+  nlohmann::ordered_json model;     // what a manifest says of where they come from
   std::string score;       // a column of numbers, kept in RowOrigin::score; empty: none
   std::string label;       // a column, of which RowOrigin::label is a hash; empty: none
 };
@@ -46,9 +50,13 @@ struct DuplicateClusters {
   // Of each row one that it was found to be like, and how like (1: exactly); kNoRow: none.
   std::vector<uint32_t> twin;
   std::vector<float> similarity;
+  std::vector<bool> semantic;  // by their embeddings: similarity is a cosine
   int64_t candidates = 0,
           near_pairs = 0;  // pairs compared, pairs that were alike enough to join two clusters
 };
+
+// The lowest row of a cluster while clusters grow: `cluster` leads each row to a lower one, at last to that.
+uint32_t RootOf(std::vector<uint32_t>& cluster, uint32_t row);
 
 // Every pair that shares a cluster is joined by a chain of pairs at or above the threshold, each compared
 // exactly. Pairs are found by MinHash (curate/minhash.h). The result does not depend on the number of
