@@ -52,10 +52,10 @@ void AddCounts(const DataTokens& part, DataTokens& all) {
 
 }  // namespace
 
-DataEncoder::DataEncoder(const std::string& model)
+DataEncoder::DataEncoder(const std::string& model, int64_t max_length)
     : bundle_(OpenModel(model)),
       encoder_(bundle_.RequireTokenizer(), bundle_.chat_format(), bundle_.eos_token(),
-               EncodeOptions{.max_length = 0}) {}
+               EncodeOptions{.max_length = max_length, .vocab_size = bundle_.files.spec().vocab_size}) {}
 
 Example DataEncoder::Encode(const std::string& row, const std::string& where) const {
   return encoder_.Encode(ParseRow(ParseJsonlLine({1, row}, where), encoder_.has_chat_template(), where));
@@ -80,9 +80,7 @@ DataTokens CountTokens(const StageInput& stage, const DataEncoder& encoder, int6
           const Row& row = room.parser->Parse(file, block, record);
           try {
             if (!row.readable())
-              BadInput("{}: {}", where,
-                       row.structure[0].detail.empty() ? InfoOf(row.structure[0].rule).what
-                                                       : row.structure[0].detail);
+              BadInput("{}: {}", where, WhyUnreadable(row));
             line.clear();
             room.parser->Write(&line);
             CountExample(encoder.Encode(line, where), max_length, where, counts);

@@ -11,17 +11,18 @@
 
 namespace attune {
 
-// A model's tokenizer and chat template with training's defaults. Rows are encoded whole; what max_length
-// would cut is for the caller to see. Safe to use from several threads.
+// A model's tokenizer and chat template with training's defaults. Safe to use from several threads.
 class DataEncoder {
  public:
-  // Errors: Error{kBadInput} as OpenModel; a model without a tokenizer.
-  explicit DataEncoder(const std::string& model);
+  // max_length: where rows are cut, as in training; 0: they are encoded whole. Errors: Error{kBadInput} as OpenModel; a
+  // model without a tokenizer.
+  explicit DataEncoder(const std::string& model, int64_t max_length = 0);
 
   // `row`: one line of JSON. Errors: Error{kBadInput} starting with `where`, as ParseRow and
   // RowEncoder::Encode.
   Example Encode(const std::string& row, const std::string& where) const;
   const Tokenizer& tokenizer() const { return bundle_.RequireTokenizer(); }
+  const ModelBundle& bundle() const { return bundle_; }
 
  private:
   ModelBundle bundle_;

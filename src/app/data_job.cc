@@ -3,12 +3,21 @@
 #include <memory>
 
 #include "app/data_encoder.h"
+#include "app/row_scores.h"
+#include "base/error.h"
 #include "base/system.h"
 
 namespace attune {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+// Semantic duplicates, where there is a model.
+void CompareMeanings(const StageInput& stage, const RowModel& model, DuplicateSettings* settings) {
+  if (model.model.empty()) return;
+  settings->model = ModelIdentity(model.model);
+  settings->embeddings = [=, by = settings->by] { return EmbedRows(stage, by, model.model, model.on_progress); };
+}
 
 }  // namespace
 
@@ -30,14 +39,19 @@ Json RunDataClean(CleanSettings settings) {
   return CleanData(settings);
 }
 
-Json RunDataDedupe(DedupeSettings settings) {
+Json RunDataDedupe(DedupeSettings settings, const RowModel& model) {
   settings.stage.threads = CpuCount();
-  if (settings.stage.shard.is_part()) return SketchData(settings.stage, settings.duplicates);
+  if (settings.stage.shard.is_part()) {
+    if (!model.model.empty()) BadInput("--semantic: is for the whole input: leave it out of --shard and give it with --merge");
+    return SketchData(settings.stage, settings.duplicates);
+  }
+  CompareMeanings(settings.stage, model, &settings.duplicates);
   return DedupeData(settings);
 }
 
-Json RunDataSplit(SplitSettings settings) {
+Json RunDataSplit(SplitSettings settings, const RowModel& model) {
   settings.stage.threads = CpuCount();
+  CompareMeanings(settings.stage, model, &settings.duplicates);
   return SplitData(settings);
 }
 
@@ -46,8 +60,26 @@ Json RunDataDecontaminate(DecontaminateSettings settings) {
   return DecontaminateData(settings);
 }
 
-Json RunDataSelect(SelectSettings settings) {
+Json RunDataSelect(SelectSettings settings, const RowModel& model) {
   settings.stage.threads = CpuCount();
+  const SelectionSettings& rules = settings.rules;
+  const bool scores = rules.Uses(SelectRule::kIfd) || rules.Uses(SelectRule::kLoss), diverse = rules.Uses(SelectRule::kDiverse);
+  if (scores && model.model.empty()) BadInput("--by: ifd and loss need a model that reads the rows: --model M");
+  if (!scores && !model.scores.empty()) BadInput("--scores {}: is for --by ifd or loss; leave it out", model.scores);
+  if (model.model.empty()) return SelectData(settings);
+  if (!scores && !diverse) BadInput("--model {}: is for --by ifd, loss or diverse; leave it out", model.model);
+  settings.model = ModelIdentity(model.model);
+  if (scores) {
+    settings.model["max_length"] = model.max_length;
+    settings.scores = [=, stage = settings.stage] {
+      return ScoreRows({stage, model.model, model.max_length, model.scores}, model.on_progress);
+    };
+  }
+  if (diverse) {
+    settings.embeddings = [=, stage = settings.stage] {
+      return EmbedRows(stage, CompareBy::kBoth, model.model, model.on_progress);
+    };
+  }
   return SelectData(settings);
 }
 

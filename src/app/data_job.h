@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/progress.h"
 #include "curate/check.h"
 #include "curate/clean.h"
 #include "curate/decontaminate.h"
@@ -21,11 +22,20 @@ struct DataCheckJob {
 CheckResult RunDataCheck(const DataCheckJob& job);
 nlohmann::ordered_json ToJson(const CheckResult& result);
 
-// The stages that write. Each sets the threads and returns its manifest. Errors: as the stage says.
+// A model that reads every row for a stage.
+struct RowModel {
+  std::string model;          // empty: none does
+  int64_t max_length = 1024;  // tokens of a row that are scored
+  std::string scores;         // a file that keeps scores of rows; empty: none
+  OnProgress on_progress;
+};
+
+// The stages that write. Each sets the threads, takes scores and embeddings from `model` where it needs them, and returns its
+// manifest. Errors: as the stage says; Error{kBadInput} where a stage needs a model and has none, or the other way round.
 nlohmann::ordered_json RunDataClean(CleanSettings settings);
-nlohmann::ordered_json RunDataDedupe(DedupeSettings settings);  // of a shard: as SketchData
-nlohmann::ordered_json RunDataSplit(SplitSettings settings);
+nlohmann::ordered_json RunDataDedupe(DedupeSettings settings, const RowModel& model);  // with a model also by meaning; of a shard: as SketchData
+nlohmann::ordered_json RunDataSplit(SplitSettings settings, const RowModel& model);    // likewise
 nlohmann::ordered_json RunDataDecontaminate(DecontaminateSettings settings);
-nlohmann::ordered_json RunDataSelect(SelectSettings settings);
+nlohmann::ordered_json RunDataSelect(SelectSettings settings, const RowModel& model);
 
 }  // namespace attune

@@ -7,6 +7,7 @@
 
 #include "app/data_encoder.h"
 #include "app/data_job.h"
+#include "app/data_report_rows.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/system.h"
@@ -58,9 +59,7 @@ Json AtMaxLength(const std::vector<int64_t>& lengths, int64_t max_length) {
 }
 
 Json TokensJson(const DataReportJob& job) {
-  StageInput data = job.data;
-  data.threads = CpuCount();
-  const DataTokens counts = CountTokens(data, DataEncoder(job.model), 0);
+  const DataTokens counts = CountTokens(job.data, DataEncoder(job.model), 0);
   Json json = {{"rows", counts.rows},
                {"tokens", counts.tokens},
                {"trained_tokens", counts.trained_tokens},
@@ -75,11 +74,15 @@ Json TokensJson(const DataReportJob& job) {
 
 }  // namespace
 
-Json RunDataReport(const DataReportJob& job) {
+Json RunDataReport(const DataReportJob& asked) {
+  DataReportJob job = asked;
+  job.data.threads = CpuCount();
   if (job.manifests.empty() && job.data.input.empty())
     BadInput("data report: name manifests, or data with --data");
   if (!job.model.empty() && job.data.input.empty())
     BadInput("--model {}: also name the data whose tokens it counts, --data FILE", job.model);
+  if (!job.scores.empty() && job.model.empty())
+    BadInput("--scores {}: also name the model that scores, --model M", job.scores);
   if (!job.output.ends_with(".html")) BadInput("--output {}: must end in .html", job.output);
   const std::string json_path = job.output.substr(0, job.output.size() - 5) + ".json";
   for (const std::string& path : {job.output, json_path}) {
@@ -95,8 +98,10 @@ Json RunDataReport(const DataReportJob& job) {
     check.settings.columns = job.data.columns;
     check.settings.strict = job.data.strict;
     report["check"] = ToJson(RunDataCheck(check));
+    report["diversity"] = DiversityJson(job.data, report["check"]["rows"].get<int64_t>());
   }
   if (!job.model.empty()) report["tokens"] = TokensJson(job);
+  if (!job.scores.empty()) report["scores"] = ScoresJson({job.data, job.model, RowScoreJob{}.max_length, job.scores}, job.on_progress);
   WriteFileAtomic(json_path, report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   WriteFileAtomic(job.output, DataReportHtml(report));
   return report;

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/data_flags.h"
+#include "cli/progress_line.h"
 
 namespace attune {
 namespace {
@@ -141,11 +142,15 @@ void AddReport(CLI::App* data, CommandContext& context) {
   command->add_option("--columns", flags->data.columns, "As for the other commands, for --data")
       ->delimiter(',');
   command->add_option("--model", flags->job.model, "Whose tokens are counted");
+  command->add_option("--scores", flags->job.scores,
+                      "A file that keeps the model's scores of rows, as for data select; the page then shows the oddest rows");
   command->add_option("--output", flags->job.output, "NAME.html; NAME.json is written too")->required();
   command->add_flag("--json", context.json, "The report as one JSON document on standard output");
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       flags->job.data.columns = flags->data.Names();
+      ProgressLine line;
+      flags->job.on_progress = line.Reporter();
       const auto report = RunDataReport(flags->job);
       Say(context, fmt::format("wrote {}", flags->job.output));
       if (context.json) PrintJson(report);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "curate/json_string.h"
+#include "curate/named_choice.h"
 #include "curate/stage_pass.h"
 
 namespace attune {
@@ -51,13 +52,14 @@ class Deduper {
     const uint32_t twin = clusters_.twin[number];
     const float similarity = clusters_.similarity[number];
     const bool exact = clusters_.rows[number].content == clusters_.rows[kept_[number]].content;
+    const bool semantic = !exact && clusters_.semantic[number];
     std::string more = ", \"kept\": ";
     AppendJsonString(Where(kept_[number]), &more);
     more += ", \"twin\": ";
     AppendJsonString(Where(twin), &more);
     more += fmt::format(", \"similarity\": {:.4f}", similarity);
-    output.Remove(exact ? "exact-duplicate" : "near-duplicate",
-                  fmt::format("{} {}", exact ? "the same as" : "nearly the same as",
+    output.Remove(exact ? "exact-duplicate" : semantic ? "semantic-duplicate" : "near-duplicate",
+                  fmt::format("{} {}", exact ? "the same as" : semantic ? "in other words the same as" : "nearly the same as",
                               Where(exact ? kept_[number] : twin)),
                   file, record.line, line, false, more);
   }
@@ -95,21 +97,13 @@ class Deduper {
   const std::vector<DataFile>& files_;
 };
 
-template <size_t n>
-size_t PlaceOf(const std::string& name, const char* const (&names)[n], const char* flag) {
-  for (size_t i = 0; i < n; ++i) {
-    if (name == names[i]) return i;
-  }
-  BadInput("{} {}: use {}", flag, name, fmt::join(names, ", "));
-}
-
 }  // namespace
 
 CompareBy CompareByNamed(const std::string& name) {
-  return static_cast<CompareBy>(PlaceOf(name, kCompareNames, "--by"));
+  return static_cast<CompareBy>(PlaceOfName(name, kCompareNames, "--by"));
 }
 KeepRow KeepRowNamed(const std::string& name) {
-  return static_cast<KeepRow>(PlaceOf(name, kKeepNames, "--keep"));
+  return static_cast<KeepRow>(PlaceOfName(name, kKeepNames, "--keep"));
 }
 
 Json DedupeData(const DedupeSettings& settings) {

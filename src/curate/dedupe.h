@@ -16,7 +16,7 @@ struct DedupeSettings {
 };
 
 // Returns the manifest and, which is not written, "seconds" of its parts: "sketch", "candidates", "compare", "write". The
-// manifest: rows, "removed" by kind ("exact-duplicate", "near-duplicate"), "clusters", "largest"
+// manifest: rows, "removed" by kind ("exact-duplicate", "near-duplicate", "semantic-duplicate"), "clusters", "largest"
 // ones with the place of what stays. A removed line says which row stands for it ("kept"), which row it was
 // found to be like and how like
 // ("twin", "similarity"). Errors: as FindDuplicates and StageFiles.

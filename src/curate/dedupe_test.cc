@@ -147,6 +147,27 @@ TEST_F(Dedupe, NearWithPolicies) {
   EXPECT_EQ(RemovedLines(rows), std::set<int>{});
 }
 
+// Rows 2 and 4 mean the same, 5 nearly so; what is the same as another word for word is no semantic duplicate.
+TEST_F(Dedupe, InOtherWords) {
+  const std::string rows = RowOf("p", "one thing") + RowOf("p", "a kitten sat") + RowOf("p", "A KITTEN sat") +
+                           RowOf("p", "the young cat was sitting") + RowOf("p", "dogs") + "broken\n";
+  settings_.duplicates.embeddings = [] {
+    Embeddings e{2, {1, 0, 0, 1, 0, 1, 0.1f, 1, 0.7f, 1, 0, 0}};
+    for (size_t i = 0; i < e.size(); ++i) Normalize(e.Row(i));
+    return e;
+  };
+  EXPECT_EQ(RemovedLines(rows), (std::set<int>{3, 4, 6}));
+  EXPECT_EQ(removed_[0]["rule"], "exact-duplicate");
+  EXPECT_EQ(removed_[1]["rule"], "semantic-duplicate");
+  EXPECT_EQ(removed_[1]["twin"], Path("in.jsonl") + ":2");
+  EXPECT_NEAR(removed_[1]["similarity"].get<double>(), 0.995, 0.001);
+  EXPECT_EQ(manifest_["settings"]["semantic_threshold"], 0.9);
+  settings_.duplicates.semantic_threshold = 0.8;
+  EXPECT_EQ(RemovedLines(rows), (std::set<int>{3, 4, 5, 6}));
+  settings_.keep = KeepRow::kLongest;
+  EXPECT_EQ(RemovedLines(rows), (std::set<int>{2, 3, 5, 6}));
+}
+
 // 19 words against 20: one is compared by characters, the other has enough words.
 TEST_F(Dedupe, AcrossTheLimitOfFewWords) {
   std::mt19937 random(2);

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <unordered_set>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -17,6 +18,7 @@
 #include "curate/near_index.h"
 #include "curate/row_parser.h"
 #include "curate/signatures.h"
+#include "curate/similar_rows.h"
 
 namespace attune {
 namespace {
@@ -199,7 +201,36 @@ void AddShingles(const StageInput& stage, const DuplicateSettings& settings, Nea
   if (merged != nullptr) merged->End();
 }
 
+// Joins clusters whose rows mean the same. Of rows with the same text the first stands for all.
+void JoinSimilar(const DuplicateSettings& settings, int64_t threads, DuplicateClusters* clusters) {
+  const Embeddings embeddings = settings.embeddings();
+  std::unordered_set<uint64_t> seen;
+  std::vector<uint32_t> rows;
+  for (uint32_t row = 0; row < clusters->rows.size(); ++row) {
+    const uint64_t content = clusters->rows[row].content;
+    if (content != 0 && seen.insert(content).second) rows.push_back(row);
+  }
+  for (const SimilarPair& pair : FindSimilarPairs(embeddings, rows, settings.semantic_threshold, threads)) {
+    for (const auto& [row, other] : {std::pair(pair.a, pair.b), std::pair(pair.b, pair.a)}) {
+      const bool better = clusters->semantic[row] && clusters->similarity[row] < pair.cosine;
+      if (clusters->twin[row] != kNoRow && !better) continue;
+      clusters->twin[row] = other;
+      clusters->similarity[row] = pair.cosine;
+      clusters->semantic[row] = true;
+    }
+    const auto [low, high] = std::minmax({RootOf(clusters->cluster, pair.a), RootOf(clusters->cluster, pair.b)});
+    clusters->near_pairs += low != high;
+    clusters->cluster[high] = low;
+  }
+  for (uint32_t row = 0; row < clusters->cluster.size(); ++row) clusters->cluster[row] = RootOf(clusters->cluster, row);
+}
+
 }  // namespace
+
+uint32_t RootOf(std::vector<uint32_t>& cluster, uint32_t row) {
+  while (cluster[row] != row) row = cluster[row] = cluster[cluster[row]];
+  return row;
+}
 
 std::string_view ComparedText(const Row& row, CompareBy by, PromptAnswerScratch* scratch) {
   if (row.parts.empty()) return row.json;  // ready tokens
@@ -216,6 +247,10 @@ std::string_view ComparedText(const Row& row, CompareBy by, PromptAnswerScratch*
 Json ToJson(const DuplicateSettings& settings) {
   Json json = {{"by", kCompareNames[static_cast<size_t>(settings.by)]}, {"near", settings.near}};
   if (settings.near) json["threshold"] = settings.threshold;
+  if (settings.embeddings) {
+    json["semantic_threshold"] = settings.semantic_threshold;
+    json["model"] = settings.model;
+  }
   if (!settings.score.empty()) json["score"] = settings.score;
   return json;
 }
@@ -236,6 +271,8 @@ DuplicateClusters FindDuplicates(const StageInput& stage, const DuplicateSetting
   const double found = Now();
   if (settings.near || merged) AddShingles(stage, settings, &index, merged ? &*merged : nullptr);
   DuplicateClusters clusters = index.Finish();
+  clusters.semantic.assign(clusters.rows.size(), false);
+  if (settings.embeddings) JoinSimilar(settings, stage.threads, &clusters);
   clusters.sketch_seconds = sketched - start;
   clusters.candidate_seconds = found - sketched;
   clusters.compare_seconds = Now() - found;

@@ -1,6 +1,7 @@
-// Which rows say the same: exactly (after Unicode, case and white space are made alike) or nearly (Jaccard
-// similarity of their shingles). Memory grows by 200 to 350 bytes a row, and by the shingles of rows that may
-// have a double; with DuplicateSettings::memory all but some 60 bytes a row can go to a file.
+// Which rows say the same: exactly (after Unicode, case and white space are made alike), nearly (Jaccard
+// similarity of their shingles) or, where the caller has vectors of what they say, in other words. Memory grows by 200 to 350
+// bytes a row, and by the shingles of rows that may have a double; with DuplicateSettings::memory all but some 60 bytes a row
+// can go to a file.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "curate/row.h"
+#include "curate/row_score.h"
 #include "curate/stage_files.h"
 
 namespace attune {
@@ -23,6 +25,9 @@ struct DuplicateSettings {
   CompareBy by = CompareBy::kBoth;
   bool near = true;        // not only exact ones
   double threshold = 0.7;  // Jaccard
+  EmbeddingSource embeddings;       // of the compared texts, by number of the row; absent: their meaning is not looked at
+  double semantic_threshold = 0.9;  // cosine of two embeddings
+  nlohmann::ordered_json model;     // what a manifest says of where they come from
   std::string score;       // a column of numbers, kept in RowOrigin::score; empty: none
   std::string label;       // a column, of which RowOrigin::label is a hash; empty: none
   int64_t memory = 0;      // bytes the index may take before it goes to a file beside the output; 0: any
@@ -49,11 +54,15 @@ struct DuplicateClusters {
   // Of each row one that it was found to be like, and how like (1: exactly); kNoRow: none.
   std::vector<uint32_t> twin;
   std::vector<float> similarity;
+  std::vector<bool> semantic;  // by their embeddings: similarity is a cosine
   int64_t candidates = 0,
           near_pairs = 0;  // pairs compared, pairs that were alike enough to join two clusters
   // What it took: to read, parse and sketch all rows; to find candidates; to read again and compare them.
   double sketch_seconds = 0, candidate_seconds = 0, compare_seconds = 0;
 };
+
+// The lowest row of a cluster while clusters grow: `cluster` leads each row to a lower one, at last to that.
+uint32_t RootOf(std::vector<uint32_t>& cluster, uint32_t row);
 
 // Every pair that shares a cluster is joined by a chain of pairs at or above the threshold, each compared
 // exactly. Pairs are found by MinHash (curate/minhash.h). The result does not depend on the number of

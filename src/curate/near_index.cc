@@ -222,10 +222,7 @@ std::span<const uint32_t> NearIndex::SetOf(uint32_t row, ShingleKind kind, std::
   return sets.values.View(begin, sets.ends[i] - begin, room);
 }
 
-uint32_t NearIndex::Root(uint32_t row) {
-  while (result_.cluster[row] != row) row = result_.cluster[row] = result_.cluster[result_.cluster[row]];
-  return row;
-}
+uint32_t NearIndex::Root(uint32_t row) { return RootOf(result_.cluster, row); }
 
 bool NearIndex::Compare(uint32_t a, uint32_t b, ShingleKind kind) {
   if (kind == ShingleKind::kCharacters && words_[a] >= kFewWords && words_[b] >= kFewWords) return false;

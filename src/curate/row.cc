@@ -76,6 +76,11 @@ const char* RowFormatName(RowFormat format) {
 
 bool IsBlankText(std::string_view text) { return text.find_first_not_of(" \t\r\n") == text.npos; }
 
+std::string WhyUnreadable(const Row& row) {
+  const Finding& finding = row.structure[0];
+  return finding.detail.empty() ? InfoOf(finding.rule).what : finding.detail;
+}
+
 PromptAnswer SplitPromptAnswer(const Row& row, PromptAnswerScratch* scratch) {
   if (row.turns.empty()) return {{}, JoinedParts(row, 0, row.parts.size(), &scratch->answer)};
   size_t answer = row.turns.size();

@@ -60,6 +60,9 @@ struct Row {
   }
 };
 
+// Of a row that is not readable(): what is wrong, as a clause.
+std::string WhyUnreadable(const Row& row);
+
 // The answer is the last turn of the assistant, the whole of a document; the prompt is all before it, a line
 // break between its texts. `scratch` holds them where there are several.
 struct PromptAnswer {

@@ -3,14 +3,10 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
-#include <algorithm>
-#include <array>
-#include <cmath>
 #include <numeric>
 
 #include "base/error.h"
-#include "base/threads.h"
-#include "curate/shingles.h"
+#include "curate/hashed_words.h"
 #include "curate/stage_pass.h"
 
 namespace attune {
@@ -18,181 +14,123 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kDimensions = 128;
-constexpr size_t kMeasured = 2000;  // rows of a part whose nearest others are looked for
-constexpr int64_t kRowsAPiece = 4096;
-
-using TextVector = std::array<float, kDimensions>;
-
-struct SelectRow {
-  int64_t number = 0;  // among all rows
-  int64_t answer_bytes = 0;
-  uint64_t content = 0;
-  TextVector vector;
+// Readable rows, with the number of each among all.
+struct NumberedRows {
+  std::vector<int64_t> numbers;
+  SelectionRows rows;
 };
 
-// Words and pairs of words hashed into a vector of length 1 (feature hashing, Weinberger et al. 2009), the
-// more seldom counted as much as the frequent.
-TextVector VectorOf(const NormalWords& words) {
-  TextVector vector{};
-  const auto add = [&](uint64_t hash) { vector[hash % kDimensions] += (hash >> 32 & 1) != 0 ? 1.0f : -1.0f; };
-  const std::vector<uint64_t>& hashes = words.hashes();
-  for (size_t i = 0; i < hashes.size(); ++i) {
-    add(hashes[i]);
-    if (i > 0) add((hashes[i - 1] ^ hashes[i] >> 1) * 0x9E3779B97F4A7C15 >> 3);
-  }
-  const float squares = std::inner_product(vector.begin(), vector.end(), vector.begin(), 0.0f);
-  if (squares > 0) {
-    for (float& value : vector) value /= std::sqrt(squares);
-  }
-  return vector;
-}
-
-// 1 - cosine.
-float Distance(const TextVector& a, const TextVector& b) {
-  std::array<float, 8> sums{};  // the compiler keeps them in one register
-  for (size_t i = 0; i < kDimensions; i += 8) {
-    for (size_t k = 0; k < 8; ++k) sums[k] += a[i + k] * b[i + k];
-  }
-  return 1 - std::accumulate(sums.begin(), sums.end(), 0.0f);
-}
-
-std::vector<SelectRow> ReadRows(const SelectSettings& settings) {
-  RowSource source(settings.stage.input, settings.stage.columns);
+NumberedRows ReadRows(const StageInput& stage, bool hash_words) {
+  RowSource source(stage.input, stage.columns);
   struct Room {
     std::unique_ptr<RowParser> parser;
     NormalWords words;
     PromptAnswerScratch scratch;
   };
-  std::vector<SelectRow> rows;
-  ForEachBlock<std::vector<SelectRow>, Room>(
-      source, settings.stage.threads,
+  NumberedRows all;
+  if (hash_words) all.rows.vectors.width = kHashedWidth;
+  const auto append = [](auto* to, const auto& from) { to->insert(to->end(), from.begin(), from.end()); };
+  ForEachBlock<NumberedRows, Room>(
+      source, stage.threads,
       [&](const RecordBlock& block, Room& room) {
-        if (!room.parser) room.parser = std::make_unique<RowParser>(settings.stage.columns);
-        std::vector<SelectRow> found;
+        if (!room.parser) room.parser = std::make_unique<RowParser>(stage.columns);
+        NumberedRows found;
         for (size_t i = 0; i < block.records.size(); ++i) {
           const Row& row = room.parser->Parse(source.files()[block.file], block, block.records[i]);
           if (!row.readable()) continue;
           const PromptAnswer split = SplitPromptAnswer(row, &room.scratch);
-          SelectRow& made = found.emplace_back();
-          made.number = block.first + static_cast<int64_t>(i);
-          made.answer_bytes = static_cast<int64_t>(split.answer.size());
-          made.content = XXH3_64bits(row.json.data(), row.json.size());
+          found.numbers.push_back(block.first + static_cast<int64_t>(i));
+          found.rows.answer_bytes.push_back(static_cast<int64_t>(split.answer.size()));
+          found.rows.content.push_back(XXH3_64bits(row.json.data(), row.json.size()));
+          if (!hash_words) continue;
           room.words.Read(std::string(split.prompt) + "\n" + std::string(split.answer));
-          made.vector = VectorOf(room.words);
+          append(&found.rows.vectors.values, HashedWords(room.words));
         }
         return found;
       },
-      [&](const RecordBlock&, const std::vector<SelectRow>& found) {
-        rows.insert(rows.end(), found.begin(), found.end());
+      [&](const RecordBlock&, const NumberedRows& found) {
+        append(&all.numbers, found.numbers);
+        append(&all.rows.answer_bytes, found.rows.answer_bytes);
+        append(&all.rows.content, found.rows.content);
+        append(&all.rows.vectors.values, found.rows.vectors.values);
       });
-  return rows;
+  return all;
 }
 
-using Places = std::vector<size_t>;  // in the rows that were read
-
-// By a draw that depends on the seed and on what the rows say.
-Places DrawRandom(const std::vector<SelectRow>& rows, size_t count, uint64_t seed) {
-  Places order(rows.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  const auto key = [&](size_t i) { return XXH3_64bits_withSeed(&rows[i].content, sizeof(uint64_t), seed); };
-  std::sort(order.begin(), order.end(),
-            [&](size_t a, size_t b) { return std::pair(key(a), a) < std::pair(key(b), b); });
-  order.resize(count);
-  return order;
-}
-
-Places ChooseLongest(const std::vector<SelectRow>& rows, size_t count) {
-  Places order(rows.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return rows[a].answer_bytes > rows[b].answer_bytes; });
-  order.resize(count);
-  return order;
-}
-
-// Farthest first, from a row drawn by the seed.
-Places ChooseDiverse(const std::vector<SelectRow>& rows, size_t count, uint64_t seed, int64_t threads) {
-  Places chosen = DrawRandom(rows, 1, seed);
-  std::vector<float> distance(rows.size(), 3);  // to the nearest that is chosen
-  const size_t pieces = (rows.size() + kRowsAPiece - 1) / kRowsAPiece;
-  std::vector<size_t> farthest(pieces);
-  struct NoRoom {};
-  while (chosen.size() < count) {
-    const TextVector& last = rows[chosen.back()].vector;
-    distance[chosen.back()] = -1;
-    InThreads<NoRoom>(
-        std::min<int64_t>(threads, static_cast<int64_t>(pieces)), pieces, [&](size_t piece, NoRoom&) {
-          const size_t begin = piece * kRowsAPiece, end = std::min(rows.size(), begin + kRowsAPiece);
-          farthest[piece] = begin;
-          for (size_t i = begin; i < end; ++i) {
-            if (distance[i] >= 0)
-              distance[i] = std::max(0.0f, std::min(distance[i], Distance(last, rows[i].vector)));
-            if (distance[i] > distance[farthest[piece]]) farthest[piece] = i;
-          }
-        });
-    chosen.push_back(*std::max_element(farthest.begin(), farthest.end(),
-                                       [&](size_t a, size_t b) { return distance[a] < distance[b]; }));
+// What a model says of the readable rows.
+void AddModel(const SelectSettings& settings, NumberedRows* all) {
+  if (settings.scores) {
+    const RowScores scores = settings.scores();
+    for (const int64_t number : all->numbers) all->rows.scores.push_back(scores.rows[static_cast<size_t>(number)]);
   }
-  return chosen;
-}
-
-Places Choose(const std::vector<SelectRow>& rows, const SelectSettings& settings) {
-  const auto count = static_cast<size_t>(settings.rows);
-  switch (settings.by) {
-    case SelectBy::kLongest:
-      return ChooseLongest(rows, count);
-    case SelectBy::kDiverse:
-      return ChooseDiverse(rows, count, settings.seed, settings.stage.threads);
-    default:
-      return DrawRandom(rows, count, settings.seed);
-  }
-}
-
-Json Measured(const std::vector<SelectRow>& rows, const Places& part) {
-  double bytes = 0, nearest = 0;
-  for (const size_t i : part) bytes += static_cast<double>(rows[i].answer_bytes);
-  const size_t looked_at = std::min(part.size(), kMeasured);
-  for (size_t a = 0; a < looked_at; ++a) {
-    float least = 2;
-    for (size_t b = 0; b < looked_at; ++b) {
-      if (a != b) least = std::min(least, Distance(rows[part[a]].vector, rows[part[b]].vector));
+  if (settings.embeddings) {
+    const Embeddings embeddings = settings.embeddings();
+    all->rows.vectors.width = embeddings.width;
+    for (const int64_t number : all->numbers) {
+      const auto row = embeddings.Row(static_cast<size_t>(number));
+      all->rows.vectors.values.insert(all->rows.vectors.values.end(), row.begin(), row.end());
     }
-    nearest += least;
   }
-  return {{"rows", part.size()},
-          {"mean_answer_bytes", bytes / static_cast<double>(part.size())},
-          {"mean_nearest_distance", nearest / static_cast<double>(looked_at)}};
 }
 
-constexpr const char* kSelectNames[] = {"longest", "diverse", "random"};
+Json Measured(const SelectionRows& rows, const Places& part, int64_t threads) {
+  double bytes = 0, loss = 0, ifd = 0;
+  int64_t scored = 0, with_ifd = 0;
+  for (const size_t i : part) {
+    bytes += static_cast<double>(rows.answer_bytes[i]);
+    if (rows.scores.empty() || !rows.scores[i].scored()) continue;
+    loss += rows.scores[i].loss;
+    ++scored;
+    const std::optional<double> difficulty = rows.scores[i].Ifd();
+    ifd += difficulty.value_or(0);
+    with_ifd += difficulty.has_value();
+  }
+  Json json = {{"rows", part.size()},
+               {"mean_answer_bytes", bytes / static_cast<double>(part.size())},
+               {"mean_nearest_distance", DiversityOf(rows.vectors, part, threads).mean_nearest}};
+  if (scored > 0) json["mean_loss"] = loss / static_cast<double>(scored);
+  if (with_ifd > 0) json["mean_ifd"] = ifd / static_cast<double>(with_ifd);
+  return json;
+}
+
+// Why a row is in neither part.
+std::string WhyNot(const SelectionRows& rows, size_t place, const SelectionSettings& rules) {
+  if (rules.Uses(SelectRule::kIfd)) {
+    const std::optional<double> ifd = rows.scores[place].Ifd();
+    if (!ifd) return "the model cannot score it: no prompt, no answer, or nothing that can be trained on";
+    if (*ifd >= 1) return fmt::format("the prompt does not help to foresee the answer: IFD {:.3f}", *ifd);
+  }
+  if (rules.Uses(SelectRule::kLoss) && !rows.scores[place].scored()) return "the model cannot score it: no answer, or nothing that can be trained on";
+  return "chosen neither by the rule nor as control";
+}
 
 }  // namespace
 
-SelectBy SelectByNamed(const std::string& name) {
-  for (size_t i = 0; i < std::size(kSelectNames); ++i) {
-    if (name == kSelectNames[i]) return static_cast<SelectBy>(i);
-  }
-  for (const char* later : {"ifd", "loss", "embedding"}) {
-    if (name == later)
-      BadInput("--by {}: is not built yet: it needs the model to read every row; use {}", name,
-               fmt::join(kSelectNames, ", "));
-  }
-  BadInput("--by {}: use {}", name, fmt::join(kSelectNames, ", "));
-}
-
 Json SelectData(const SelectSettings& settings) {
   StageFiles files(settings.stage.output, {".jsonl", ".control.jsonl"});
-  const std::vector<SelectRow> rows = ReadRows(settings);
-  if (settings.rows >= std::ssize(rows))
-    BadInput("--rows {}: there are only {} rows to choose from", settings.rows, rows.size());
-  const Places selected = Choose(rows, settings);
+  NumberedRows all = ReadRows(settings.stage, !settings.embeddings);
+  AddModel(settings, &all);
+  const SelectionRows& rows = all.rows;
+  const Places eligible = Eligible(rows, settings.rules);
+  if (settings.rows > std::ssize(eligible) || settings.rows >= std::ssize(rows.content)) {
+    BadInput("--rows {}: there are only {} rows to choose from{}", settings.rows, eligible.size(),
+             eligible.size() < rows.content.size() ? fmt::format(", of {}", rows.content.size()) : "");
+  }
+  const auto count = static_cast<size_t>(settings.rows);
+  const Places selected = Choose(rows, eligible, settings.rules, count, settings.stage.threads);
   // Another seed than the choice's, or a random choice would be its own control.
-  const Places control = DrawRandom(rows, selected.size(), settings.seed + 1);
+  Places every(rows.content.size());
+  std::iota(every.begin(), every.end(), size_t{0});
+  const Places control = DrawRandom(rows, every, count, settings.rules.seed + 1);
   enum : uint8_t { kSelected = 1, kControl = 2 };
-  std::vector<uint8_t> parts(rows.empty() ? 0 : static_cast<size_t>(rows.back().number) + 1);
-  for (const size_t i : selected) parts[static_cast<size_t>(rows[i].number)] |= kSelected;
-  for (const size_t i : control) parts[static_cast<size_t>(rows[i].number)] |= kControl;
+  struct Fate {
+    uint8_t parts = 0;
+    size_t place = 0;
+  };
+  std::vector<Fate> fates(all.numbers.empty() ? 0 : static_cast<size_t>(all.numbers.back()) + 1);
+  for (size_t i = 0; i < all.numbers.size(); ++i) fates[static_cast<size_t>(all.numbers[i])].place = i;
+  for (const size_t i : selected) fates[static_cast<size_t>(all.numbers[i])].parts |= kSelected;
+  for (const size_t i : control) fates[static_cast<size_t>(all.numbers[i])].parts |= kControl;
 
   RowSource source(settings.stage.input, settings.stage.columns);
   StageTotals totals(2);
@@ -202,25 +140,26 @@ Json SelectData(const SelectSettings& settings) {
           StageOutput& output) {
         const DataFile& file = source.files()[block.file];
         if (!row.readable()) return output.RemoveUnreadable(row, file, block, record);
-        const uint8_t part = parts[static_cast<size_t>(block.first + (&record - block.records.data()))];
+        const Fate& fate = fates[static_cast<size_t>(block.first + (&record - block.records.data()))];
         std::string line;
         parser.Write(&line);
-        if ((part & kSelected) != 0) output.Keep(0, line);
-        if ((part & kControl) != 0) output.Keep(1, line);
-        if (part == 0)
-          output.Remove("not-selected", "chosen neither by the rule nor as control", file, record.line, line,
-                        false);
+        if ((fate.parts & kSelected) != 0) output.Keep(0, line);
+        if ((fate.parts & kControl) != 0) output.Keep(1, line);
+        if (fate.parts == 0)
+          output.Remove("not-selected", WhyNot(rows, fate.place, settings.rules), file, record.line, line, false);
       },
       [&](const StageOutput& output) { totals.Take(settings.stage, output, files); });
   Json settings_json = StageSettingsJson(settings.stage);
-  settings_json["by"] = kSelectNames[static_cast<size_t>(settings.by)];
+  settings_json.update(ToJson(settings.rules));
   settings_json["rows"] = settings.rows;
-  settings_json["seed"] = settings.seed;
+  if (!settings.model.is_null()) settings_json["model"] = settings.model;
   Json record = {{"settings", settings_json}};
   record.update(totals.Json());
   record["rows_out"] = totals.kept(0);  // the control stands beside the data
-  record["selected"] = Measured(rows, selected);
-  record["control"] = Measured(rows, control);
+  record["eligible"] = eligible.size();
+  record["vectors"] = settings.embeddings ? "hidden states" : "hashed words";
+  record["selected"] = Measured(rows, selected, settings.stage.threads);
+  record["control"] = Measured(rows, control, settings.stage.threads);
   return files.Commit("select", source.files(), record);
 }
 

@@ -36,6 +36,14 @@ Json SomeReport(const std::string& text) {
                {"examples", {{{"where", text}, {"detail", text}}}}}}},
             {"formats", {{text, 999}}},
             {"languages", {{"English", 999}}}}},
+          {"diversity", {{"rows", 900}, {"vendi", 123.4}, {"mean_nearest_distance", 0.375}}},
+          {"scores",
+           {{"rows", 900},
+            {"mean_loss", 2.345},
+            {"mean_ifd", 0.678},
+            {"ifd_from_1", 12},
+            {"ifd", {{{"from", 0.5}, {"rows", 800}}, {{"from", 0.6}, {"rows", 100}}}},
+            {"worst", {{{"what", text}, {"rows", {{{"where", text}, {"loss", 5.55}, {"ifd", 1.25}, {"prompt", text}, {"answer", text}}}}}}}}},
           {"tokens",
            {{"rows", 999},
             {"tokens", 50000},
@@ -50,7 +58,7 @@ TEST(DataReport, TellsWhatWasDone) {
   for (const char* piece :
        {"1\u202F200", "rows at first", ">999<", ">201<", "rows taken out", "100 removed train.jsonl",
         "7 changed mojibake", "<b>9</b> rows say the same", "shares <b>12</b> words", "50.0 %", "50.1 %",
-        "87.5 %", "XXH3 00ff", "Settings of clean"})
+        "87.5 %", "XXH3 00ff", "123 of 900", "0.38", "2.35", "0.68", ">12<", "IFD ≥ 0.5", "<b>5.55</b> nats", "IFD <b>1.25</b>", "Settings of clean"})
     EXPECT_NE(html.find(piece), std::string::npos) << piece;
 }
 

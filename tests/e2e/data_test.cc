@@ -215,7 +215,7 @@ TEST_F(Data, WhatIsWrongIsOneLine) {
   ExpectRefused({"data", "decontaminate", "a.jsonl", "--against", "b.jsonl", "--output", "o"},
                 "b.jsonl:1: an evaluation row that cannot be read");
   ExpectRefused({"data", "select", "a.jsonl", "--output", "o", "--rows", "1", "--by", "ifd"},
-                "--by ifd: is not built yet");
+                "ifd and loss need a model");
   ExpectRefused({"data", "report", "a.jsonl", "--output", "o.html"}, "a.jsonl");
   Write("cut.jsonl.gz", Gzip(std::string(9000, 'x')).substr(0, 25));
   ExpectRefused({"data", "clean", "cut.jsonl.gz", "--output", "o"}, "the gzip data is cut short");
