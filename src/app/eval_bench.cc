@@ -52,7 +52,7 @@ class EvalBench {
  private:
   OnEvaluated Progress(const BenchSystem& system, const char* what, size_t total) const {
     return [this, title = system.name + ": " + what, total](int64_t done) {
-      if (on_progress_) on_progress_(title, done, static_cast<int64_t>(total));
+      if (on_progress_) on_progress_(title.c_str(), done, static_cast<int64_t>(total));
     };
   }
 

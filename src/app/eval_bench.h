@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "app/eval_metrics.h"
-#include "app/progress.h"
+#include "base/progress.h"
 #include "eval/generate.h"
 
 namespace attune {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "app/bundle.h"
-#include "app/progress.h"
+#include "base/progress.h"
 #include "data/encode.h"
 
 namespace attune {

@@ -219,7 +219,7 @@ class Ladder {
   void Score(const ModelBundle& bundle, const EvalSystem& system, LadderRung& rung) const {
     std::vector<RowLoss> losses;
     EvaluateExamples(bundle, system, examples_, &losses, [&](int64_t done) {
-      if (on_progress_) on_progress_(rung.name + ": losses of held-out rows", done, std::ssize(examples_));
+      if (on_progress_) on_progress_((rung.name + ": losses of held-out rows").c_str(), done, std::ssize(examples_));
     });
     rung.losses.assign(losses.begin(), losses.begin() + static_cast<std::ptrdiff_t>(rows_));
     RowLoss general;
@@ -293,8 +293,8 @@ class Ladder {
     TrainedRungJob job{SettingsOf(*plan), UsualRate(c, rung.name), std::max<int64_t>(1, advice_->plan.steps), share, job_.output_dir + "/" + rung.name};
     TrainedRungState state = RungStateOf(state_["trained"].value(rung.name, Json::object()));
     rung.seconds = state.spent;
-    const OnProgress progress = [&](const std::string& what, int64_t done, int64_t total) {
-      if (on_progress_) on_progress_(rung.name + ": " + what, done, total);
+    const OnProgress progress = [&](const char* what, int64_t done, int64_t total) {
+      if (on_progress_) on_progress_((rung.name + ": " + what).c_str(), done, total);
     };
     const TrainedRungResult found = RunTrainedRung(job, state, [&] {
       state_["trained"][rung.name] = ToJson(state);

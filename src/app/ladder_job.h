@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "app/advise_job.h"
-#include "app/progress.h"
+#include "base/progress.h"
 #include "eval/bootstrap.h"
 #include "train/evaluation.h"
 

@@ -12,7 +12,8 @@ namespace attune {
 namespace {
 
 constexpr int64_t kTriedSteps = 4;
-constexpr double kUsable = 0.85;    // of the time: later steps may be slower than those that were tried
+constexpr double kUsable = 0.8;     // of the time: later steps may be slower than those that were tried
+constexpr double kGrace = 1.2;      // and a run that is nearly done may take some of the next rung's
 constexpr double kMostTried = 0.3;  // of the time, for trying
 // A sweep by halving: three trials of half the steps, then one of all.
 constexpr double kSweepRuns = 4, kSweepSteps = 2.5;
@@ -113,7 +114,7 @@ TrainedRungResult RunTrainedRung(const TrainedRungJob& job, TrainedRungState& st
   }
   sweep.grid = {{"learning_rate", rates}};
   sweep.halving = state.is_swept;
-  sweep.seconds = std::max(1.0, job.seconds - state.spent - state.seconds_a_run);
+  sweep.seconds = std::max(1.0, kGrace * job.seconds - state.spent - state.seconds_a_run);
   double begin = Now();
   const auto on_trial = [&](const SweepTrial&, int64_t, int64_t) {
     state.spent += Now() - begin;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "app/config.h"
-#include "app/progress.h"
+#include "base/progress.h"
 
 namespace attune {
 

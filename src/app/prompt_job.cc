@@ -82,7 +82,7 @@ class PromptSearch {
     }
     c.prompt_tokens = MeanTokens(examples) - plain_tokens_;
     c.metrics = EvaluateExamples(bundle_, {c.adapter, 1024, job_.bf16}, examples, &c.losses, [&](int64_t done) {
-      if (on_progress_) on_progress_(c.name, done, std::ssize(examples));
+      if (on_progress_) on_progress_(c.name.c_str(), done, std::ssize(examples));
     });
     tokens_a_second_ = tokens / std::max(1e-9, c.metrics.seconds);
   }

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "app/progress.h"
+#include "base/progress.h"
 #include "app/prompt_file.h"
 #include "train/evaluation.h"
 

@@ -47,7 +47,7 @@ class TrialEvents : public TrainEvents {
   TrialEvents(const OnProgress& on_progress, std::string title, double end)
       : on_progress_(on_progress), title_(std::move(title)), end_(end) {}
   void OnStep(const StepMetrics& m) override {
-    if (on_progress_) on_progress_(title_, m.step, m.total_steps);
+    if (on_progress_) on_progress_(title_.c_str(), m.step, m.total_steps);
     if (m.step < m.total_steps && Now() > end_) Failed("its time was up after {} of {} steps", m.step, m.total_steps);
   }
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "app/config.h"
-#include "app/progress.h"
+#include "base/progress.h"
 
 namespace attune {
 

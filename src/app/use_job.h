@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "app/bundle.h"
-#include "app/progress.h"
+#include "base/progress.h"
 #include "eval/generate.h"
 #include "models/decoder.h"
 #include "ops/device.h"

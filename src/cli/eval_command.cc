@@ -9,7 +9,7 @@
 #include "app/use_job.h"
 #include "base/error.h"
 #include "cli/commands.h"
-#include "cli/progress.h"
+#include "cli/progress_line.h"
 #include "store/run_summary.h"
 
 namespace attune {
@@ -29,7 +29,7 @@ void SayLoss(const EvalFlags& flags, const CommandContext& context) {
   EvalMetrics m;
   {
     ProgressLine progress;
-    m = RunEval(job, progress.Callback());
+    m = RunEval(job, progress.Reporter());
   }
   if (context.json) {
     PrintJson({{"eval_loss", m.loss},
@@ -83,7 +83,7 @@ void SayBench(EvalFlags& flags, const CommandContext& context) {
   EvalBenchResult result;
   {
     ProgressLine progress;
-    result = RunEvalBench(job, progress.Callback());
+    result = RunEvalBench(job, progress.Reporter());
   }
   if (context.json) return PrintJson(ToJson(result));
   Say(context, fmt::format("{} rows of {}\n", result.rows.size(), result.data));

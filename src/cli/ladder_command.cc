@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/ladder.h"
-#include "cli/progress.h"
+#include "cli/progress_line.h"
 #include "store/run_summary.h"
 
 namespace attune {
@@ -54,7 +54,7 @@ void SayLadder(const LadderJob& job, const CommandContext& context) {
     progress.Clear();
     SayRung(context, rung);
   };
-  const LadderResult result = RunLadder(job, on_rung, progress.Callback());
+  const LadderResult result = RunLadder(job, on_rung, progress.Reporter());
   progress.Clear();
   if (context.json) return PrintJson(ToJson(result));
   SayTable(context, result);

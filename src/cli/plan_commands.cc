@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/ladder.h"
-#include "cli/progress.h"
+#include "cli/progress_line.h"
 #include "cli/settings.h"
 #include "store/run_summary.h"
 
@@ -211,7 +211,7 @@ void AddAdviseCommand(CLI::App& app, CommandContext& context) {
         if (option->count() > 0) BadInput("{}: belongs to --measure", option->get_name());
       }
       ProgressLine progress;
-      const AdviseResult result = RunAdvise(flags->job, progress.Callback());
+      const AdviseResult result = RunAdvise(flags->job, progress.Reporter());
       progress.Clear();
       context.json ? PrintJson(ToJson(result)) : SayAdvice(context, flags->job, result);
     };

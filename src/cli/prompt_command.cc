@@ -5,7 +5,7 @@
 
 #include "app/prompt_job.h"
 #include "cli/commands.h"
-#include "cli/progress.h"
+#include "cli/progress_line.h"
 
 namespace attune {
 namespace {
@@ -22,7 +22,7 @@ void SayPrompts(const PromptJob& job, const CommandContext& context) {
     progress.Clear();
     Say(context, CandidateText(c));
   };
-  const PromptResult result = RunPrompt(job, on_prompt, progress.Callback());
+  const PromptResult result = RunPrompt(job, on_prompt, progress.Reporter());
   progress.Clear();
   if (context.json) return PrintJson(ToJson(result));
   Say(context, fmt::format("\nby loss of the answers of {} held-out rows, a token:", result.rows));

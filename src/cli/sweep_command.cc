@@ -6,7 +6,7 @@
 #include "app/sweep_job.h"
 #include "base/error.h"
 #include "cli/commands.h"
-#include "cli/progress.h"
+#include "cli/progress_line.h"
 #include "cli/settings.h"
 #include "store/run_summary.h"
 
@@ -47,7 +47,7 @@ void SaySweep(const SweepFlags& flags, const std::vector<std::string>& rest, con
     progress.Clear();
     Say(context, fmt::format("{}/{}  {}{}", done, total, TrialText(trial), trial.was_there ? " (there already)" : ""));
   };
-  const SweepResult result = RunSweep(job, on_trial, progress.Callback());
+  const SweepResult result = RunSweep(job, on_trial, progress.Reporter());
   for (const std::vector<SweepTrial>& rung : result.rungs) {
     Say(context, "\nby held-out loss:");
     for (const SweepTrial& trial : rung) Say(context, "  " + TrialText(trial));

@@ -261,11 +261,10 @@ BatchLoss Decoder::RunHead(bool train, float scale) {
     if (plan_.head_token_columns >= 0) AddHeadTokenGradient(ce.gradient, x);
   }
   ReleaseHead();
-  loss.losses.resize(static_cast<size_t>(n));
-  std::vector<float> correct(loss.losses.size());
-  device_.Download(loss.losses.data(), At(plan_.losses, 1).data, n * 4);
+  std::vector<float> losses(static_cast<size_t>(n)), correct(losses.size());
+  device_.Download(losses.data(), At(plan_.losses, 1).data, n * 4);
   device_.Download(correct.data(), At(plan_.correct, 1).data, n * 4);
-  loss.sum = std::accumulate(loss.losses.begin(), loss.losses.end(), 0.0);
+  loss.sum = std::accumulate(losses.begin(), losses.end(), 0.0);
   loss.correct = static_cast<int64_t>(std::accumulate(correct.begin(), correct.end(), 0.0));
   return loss;
 }

@@ -44,7 +44,6 @@ struct BatchLoss {
   double sum = 0;       // of -log p over the rows
   int64_t rows = 0;
   int64_t correct = 0;  // rows whose target had the largest logit
-  std::vector<float> losses;  // of each row
 };
 
 class Decoder {

@@ -56,8 +56,8 @@ const std::vector<AdviceRule>& AdviceRules() {
        "Ovadia et al. 2023 (arXiv 2312.05934); Gekhman et al. 2024 (arXiv 2405.05904)",
        [](const Facts& f, const Choice&) { return Is(f, {"knowledge"}); }, nullptr},
       {"far-from-general", "the model's loss on the rows is 0.5 nats a token or more above its loss on general text",
-       "the rows are unlike what the model reads every day: training has much to teach here, and examples in the prompt will not "
-       "close the gap",
+       "the rows are unlike what the model reads every day: training has much to teach here, and the prompted baseline says how much "
+       "of it a prompt can give",
        "Gururangan et al. 2020, Don't Stop Pretraining (arXiv 2004.10964): what adapting gains grows with this distance; 0.5 is "
        "this program's line",
        [](const Facts& f, const Choice&) { return f.has_losses && Distance(f) >= kFarFromGeneral; }, nullptr},

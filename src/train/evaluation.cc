@@ -29,10 +29,11 @@ EvalMetrics Evaluate(Decoder& decoder, const std::vector<Example>& examples, int
       AppendExample(examples[static_cast<size_t>(row)], &batch);
       ends.push_back(batch.rows.size());
     }
-    const BatchLoss loss = decoder.EvaluateBatch(batch);
+    std::vector<float> losses;
+    const BatchLoss loss = decoder.EvaluateBatch(batch, of_each == nullptr ? nullptr : &losses);
     for (size_t i = 0; of_each != nullptr && i < chunk.size(); ++i) {
       RowLoss& row = (*of_each)[static_cast<size_t>(chunk[i])];
-      for (size_t r = i == 0 ? 0 : ends[i - 1]; r < ends[i]; ++r) row.sum += loss.losses[r];
+      for (size_t r = i == 0 ? 0 : ends[i - 1]; r < ends[i]; ++r) row.sum += losses[r];
       row.tokens = static_cast<int64_t>(ends[i] - (i == 0 ? 0 : ends[i - 1]));
     }
     sum += loss.sum;

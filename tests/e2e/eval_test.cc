@@ -72,7 +72,7 @@ TEST_F(EvalBenchTest, ComparesTheModelAPromptAndAnAdapter) {
   EXPECT_NE(page.find("&lt;b&gt;a &amp; 3&lt;/b&gt;"), std::string::npos);
   EXPECT_EQ(page.find("<b>a"), std::string::npos);
   EXPECT_EQ(page.find("<script"), std::string::npos);
-  EXPECT_EQ(page.find("http"), std::string::npos);
+  EXPECT_EQ(page.find("://"), std::string::npos);
 }
 
 TEST_F(EvalBenchTest, ChoosesTheLikeliestAnswer) {

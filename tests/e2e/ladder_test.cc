@@ -7,7 +7,7 @@
 
 namespace attune::ladder_test {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;  // the order of keys counts where a ladder knows its folder again
 
 class LadderTest : public ProgramTest {
  protected:
