@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "quant/float16.h"
 
 namespace attune {
 
@@ -223,15 +224,20 @@ void Decoder::ReleaseHead() {
   weights_.Release(-1);  // a tied one
 }
 
-BatchLoss Decoder::RunHead(bool train, float scale) {
+void Decoder::NormHeadRows(int64_t rows) {
+  device_.Run(RmsNorm{At(plan_.hidden, rows), LayerInput(spec_.num_hidden_layers), final_norm_.weight,
+                      At(plan_.head_rstd, 1).Columns(0, rows), At(plan_.rows, 1).Columns(0, rows),
+                      static_cast<float>(spec_.rms_norm_eps)});
+}
+
+BatchLoss Decoder::RunHead(bool train, float scale, std::vector<float>* row_losses) {
   const int64_t n = labelled_;
   BatchLoss loss;
   loss.rows = n;
+  if (row_losses != nullptr) row_losses->clear();
   if (n == 0) return loss;
-  const Matrix rows = At(plan_.rows, 1).Columns(0, n);
-  const Matrix hidden = At(plan_.hidden, n), rstd = At(plan_.head_rstd, 1).Columns(0, n);
-  device_.Run(RmsNorm{hidden, LayerInput(spec_.num_hidden_layers), final_norm_.weight, rstd, rows,
-                      static_cast<float>(spec_.rms_norm_eps)});
+  const Matrix hidden = At(plan_.hidden, n);
+  NormHeadRows(n);
   LinearContext context = Context();
   for (int64_t first = 0; first < n; first += settings_.logit_rows) {
     const int64_t count = std::min(settings_.logit_rows, n - first);
@@ -266,6 +272,7 @@ BatchLoss Decoder::RunHead(bool train, float scale) {
   device_.Download(correct.data(), At(plan_.correct, 1).data, n * 4);
   loss.sum = std::accumulate(losses.begin(), losses.end(), 0.0);
   loss.correct = static_cast<int64_t>(std::accumulate(correct.begin(), correct.end(), 0.0));
+  if (row_losses != nullptr) *row_losses = std::move(losses);
   return loss;
 }
 
@@ -277,11 +284,29 @@ void Decoder::ObserveInputs(const PackedBatch& batch, const InputObserver& obser
   observer_ = nullptr;
 }
 
-BatchLoss Decoder::EvaluateBatch(const PackedBatch& batch) {
+BatchLoss Decoder::EvaluateBatch(const PackedBatch& batch, std::vector<float>* losses) {
   Upload(batch);
   has_keys_ = dropout_ = false;
   ForwardAll();
-  return RunHead(false, 1.0f);
+  return RunHead(false, 1.0f, losses);
+}
+
+std::vector<float> Decoder::LastHidden(const PackedBatch& batch) {
+  Upload(batch);
+  has_keys_ = dropout_ = false;
+  ForwardAll();
+  NormHeadRows(labelled_);
+  const size_t count = static_cast<size_t>(labelled_ * spec_.hidden_size);
+  std::vector<float> hidden(count);
+  const DeviceAddress from = At(plan_.hidden, labelled_).data;
+  if (settings_.compute == DType::kF32) {
+    device_.Download(hidden.data(), from, static_cast<int64_t>(count) * 4);
+    return hidden;
+  }
+  std::vector<uint16_t> stored(count);
+  device_.Download(stored.data(), from, static_cast<int64_t>(count) * 2);
+  for (size_t i = 0; i < count; ++i) hidden[i] = Bf16ToFloat(stored[i]);
+  return hidden;
 }
 
 void Decoder::Logits(const PackedBatch& batch, const std::function<void(int64_t, std::span<const float>)>& sink) {
@@ -290,8 +315,7 @@ void Decoder::Logits(const PackedBatch& batch, const std::function<void(int64_t,
   ForwardAll();
   const int64_t n = labelled_;
   const Matrix hidden = At(plan_.hidden, n);
-  device_.Run(RmsNorm{hidden, LayerInput(spec_.num_hidden_layers), final_norm_.weight, At(plan_.head_rstd, 1).Columns(0, n),
-                      At(plan_.rows, 1).Columns(0, n), static_cast<float>(spec_.rms_norm_eps)});
+  NormHeadRows(n);
   std::vector<float> host;
   for (int64_t first = 0; first < n; first += settings_.logit_rows) {
     const int64_t count = std::min(settings_.logit_rows, n - first);

@@ -63,11 +63,14 @@ class Decoder {
   // Forward and backward; gradients of scale * (sum of losses) are added to the gradient vector.
   BatchLoss TrainBatch(const PackedBatch& batch, float scale);
 
-  // Forward only.
-  BatchLoss EvaluateBatch(const PackedBatch& batch);
+  // Forward only. `losses`: where not null, takes -log p of each of batch.rows.
+  BatchLoss EvaluateBatch(const PackedBatch& batch, std::vector<float>* losses = nullptr);
 
   // Logits of batch.rows, piece by piece: sink(first, logits) with (rows, vocab) f32 on the host.
   void Logits(const PackedBatch& batch, const std::function<void(int64_t, std::span<const float>)>& sink);
+
+  // What the head reads of batch.rows, the last residual after the last norm: (rows, hidden_size) f32. The head does not run.
+  std::vector<float> LastHidden(const PackedBatch& batch);
 
   // Runs the batch forward, without dropout, and hands out what the projections of each block read: observer(layer, slot, x),
   // x (T, in) C, for the first slot of LayerBuffers::low that reads it: 0 (q, k, v), 3 (o), 4 (gate, up), 6 (down).
@@ -88,6 +91,8 @@ class Decoder {
 
   const DecoderPlan& plan() const { return plan_; }
   size_t vocab_size() const { return static_cast<size_t>(spec_.vocab_size); }
+  int64_t hidden_size() const { return spec_.hidden_size; }
+  int64_t max_tokens() const { return settings_.max_tokens; }  // of a batch
 
  private:
   struct Norm {
@@ -135,7 +140,8 @@ class Decoder {
   void ForwardBlock(int64_t layer, bool recompute);
   void ForwardAttention(int64_t layer, const Matrix& x, const Matrix& x2);
   void ForwardMlp(int64_t layer, const Matrix& x2, const Matrix& x_next, bool recompute);
-  BatchLoss RunHead(bool train, float scale);
+  void NormHeadRows(int64_t rows);
+  BatchLoss RunHead(bool train, float scale, std::vector<float>* losses);
   void BackwardAll();
   void BackwardEmbedding();
   void BackwardNorm(const Norm& norm, const RmsNormBackward& op);

@@ -10,7 +10,7 @@ namespace attune {
 BatchLoss Decoder::TrainBatch(const PackedBatch& batch, float scale) {
   Upload(batch);
   ForwardAll();
-  const BatchLoss loss = RunHead(true, scale);
+  const BatchLoss loss = RunHead(true, scale, nullptr);
   if (labelled_ > 0) BackwardAll();
   return loss;
 }

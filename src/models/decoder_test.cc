@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <optional>
 
 #include "formats/safetensors.h"
@@ -181,6 +182,33 @@ TEST(GgufModel, LogitsAgreeWithTransformers) {
   const FixtureInputs inputs = ReadInputs(io);
   Engine engine(kData + "/gguf/tiny_llama_mixed.gguf", {.policy = KeepPolicy::kNothing}, inputs);
   ExpectLogits(AllLogits(engine, inputs, io.Find("logits")->shape[2]), inputs, *io.Find("logits"));
+}
+
+// What a row's score is made of: the states that the head reads, and the loss of each row.
+TEST(RowOutputs, HiddenStatesGiveTheLogitsAndLossesTheirSum) {
+  const std::string folder = kData + "/models/llama";
+  const FixtureInputs inputs = ReadInputs(SafetensorsFile(folder + "/io.safetensors"));
+  const ModelFiles files = ModelFiles::Open(folder);
+  const StoredTensor& head = *files.Find("lm_head.weight");
+  const int64_t vocab = head.rows(), width = head.columns();
+  std::vector<float> weights(static_cast<size_t>(vocab * width));
+  files.ReadRows(head, 0, vocab, weights.data());
+  for (const DType compute : {DType::kF32, DType::kBF16}) {
+    Engine engine(folder, {.compute = compute, .policy = KeepPolicy::kNothing, .guarded = true}, inputs);
+    const std::vector<float> hidden = engine.decoder().LastHidden(inputs.batch);
+    ASSERT_EQ(hidden.size(), inputs.batch.rows.size() * static_cast<size_t>(width));
+    engine.decoder().Logits(inputs.batch, [&](int64_t first, std::span<const float> logits) {
+      for (int64_t i = 0; i < std::ssize(logits); ++i) {
+        double sum = 0;
+        for (int64_t k = 0; k < width; ++k) sum += weights[static_cast<size_t>(i % vocab * width + k)] * hidden[static_cast<size_t>((first + i / vocab) * width + k)];
+        ASSERT_NEAR(logits[static_cast<size_t>(i)], sum, compute == DType::kBF16 ? 0.02 : 1e-4);
+      }
+    });
+    std::vector<float> losses = {1, 2, 3};
+    const BatchLoss loss = engine.decoder().EvaluateBatch(inputs.batch, &losses);
+    ASSERT_EQ(losses.size(), inputs.batch.rows.size());
+    EXPECT_NEAR(std::accumulate(losses.begin(), losses.end(), 0.0), loss.sum, 1e-6 * loss.sum);
+  }
 }
 
 // Checkpoints that transformers and bitsandbytes wrote: decoded in every product, as their own 4-bit layers compute.
