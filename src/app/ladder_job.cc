@@ -124,12 +124,17 @@ class Ladder {
     result.advice = RunAdvise(advise, on_progress_);
     advice_ = &result.advice;
     ReadHeldOut();
-    const std::vector<std::string> names = {"base", "prompt", "lora", "qlora", "full"};
-    for (size_t i = 0; i < names.size(); ++i) {
-      const double share = (job_.budget_seconds - Spent(result.rungs)) / static_cast<double>(names.size() - i);
-      result.rungs.push_back(RungOrKept(names[i], i == 0 ? job_.budget_seconds : share));
+    const auto add = [&](const std::string& name, double share) {
+      result.rungs.push_back(RungOrKept(name, share));
       on_rung_(result.rungs.back());
-    }
+    };
+    const auto left = [&] { return job_.budget_seconds - Spent(result.rungs); };
+    const std::vector<std::string> trained = {"lora", "qlora", "full"};
+    const auto runnable = static_cast<double>(std::count_if(trained.begin(), trained.end(), [&](const std::string& m) { return WhyNot(m).empty(); }));
+    add("base", left());
+    add("prompt", left() / (1 + runnable));
+    const double share = left() / std::max(1.0, runnable);
+    for (const std::string& method : trained) add(method, share);
     result.model = job_.advise.model;
     result.data = job_.advise.data;
     result.currency = prices_.currency;
@@ -256,7 +261,14 @@ class Ladder {
     rung.path = output;
   }
 
-  std::string WhyNot(const MethodPlan& plan, const std::string& method) const {
+  const MethodPlan& PlanFor(const std::string& method) const {
+    const std::vector<MethodPlan>& methods = advice_->plan.methods;
+    return *std::find_if(methods.begin(), methods.end(), [&](const MethodPlan& m) { return m.method == method; });
+  }
+
+  // What keeps a method from being run here; empty: nothing.
+  std::string WhyNot(const std::string& method) const {
+    const MethodPlan& plan = PlanFor(method);
     if (!plan.fits && (plan.to_fit.empty() || !plan.to_fit.back().fits)) {
       return fmt::format("it does not fit: {:.1f} GiB are needed of {:.1f}", static_cast<double>(plan.bytes) / (1 << 30),
                          static_cast<double>(advice_->plan.device.memory_bytes) / (1 << 30));
@@ -286,11 +298,10 @@ class Ladder {
   }
 
   void RunTrained(double share, LadderRung& rung) {
-    const auto plan = std::find_if(advice_->plan.methods.begin(), advice_->plan.methods.end(), [&](const MethodPlan& m) { return m.method == rung.name; });
-    rung.skipped = WhyNot(*plan, rung.name);
+    rung.skipped = WhyNot(rung.name);
     if (!rung.skipped.empty()) return;
     const AdviceChoice& c = advice_->advice.choice;
-    TrainedRungJob job{SettingsOf(*plan), UsualRate(c, rung.name), std::max<int64_t>(1, advice_->plan.steps), share, job_.output_dir + "/" + rung.name};
+    TrainedRungJob job{SettingsOf(PlanFor(rung.name)), UsualRate(c, rung.name), std::max<int64_t>(1, advice_->plan.steps), share, job_.output_dir + "/" + rung.name};
     TrainedRungState state = RungStateOf(state_["trained"].value(rung.name, Json::object()));
     rung.seconds = state.spent;
     const OnProgress progress = [&](const char* what, int64_t done, int64_t total) {
@@ -381,7 +392,7 @@ std::string LadderVerdict(const LadderResult& r) {
   const Interval& i = r.difference.interval;
   const std::string figures = fmt::format("{} is ahead of {} by {:.3f} a token (95 % interval {:.3f} to {:.3f} over {} held-out rows; ahead in {:.1f} % of draws)",
                                           best.name, next.name, next.loss - best.loss, i.low, i.high, r.rows, 100 * r.difference.share_above);
-  if (r.recommended == r.best) return fmt::format("use {}: {}{}", use.name, figures, i.low > 0 ? "" : ", which is not sure, but nothing simpler comes near");
+  if (r.recommended == r.best) return fmt::format("use {}: {}{}", use.name, figures, i.low > 0 ? "" : fmt::format(", which is not sure, but {} asks for more", next.name));
   return fmt::format("use {}: {}; these rows cannot tell it from {}, which asks for more", use.name, figures, best.name);
 }
 

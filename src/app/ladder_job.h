@@ -1,5 +1,5 @@
 // `attune advise --measure`: the methods against each other on a person's own rows, within a budget of time. The model alone, prompts,
-// LoRA, QLoRA and full fine-tuning answer the same held-out rows; what is trained has an equal share of the time that is left and a
+// LoRA, QLoRA and full fine-tuning answer the same held-out rows; each method that is trained has an equal share of the time and a
 // small sweep of its learning rate. A ladder that is started again goes on where it stopped.
 #pragma once
 
@@ -45,9 +45,8 @@ struct LadderResult {
   AdviseResult advice;
   std::vector<LadderRung> rungs;  // in the order of what they ask of a person, the least first
 
-  // What to use, the one that comes nearest to the least loss (absent: it alone was run), and how they differ on the same draws:
-  // runner_up - best.
   size_t best = 0;  // with the least loss
+  // The next one (absent: nothing else was run), and how they differ on the same draws of the rows: runner_up - best.
   std::optional<size_t> runner_up;
   Difference difference;
   size_t recommended = 0;  // the best, or what is simpler and cannot be told from it

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "base/progress.h"
 #include "app/prompt_file.h"
+#include "base/progress.h"
 #include "train/evaluation.h"
 
 namespace attune {

@@ -1,6 +1,7 @@
 // attune advise --measure from outside: every method on the same rows, gone on with, and refused in one line.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "program.h"
@@ -63,6 +64,26 @@ TEST_F(LadderTest, MeasuresEveryMethodOnTheSameRowsAndGoesOn) {
   EXPECT_EQ(second["rungs"][2]["eval_loss"], lora["eval_loss"]);
   EXPECT_EQ(second["rungs"][2]["path"], lora["path"]);
   for (const size_t i : {0u, 1u, 3u, 4u}) EXPECT_EQ(second["rungs"][i], first["rungs"][i]);
+}
+
+TEST_F(LadderTest, AdviceLooksAtTheLossOnTheRows) {
+  const auto advice = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"advise", "--model", "model", "--data", "rows.jsonl", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = Attune(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return Json::parse(outcome.out);
+  };
+  const Json json = advice({});
+  EXPECT_EQ(json["losses"]["rows_measured"], 120);  // 2 and 3 tokens and their ends, a byte a token: all of them
+  // A made-up model is as wrong about either as a guess is.
+  const double guess = std::log(Json::parse(ReadFile(Path("model/config.json")))["vocab_size"].get<double>());
+  EXPECT_NEAR(json["losses"]["rows"], guess, 0.5);
+  EXPECT_NEAR(json["losses"]["general"], guess, 0.5);
+  EXPECT_GT(json["losses"]["general_tokens"], 1000);
+  EXPECT_EQ(advice({})["losses"], json["losses"]);
+  EXPECT_TRUE(advice({"--loss_seconds", "0"})["losses"].is_null());
+  ExpectRefused({"advise", "--model", "model", "--data", "rows.jsonl", "--loss_seconds", "-1"}, "--loss_seconds");
 }
 
 TEST_F(LadderTest, RefusesInOneLine) {
