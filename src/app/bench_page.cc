@@ -24,10 +24,6 @@ constexpr const char* kBenchStyle = R"(
 .wrong{color:var(--bad);font-size:13px;margin:4px 0 0}
 )";
 
-std::string FigureText(const std::string& metric, double value) {
-  return metric == "chrf" ? fmt::format("{:.1f}", value) : fmt::format("{:.3f}", value);
-}
-
 // As good as any, and better than some.
 bool IsBest(const EvalBenchResult& r, size_t system, size_t figure) {
   const BenchFigure& f = r.systems[system].figures[figure];
@@ -64,11 +60,11 @@ std::string DifferenceTable(const EvalBenchResult& r) {
   for (const BenchDifference& d : r.differences) {
     const BenchFigure& figure = r.systems[d.a].figures[d.figure];
     const Interval& i = d.difference.interval;
-    const bool sure = i.low > 0 || i.high < 0, better = figure.lower_is_better ? d.value < 0 : d.value > 0;
+    const std::string verdict = VerdictText(r, d);
     html += fmt::format("<tr><td>{} against {}</td><td>{}</td><td>{}{}</td><td>{} to {}</td><td class=\"{}\">{}</td></tr>\n",
                         Escaped(r.systems[d.a].name), Escaped(r.systems[d.b].name), Escaped(figure.metric), d.value > 0 ? "+" : "",
                         FigureText(figure.metric, d.value), FigureText(figure.metric, i.low), FigureText(figure.metric, i.high),
-                        sure ? "sure" : "", !sure ? "not told apart" : better ? "better" : "worse");
+                        verdict == "not told apart" ? "" : "sure", verdict);
   }
   return html + "</table></div>\n<p class=\"sub\">Both systems on the same draws. An interval that holds 0 does not tell them apart.</p>\n";
 }

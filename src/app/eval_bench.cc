@@ -106,14 +106,9 @@ class EvalBench {
     if (metrics_.Has("loss")) output.losses.assign(losses.begin(), losses.begin() + static_cast<std::ptrdiff_t>(choices_begin));
     for (size_t i = 0; at < general_begin; ++i) {
       output.choices.emplace_back();
-      for (size_t c = 0; c < rows_[i].choices.size(); ++c, ++at) output.choices.back().push_back({losses[at].sum, losses[at].tokens});
+      for (size_t c = 0; c < rows_[i].choices.size(); ++c, ++at) output.choices.back().push_back(losses[at]);
     }
-    RowLoss general;
-    for (; at < losses.size(); ++at) {
-      general.sum += losses[at].sum;
-      general.tokens += losses[at].tokens;
-    }
-    if (general.tokens > 0) system.general_loss = general.sum / static_cast<double>(general.tokens);
+    if (at < losses.size()) system.general_loss = LossSums(std::span(losses).subspan(at)).Figure();
   }
 
   std::vector<std::string> Answers(const BenchSystem& system, const Prompter* prompter) const {
@@ -175,6 +170,14 @@ EvalBenchResult RunEvalBench(const EvalBenchJob& job, const OnProgress& on_progr
   EvalBenchResult result = EvalBench(job, on_progress).Run();
   if (!job.output.empty()) WriteFileAtomic(job.output, BenchPage(result));
   return result;
+}
+
+std::string FigureText(const std::string& metric, double value) { return fmt::format("{:.{}f}", value, metric == "chrf" ? 1 : 3); }
+
+std::string VerdictText(const EvalBenchResult& result, const BenchDifference& d) {
+  const Interval& interval = d.difference.interval;
+  if (interval.low <= 0 && interval.high >= 0) return "not told apart";
+  return (d.value < 0) == result.systems[d.a].figures[d.figure].lower_is_better ? "better" : "worse";
 }
 
 Json ToJson(const EvalBenchResult& result) {

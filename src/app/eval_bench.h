@@ -65,6 +65,10 @@ EvalBenchResult RunEvalBench(const EvalBenchJob& job, const OnProgress& on_progr
 
 nlohmann::ordered_json ToJson(const EvalBenchResult& result);
 
+// "0.123", or "45.6" of chrF; "better", "worse" or "not told apart" of a against b.
+std::string FigureText(const std::string& metric, double value);
+std::string VerdictText(const EvalBenchResult& result, const BenchDifference& difference);
+
 // One page, everything escaped, nothing fetched.
 std::string BenchPage(const EvalBenchResult& result);
 

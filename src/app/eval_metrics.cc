@@ -46,7 +46,21 @@ RowSums ChrfTable(const std::vector<EvalRow>& rows, const std::vector<std::strin
   return table;
 }
 
-RowSums LossTable(const std::vector<RowLoss>& losses) {
+// 1 where the right choice is the likeliest, of all tokens or, so that short ones are not preferred, by token.
+std::vector<double> ChoiceHits(const std::vector<EvalRow>& rows, const std::vector<std::vector<RowLoss>>& choices, bool by_token) {
+  std::vector<double> hits;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto loss = [&](const RowLoss& c) { return by_token ? c.sum / static_cast<double>(std::max<int64_t>(1, c.tokens)) : c.sum; };
+    const auto best = std::min_element(choices[i].begin(), choices[i].end(),
+                                       [&](const RowLoss& a, const RowLoss& b) { return loss(a) < loss(b); });
+    hits.push_back(static_cast<size_t>(best - choices[i].begin()) == rows[i].right_choice ? 1 : 0);
+  }
+  return hits;
+}
+
+}  // namespace
+
+RowSums LossSums(std::span<const RowLoss> losses) {
   std::vector<double> sums, tokens;
   for (const RowLoss& row : losses) {
     sums.push_back(row.sum);
@@ -54,20 +68,6 @@ RowSums LossTable(const std::vector<RowLoss>& losses) {
   }
   return RatioOf(sums, tokens);
 }
-
-// 1 where the right choice is the likeliest, of all tokens or, so that short ones are not preferred, by token.
-std::vector<double> ChoiceHits(const std::vector<EvalRow>& rows, const std::vector<std::vector<ChoiceLoss>>& choices, bool by_token) {
-  std::vector<double> hits;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const auto loss = [&](const ChoiceLoss& c) { return by_token ? c.sum / static_cast<double>(std::max<int64_t>(1, c.tokens)) : c.sum; };
-    const auto best = std::min_element(choices[i].begin(), choices[i].end(),
-                                       [&](const ChoiceLoss& a, const ChoiceLoss& b) { return loss(a) < loss(b); });
-    hits.push_back(static_cast<size_t>(best - choices[i].begin()) == rows[i].right_choice ? 1 : 0);
-  }
-  return hits;
-}
-
-}  // namespace
 
 const std::vector<std::string>& EvalMetricNames() {
   static const std::vector<std::string> names = {"loss", "exact_match", "token_f1", "rouge_l", "chrf", "regex",
@@ -172,7 +172,7 @@ std::vector<MetricColumn> EvalMetricSet::Columns(SystemOutput& output, const OnE
   std::vector<MetricColumn> columns;
   for (const std::string& metric : options_.metrics) {
     if (metric == "loss") {
-      columns.push_back({metric, true, LossTable(output.losses)});
+      columns.push_back({metric, true, LossSums(output.losses)});
     } else if (metric == "chrf") {
       columns.push_back({metric, false, ChrfTable(rows_, output.answers)});
     } else if (metric == "multiple_choice") {

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,16 +34,13 @@ struct MetricColumn {
   RowSums table;
 };
 
-// Of one choice of a row.
-struct ChoiceLoss {
-  double sum = 0;  // -log p of its tokens, the end of the turn among them
-  int64_t tokens = 0;
-};
+// The loss by token of rows, and of draws of them.
+RowSums LossSums(std::span<const RowLoss> losses);
 
 // What a system made of the rows; what no metric asks for is empty.
 struct SystemOutput {
   std::vector<RowLoss> losses;
-  std::vector<std::vector<ChoiceLoss>> choices;
+  std::vector<std::vector<RowLoss>> choices;  // of a row; the end of the turn counts as a token of each
   std::vector<std::string> answers;
   std::vector<std::string> code_failures;  // by row, "" where it passed; filled by Columns
 };

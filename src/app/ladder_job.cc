@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "app/eval_metrics.h"
 #include "app/ladder_rung.h"
 #include "app/model_hash.h"
 #include "app/prompt_file.h"
@@ -86,15 +87,6 @@ LadderRung RungOf(const Json& json) {
   r.path = json["path"];
   for (const Json& row : json["losses"]) r.losses.push_back({row[0], row[1]});
   return r;
-}
-
-RowSums TableOf(const LadderRung& rung) {
-  std::vector<double> sums, tokens;
-  for (const RowLoss& row : rung.losses) {
-    sums.push_back(row.sum);
-    tokens.push_back(static_cast<double>(row.tokens));
-  }
-  return RatioOf(sums, tokens);
 }
 
 class Ladder {
@@ -227,13 +219,8 @@ class Ladder {
       if (on_progress_) on_progress_((rung.name + ": losses of held-out rows").c_str(), done, std::ssize(examples_));
     });
     rung.losses.assign(losses.begin(), losses.begin() + static_cast<std::ptrdiff_t>(rows_));
-    RowLoss general;
-    for (size_t i = rows_; i < losses.size(); ++i) {
-      general.sum += losses[i].sum;
-      general.tokens += losses[i].tokens;
-    }
-    rung.general_loss = general.tokens > 0 ? general.sum / static_cast<double>(general.tokens) : 0;
-    rung.loss = TableOf(rung).Figure();
+    rung.general_loss = LossSums(std::span(losses).subspan(rows_)).Figure();
+    rung.loss = LossSums(rung.losses).Figure();
   }
 
   void RunPromptRung(double share, LadderRung& rung) const {
@@ -329,7 +316,7 @@ class Ladder {
     for (size_t i = 0; i < result.rungs.size(); ++i) {
       if (!result.rungs[i].skipped.empty()) continue;
       run.push_back(i);
-      tables.push_back(TableOf(result.rungs[i]));
+      tables.push_back(LossSums(result.rungs[i].losses));
     }
     std::vector<const RowSums*> pointers;
     for (const RowSums& table : tables) pointers.push_back(&table);

@@ -43,8 +43,6 @@ void SayLoss(const EvalFlags& flags, const CommandContext& context) {
   }
 }
 
-std::string NumberText(const std::string& metric, double value) { return fmt::format("{:.{}f}", value, metric == "chrf" ? 1 : 3); }
-
 void SayFigures(const EvalBenchResult& r, const CommandContext& context) {
   size_t width = 6;
   for (const BenchSystem& s : r.systems) width = std::max(width, s.name.size());
@@ -55,8 +53,8 @@ void SayFigures(const EvalBenchResult& r, const CommandContext& context) {
   for (const BenchSystem& s : r.systems) {
     std::string line = fmt::format("{:<{}}", s.name, width);
     for (const BenchFigure& f : s.figures) {
-      line += fmt::format("  {:>24}", fmt::format("{} ({} to {})", NumberText(f.metric, f.value), NumberText(f.metric, f.interval.low),
-                                                  NumberText(f.metric, f.interval.high)));
+      line += fmt::format("  {:>24}", fmt::format("{} ({} to {})", FigureText(f.metric, f.value), FigureText(f.metric, f.interval.low),
+                                                  FigureText(f.metric, f.interval.high)));
     }
     if (has_general) line += fmt::format("  {:>20}", s.general_loss ? fmt::format("{:.3f}", *s.general_loss) : "as base");
     Say(context, line);
@@ -68,9 +66,8 @@ void SayDifferences(const EvalBenchResult& r, const CommandContext& context) {
   for (const BenchDifference& d : r.differences) {
     const BenchFigure& f = r.systems[d.a].figures[d.figure];
     const Interval& i = d.difference.interval;
-    const bool sure = i.low > 0 || i.high < 0, better = f.lower_is_better ? d.value < 0 : d.value > 0;
-    Say(context, fmt::format("  {:<24} {}{} ({} to {})  {}: {} against {}", f.metric, d.value > 0 ? "+" : "", NumberText(f.metric, d.value),
-                             NumberText(f.metric, i.low), NumberText(f.metric, i.high), !sure ? "not told apart" : better ? "better" : "worse",
+    Say(context, fmt::format("  {:<24} {}{} ({} to {})  {}: {} against {}", f.metric, d.value > 0 ? "+" : "", FigureText(f.metric, d.value),
+                             FigureText(f.metric, i.low), FigureText(f.metric, i.high), VerdictText(r, d),
                              r.systems[d.a].name, r.systems[d.b].name));
   }
 }

@@ -115,7 +115,8 @@ bool RestrictWriting(const char* folder) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ChildReport report;
-  report.has_no_network = ::unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC) == 0;
+  constexpr int kApart = CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC;
+  report.has_no_network = ::unshare(CLONE_NEWUSER | kApart) == 0 || ::unshare(kApart) == 0;  // the latter as root
   const pid_t inner = ::fork();
   if (inner == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);

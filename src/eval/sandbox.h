@@ -1,6 +1,6 @@
 // Runs a program that a model wrote: a process of its own in an empty folder, with limits on its time, memory, files and
-// processes, an environment without the user's variables, and, where the system lets a process give these up, no network, no sight
-// of other processes and no writing outside the folder. It can still read what its user can read. Never call it without the
+// processes, an environment without the user's variables, and, where the system lets a process give these up, no network, no hold
+// on other processes and no writing outside the folder. It can still read what its user can read. Never call it without the
 // user's consent.
 #pragma once
 
@@ -20,7 +20,8 @@ struct SandboxLimits {
 struct SandboxResult {
   bool passed = false;  // ended with status 0
   std::string why;      // it did not: the last line it wrote, "took longer than 10 s", "killed by signal 9"
-  bool has_no_network = false, writes_only_inside = false;  // whether the system allowed it
+  // Whether the system allowed it; the first also that nothing it started outlives it.
+  bool has_no_network = false, writes_only_inside = false;
 };
 
 // Writes `program` into a file of a new temporary folder, runs `command` with that file's name behind it, and removes the folder.

@@ -13,10 +13,7 @@ class EvalBenchTest : public ProgramTest {
  protected:
   void SetUp() override {
     ProgramTest::SetUp();
-    ASSERT_EQ(Attune({"synth", "--shape", "tiny", "--output", "model"}).exit_code, 0);
-    WriteFileAtomic(Path("model/chat_template.jinja"),
-                    "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}</s>{% endfor %}"
-                    "{% if add_generation_prompt %}a:{% endif %}");
+    MakeChatModel();
     std::string rows;
     for (int i = 0; i < 6; ++i) {
       rows += Json{{"messages", {{{"role", "user"}, {"content", "q" + std::to_string(i)}}, {{"role", "assistant"}, {"content", "<b>a & " + std::to_string(i) + "</b>"}}}}}.dump() + "\n";

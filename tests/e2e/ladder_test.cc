@@ -14,10 +14,7 @@ class LadderTest : public ProgramTest {
  protected:
   void SetUp() override {
     ProgramTest::SetUp();
-    ASSERT_EQ(Attune({"synth", "--shape", "tiny", "--output", "model"}).exit_code, 0);
-    WriteFileAtomic(Path("model/chat_template.jinja"),
-                    "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}</s>{% endfor %}"
-                    "{% if add_generation_prompt %}a:{% endif %}");
+    MakeChatModel();
     std::string rows;
     for (int i = 0; i < 120; ++i) rows += Json{{"prompt", "q" + std::to_string(i)}, {"completion", "a" + std::to_string(i % 7)}}.dump() + "\n";
     WriteFileAtomic(Path("rows.jsonl"), rows);
