@@ -30,9 +30,12 @@ class Stopwatch : public TrainEvents {
     last_ = Now();
     steps_ = m.step;
     if (on_progress_) on_progress_("trying what a step takes", m.step, m.total_steps);
-    if (m.step < m.total_steps && last_ > end_) Failed("long enough to know");
+    if (m.step >= m.total_steps || last_ <= end_) return;
+    is_cut_short_ = true;
+    Failed("long enough to know");
   }
   int64_t steps() const { return steps_; }
+  bool is_cut_short() const { return is_cut_short_; }
   double seconds_a_step() const { return (last_ - first_) / static_cast<double>(steps_); }
   double before(double begin) const { return first_ - begin; }
 
@@ -40,6 +43,7 @@ class Stopwatch : public TrainEvents {
   double end_, first_ = 0, last_ = 0;
   const OnProgress& on_progress_;
   int64_t steps_ = 0;
+  bool is_cut_short_ = false;
 };
 
 std::vector<Setting> With(std::vector<Setting> settings, const std::vector<Setting>& more) {
@@ -56,16 +60,14 @@ void TrySteps(const TrainedRungJob& job, TrainedRungState& state, const OnProgre
   config.is_recorded = false;
   const double begin = Now();
   Stopwatch watch(begin + kMostTried * job.seconds, on_progress);
-  bool is_whole = true;
   try {
     Train(config, watch);
   } catch (const Error&) {
-    if (watch.steps() == 0 || watch.steps() == kTriedSteps) throw;
-    is_whole = false;
+    if (!watch.is_cut_short()) throw;
   }
   const double seconds = Now() - begin;
   state.seconds_a_step = watch.seconds_a_step();
-  state.seconds_a_run = is_whole ? seconds - static_cast<double>(watch.steps()) * state.seconds_a_step : 2 * watch.before(begin);
+  state.seconds_a_run = watch.is_cut_short() ? 2 * watch.before(begin) : seconds - static_cast<double>(watch.steps()) * state.seconds_a_step;
   state.spent += seconds;
   RemoveTree(folder);
 }
