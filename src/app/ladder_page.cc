@@ -86,7 +86,7 @@ std::string RungTable(const LadderResult& r) {
     }
     html += fmt::format("<td>{:.3f} <span>{:.3f} to {:.3f}</span><span>{}</span></td><td>{}</td>", rung.loss, rung.interval.low, rung.interval.high,
                         Escaped(rung.what), rung.general_loss > 0 ? fmt::format("{:.3f}", rung.general_loss) : "as base");
-    html += fmt::format("<td>{}{}</td><td>{}</td><td>{:.3f} kWh, {:.3f} {}</td></tr>\n", Escaped(DurationText(rung.seconds)),
+    html += fmt::format("<td>{}{}</td><td>{}</td><td>{:.2g} kWh, {:.2g} {}</td></tr>\n", Escaped(DurationText(rung.seconds)),
                         rung.best_seconds > 0 ? "<span>the best run alone " + Escaped(DurationText(rung.best_seconds)) + "</span>" : "",
                         Escaped(BytesText(static_cast<double>(rung.peak_bytes))), rung.kilowatt_hours, rung.cost, Escaped(r.currency));
   }

@@ -93,6 +93,7 @@ void SayBench(EvalFlags& flags, const CommandContext& context) {
 void AddBenchFlags(CLI::App* command, EvalFlags* flags) {
   EvalBenchJob& job = flags->bench;
   MetricOptions& m = job.metrics;
+  const auto before = static_cast<std::ptrdiff_t>(command->get_options().size());
   command->add_option("--metrics", m.metrics, "Several of " + fmt::format("{}", fmt::join(EvalMetricNames(), ", ")))->delimiter(',')->allow_extra_args(false);
   command->add_option("--pattern", m.pattern, "For regex: what answers must hold; else \"pattern\" of the rows");
   command->add_option("--schema", m.schema, "For json: a JSON schema; else \"schema\" of the rows");
@@ -104,7 +105,8 @@ void AddBenchFlags(CLI::App* command, EvalFlags* flags) {
   command->add_option("--max_rows", job.max_rows, "Rows to judge, evenly from all; 0: all (default)")->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   command->add_option("--output", job.output, "Write a new .html page with the answers side by side");
   AddSampling(command, &job.sampling);
-  flags->of_bench = command->get_options([](const CLI::Option*) { return true; });
+  const std::vector<CLI::Option*> all = command->get_options();
+  flags->of_bench.assign(all.begin() + before, all.end());
 }
 
 }  // namespace
@@ -118,13 +120,13 @@ void AddEvalCommand(CLI::App& app, CommandContext& context) {
       "With --metrics, --general and the like, or several adapters or prompts: the model alone, each prompt and each adapter on the same rows.");
   auto flags = std::make_shared<EvalFlags>();
   EvalBenchJob& job = flags->bench;
-  AddBenchFlags(command, flags.get());
   command->add_option("--model", job.model, "Model folder, .gguf file or org/name")->required();
   command->add_option("--adapter", job.adapters, "Adapter folder; may be given several times")->allow_extra_args(false);
   command->add_option("--data", job.data, "JSONL or .txt file, or a folder of them")->required();
   command->add_option("--prompt_file", job.prompts, "A prompt.json of attune prompt; may be given several times")->allow_extra_args(false);
   auto* max_length = command->add_option("--max_length", flags->max_length, "Of the loss alone: tokens a row may have; longer ones are cut");
   max_length->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  AddBenchFlags(command, flags.get());
   command->add_flag("--bf16", job.bf16, "Compute in bf16");
   command->add_flag("--json", context.json, "One JSON document on standard output");
   command->callback([flags, max_length, &context] {
