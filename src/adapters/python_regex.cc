@@ -9,7 +9,7 @@ namespace attune {
 namespace {
 
 constexpr uint32_t kMatchLimit =
-    1'000'000;  // steps for one module name: far more than any sane pattern takes
+    1'000'000;  // steps of one match: far more than any sane pattern takes
 
 std::string ErrorText(int code) {
   unsigned char text[200];
@@ -56,7 +56,7 @@ bool PythonRegex::Run(std::string_view text, unsigned options, const char* group
       pcre2_match_data_create_from_pattern(code_->code, nullptr), pcre2_match_data_free);
   if (data == nullptr) Failed("out of memory");
   const int result = pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0,
-                                 PCRE2_ANCHORED | options, data.get(), code_->context);
+                                 options, data.get(), code_->context);
   if (result == PCRE2_ERROR_NOMATCH) return false;
   if (result < 0) {
     BadInput("{}: the regular expression \"{}\" failed on \"{}\": {}", code_->where, code_->pattern,
@@ -74,14 +74,16 @@ bool PythonRegex::Run(std::string_view text, unsigned options, const char* group
 }
 
 bool PythonRegex::FullMatch(std::string_view text) const {
-  return Run(text, PCRE2_ENDANCHORED, nullptr, nullptr);
+  return Run(text, PCRE2_ANCHORED | PCRE2_ENDANCHORED, nullptr, nullptr);
 }
 
-bool PythonRegex::StartMatch(std::string_view text) const { return Run(text, 0, nullptr, nullptr); }
+bool PythonRegex::StartMatch(std::string_view text) const { return Run(text, PCRE2_ANCHORED, nullptr, nullptr); }
+
+bool PythonRegex::Search(std::string_view text) const { return Run(text, 0, nullptr, nullptr); }
 
 std::optional<std::string> PythonRegex::StartMatchGroup(std::string_view text, const char* group) const {
   std::string captured;
-  return Run(text, 0, group, &captured) ? std::optional(captured) : std::nullopt;
+  return Run(text, PCRE2_ANCHORED, group, &captured) ? std::optional(captured) : std::nullopt;
 }
 
 }  // namespace attune

@@ -15,8 +15,6 @@ namespace {
 
 constexpr const char* kLoraDropout = "0.05";
 
-int64_t RowsOfMicroBatch(const AdviceChoice& choice) { return std::min<int64_t>(choice.batch, 4); }
-
 int64_t CountDuplicates(const std::vector<Example>& examples) {
   std::unordered_set<std::string_view> seen;
   int64_t duplicates = 0;
@@ -68,18 +66,21 @@ AdviceFacts FactsOf(const AdviseJob& job, const TrainSession& session, const Pla
   return f;
 }
 
+// Rows of ready tokens may come without a tokenizer, and then there is no general text to compare with.
+void MeasureLosses(const AdviseJob& job, const TrainSession& session, const OnProgress& on_progress, AdviseResult* result) {
+  if (job.loss_seconds == 0 || session.bundle().tokenizer == nullptr) return;
+  result->losses = MeasureLossContrast(session.bundle(), session.inputs().train, job.loss_seconds, on_progress);
+  result->facts.has_losses = true;
+  result->facts.loss_on_rows = result->losses->rows;
+  result->facts.loss_on_general = result->losses->general;
+}
+
 // YAML reads JSON's texts, whatever is in them.
 std::string Quoted(const std::string& text) { return nlohmann::json(text).dump(); }
 
-// "max_length: 512, tokens_in_flight: 512" as lines of the section training.
 std::string FitLines(const MethodPlan& m) {
   std::string lines;
-  for (const FitStep& step : m.to_fit) {
-    std::string setting = "  " + step.setting;
-    for (size_t at = setting.find(", "); at != std::string::npos; at = setting.find(", ")) setting.replace(at, 2, "\n  ");
-    lines += setting + "   # so that it fits\n";
-    if (step.fits) break;
-  }
+  for (const auto& [key, value] : FitSettings(m)) lines += fmt::format("  {}: {}   # so that it fits\n", key, value);
   return lines;
 }
 
@@ -88,7 +89,8 @@ std::string ConfigText(const AdviseJob& job, const AdviceChoice& c, const PlanRe
   text += fmt::format("method: {}\nmodel:\n  name_or_path: {}\ndata:\n  train: {}\n", c.method, Quoted(job.model), Quoted(job.data));
   if (!job.eval_data.empty()) text += fmt::format("  eval: {}\n", Quoted(job.eval_data));
   if (c.method != "full") {
-    text += fmt::format("lora:\n  r: {}\n  lora_alpha: {}\n  lora_dropout: {}\n  target_modules: all-linear\n", c.rank, 2 * c.rank, kLoraDropout);
+    text += "lora:\n";
+    for (const auto& [key, value] : LoraSettings(c)) text += fmt::format("  {}: {}\n", key, value);
   }
   if (c.method == "qlora") text += "quantization:\n  load_in_4bit: true\n  bnb_4bit_quant_type: nf4\n";
   const int64_t micro = RowsOfMicroBatch(c);
@@ -101,13 +103,41 @@ std::string ConfigText(const AdviseJob& job, const AdviceChoice& c, const PlanRe
 
 }  // namespace
 
-AdviseResult RunAdvise(const AdviseJob& job) {
+int64_t RowsOfMicroBatch(const AdviceChoice& choice) { return std::min<int64_t>(choice.batch, 4); }
+
+std::vector<Setting> LoraSettings(const AdviceChoice& choice) {
+  return {{"r", std::to_string(choice.rank)}, {"lora_alpha", std::to_string(2 * choice.rank)}, {"lora_dropout", kLoraDropout},
+          {"target_modules", "all-linear"}};
+}
+
+double UsualRate(const AdviceChoice& choice, const std::string& method) {
+  if ((choice.method == "full") == (method == "full")) return choice.learning_rate;
+  return method == "full" ? choice.learning_rate / 10 : choice.learning_rate * 10;
+}
+
+std::vector<Setting> FitSettings(const MethodPlan& plan) {
+  std::vector<Setting> settings;
+  for (const FitStep& step : plan.to_fit) {  // "max_length: 512, tokens_in_flight: 512"
+    for (size_t begin = 0; begin < step.setting.size();) {
+      const size_t end = std::min(step.setting.find(", ", begin), step.setting.size()), colon = step.setting.find(": ", begin);
+      const std::string key = step.setting.substr(begin, colon - begin);
+      std::erase_if(settings, [&](const Setting& earlier) { return earlier.first == key; });
+      settings.emplace_back(key, step.setting.substr(colon + 2, end - colon - 2));
+      begin = end + 2;
+    }
+    if (step.fits) break;
+  }
+  return settings;
+}
+
+AdviseResult RunAdvise(const AdviseJob& job, const OnProgress& on_progress) {
   const std::vector<std::string>& goals = AdviceGoals();
   if (std::find(goals.begin(), goals.end(), job.goal) == goals.end()) {
     const std::string nearest = NearestName(job.goal, goals);
     BadInput("--goal {}: use {}{}", job.goal, fmt::join(goals, ", "), nearest.empty() ? "" : "; did you mean \"" + nearest + "\"?");
   }
   if (!(job.budget_hours >= 0)) BadInput("--budget_hours: must be 0 or more, not {}", job.budget_hours);
+  if (!(job.loss_seconds >= 0)) BadInput("--loss_seconds: must be 0 or more, not {}", job.loss_seconds);
   if (!job.output.empty() && PathExists(job.output)) BadInput("{}: exists; name a new file", job.output);
   RunConfig config = AdvisedBase(job);
   PlanJob plan;
@@ -117,6 +147,7 @@ AdviseResult RunAdvise(const AdviseJob& job) {
   AdviseResult result;
   result.plan = PlanOf(config, plan, &session);
   result.facts = FactsOf(job, session, result.plan);
+  MeasureLosses(job, session, on_progress, &result);
   result.advice = FollowRules(result.facts);
   const AdviceChoice& choice = result.advice.choice;
   // Once more with what was chosen, for rank and epochs change memory and time.
@@ -145,12 +176,18 @@ nlohmann::ordered_json ToJson(const AdviseResult& r) {
     fired.push_back({{"id", rule->id}, {"condition", rule->condition}, {"advice", rule->advice}, {"source", rule->source}});
   }
   const AdviceChoice& c = r.advice.choice;
+  nlohmann::ordered_json losses;
+  if (r.losses) {
+    losses = {{"rows", r.losses->rows}, {"general", r.losses->general}, {"rows_measured", r.losses->rows_measured},
+              {"row_tokens", r.losses->row_tokens}, {"general_tokens", r.losses->general_tokens}};
+  }
   return {{"first", c.first},
           {"method", c.method},
           {"facts", {{"goal", r.facts.goal}, {"rows", r.facts.rows}, {"duplicates", r.facts.duplicates}, {"tokens", r.facts.tokens},
                      {"trained_tokens", r.facts.trained_tokens}, {"held_out", r.facts.has_held_out},
                      {"lora_fits", r.facts.lora_fits}, {"qlora_fits", r.facts.qlora_fits}, {"full_fits", r.facts.full_fits},
                      {"hours_a_pass", r.facts.hours}}},
+          {"losses", losses},
           {"settings", {{"r", c.rank}, {"learning_rate", c.learning_rate}, {"num_train_epochs", c.epochs}, {"rows_an_update", c.batch}}},
           {"rules", fired},
           {"config", r.config},

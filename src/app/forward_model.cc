@@ -23,13 +23,12 @@ void ForwardModel::AllLogits(std::span<const int32_t> ids, const std::function<v
   decoder->Logits(batch, [&](int64_t, std::span<const float> piece) { sink(piece); });
 }
 
-std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const std::string& adapter, bool bf16,
-                                               const ChunkLimits& limits, bool offload) {
+std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const ForwardOptions& options, const ChunkLimits& limits) {
   auto model = std::make_unique<ForwardModel>();
   model->device = MakeCpuDevice({});
-  if (!adapter.empty()) model->adapter = ReadAdapter(files, adapter);
-  const DType compute = ForwardCompute(bf16, *model->device);
-  model->weights.emplace(*model->device, files, model->adapter.spec, BaseStorage(files, compute, nullptr, offload));
+  if (!options.adapter.empty()) model->adapter = ReadAdapter(files, options.adapter);
+  const DType compute = ForwardCompute(options.bf16, *model->device);
+  model->weights.emplace(*model->device, files, model->adapter.spec, BaseStorage::OfRun(files, compute, options.is_qlora, std::nullopt, options.offload));
   model->vectors.emplace(*model->device, model->adapter.tensors, TrainableVectors::Purpose::kUse);
   LoadTrained(*model->device, *model->vectors, model->adapter.tensors, model->adapter.values);
   DecoderSettings settings;

@@ -26,9 +26,14 @@ struct ForwardModel {
   void AllLogits(std::span<const int32_t> ids, const std::function<void(std::span<const float>)>& sink);
 };
 
-// `adapter`: a folder, or empty. `offload`: weights stay in their files where they can. `files` must outlive the model. Errors: Error{kBadInput}: bf16 that this CPU cannot compute,
-// an adapter that does not fit.
-std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const std::string& adapter, bool bf16,
-                                               const ChunkLimits& limits, bool offload = false);
+struct ForwardOptions {
+  std::string adapter;    // a folder, or empty
+  bool bf16 = false;
+  bool offload = false;   // weights stay in their files where they can
+  bool is_qlora = false;  // the base in 4 bits, as a run of method qlora holds it
+};
+
+// `files` must outlive the model. Errors: Error{kBadInput}: bf16 that this CPU cannot compute, an adapter that does not fit.
+std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const ForwardOptions& options, const ChunkLimits& limits);
 
 }  // namespace attune

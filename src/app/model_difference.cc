@@ -28,7 +28,7 @@ ChunkLimits LimitsOf(const std::vector<std::vector<int32_t>>& sequences) {
 
 std::vector<std::vector<float>> LogitsOf(const ModelFiles& files, const std::string& adapter,
                                          const std::vector<std::vector<int32_t>>& sequences) {
-  const auto model = MakeForwardModel(files, adapter, false, LimitsOf(sequences), true);
+  const auto model = MakeForwardModel(files, {adapter, false, true}, LimitsOf(sequences));
   std::vector<std::vector<float>> logits(sequences.size());
   for (size_t i = 0; i < sequences.size(); ++i) {
     model->AllLogits(sequences[i], [&](std::span<const float> piece) { logits[i].insert(logits[i].end(), piece.begin(), piece.end()); });

@@ -66,6 +66,12 @@ Json ToJson(const PromptFile& prompt) {
   return json;
 }
 
+void MakeConversation(DataRow* row) {
+  if (row->kind != DataRow::Kind::kPromptCompletion) return;
+  row->kind = DataRow::Kind::kMessages;
+  row->messages = {{{"role", "user"}, {"content", row->prompt}}, {{"role", "assistant"}, {"content", row->completion}}};
+}
+
 std::vector<DataRow> ReadConversations(const std::string& path) {
   std::vector<DataRow> rows;
   for (const std::string& file : DataFiles(path)) {
@@ -73,10 +79,7 @@ std::vector<DataRow> ReadConversations(const std::string& path) {
     LineReader lines(mapped.text());
     for (JsonlLine line; lines.Next(&line);) {
       DataRow row = ReadDataRow(line, file, true);
-      if (row.kind == DataRow::Kind::kPromptCompletion) {
-        row.kind = DataRow::Kind::kMessages;
-        row.messages = {{{"role", "user"}, {"content", row.prompt}}, {{"role", "assistant"}, {"content", row.completion}}};
-      }
+      MakeConversation(&row);
       if (row.kind != DataRow::Kind::kMessages) BadInput("{}: has no question and answer, which a prompt needs", row.where);
       rows.push_back(std::move(row));
     }
@@ -151,12 +154,18 @@ DataRow Prompter::Prompted(const DataRow& row) const {
   return prompted;
 }
 
-std::vector<Example> EncodePrompted(const ModelBundle& bundle, const Prompter& prompter, const std::vector<DataRow>& rows) {
-  if (bundle.chat_template == nullptr) BadInput("{}: has no chat template, so a prompt cannot be put before a question", bundle.files.path());
+RowEncoder WholeRowEncoder(const ModelBundle& bundle, const NoTokenizer& none) {
   EncodeOptions options;
   options.max_length = 0;
   options.vocab_size = bundle.files.spec().vocab_size;
-  const RowEncoder encoder(bundle.RequireTokenizer(), bundle.chat_format(), bundle.eos_token(), options);
+  const Tokenizer& tokenizer = bundle.tokenizer != nullptr ? *bundle.tokenizer : static_cast<const Tokenizer&>(none);
+  return RowEncoder(tokenizer, bundle.chat_format(), bundle.eos_token(), options);
+}
+
+std::vector<Example> EncodePrompted(const ModelBundle& bundle, const Prompter& prompter, const std::vector<DataRow>& rows) {
+  if (bundle.chat_template == nullptr) BadInput("{}: has no chat template, so a prompt cannot be put before a question", bundle.files.path());
+  const NoTokenizer none(bundle.files.path());
+  const RowEncoder encoder = WholeRowEncoder(bundle, none);
   std::vector<Example> examples;
   for (const DataRow& row : rows) examples.push_back(encoder.Encode(prompter.Prompted(row)));
   std::erase_if(examples, [](const Example& e) { return TrainedTokens(e) == 0; });

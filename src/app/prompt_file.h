@@ -30,6 +30,9 @@ nlohmann::ordered_json ToJson(const PromptFile& prompt);
 // naming the row: text or tokens, which have no question.
 std::vector<DataRow> ReadConversations(const std::string& path);
 
+// Of prompt and completion the two messages of a conversation; other rows stay as they are.
+void MakeConversation(DataRow* row);
+
 // What the user says before the first answer.
 std::string QuestionOf(const nlohmann::ordered_json& messages);
 
@@ -55,6 +58,9 @@ class Prompter {
   std::vector<std::string> questions_;
   std::unique_ptr<Bm25Index> index_;
 };
+
+// Encodes rows with nothing cut; ready tokens need no tokenizer. `bundle` and `none` must outlive it.
+RowEncoder WholeRowEncoder(const ModelBundle& bundle, const NoTokenizer& none);
 
 // Rows as the model sees them behind a prompt, nothing cut. Errors: Error{kBadInput} for a model without a chat template.
 std::vector<Example> EncodePrompted(const ModelBundle& bundle, const Prompter& prompter, const std::vector<DataRow>& rows);

@@ -5,24 +5,17 @@
 #include <numeric>
 
 #include "app/use_job.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/torch_random.h"
+#include "data/evenly.h"
 #include "store/run_data.h"
 
 namespace attune {
 namespace {
 
 constexpr int64_t kSearchRows = 16;  // training rows that random sets are compared on: held-out rows are for the result alone
-
-// At most `most` rows, evenly from all.
-std::vector<DataRow> EvenlyFrom(std::vector<DataRow> rows, int64_t most) {
-  const int64_t count = std::ssize(rows);
-  if (most <= 0 || count <= most) return rows;
-  std::vector<DataRow> chosen;
-  for (int64_t i = 0; i < most; ++i) chosen.push_back(std::move(rows[static_cast<size_t>(i * count / most)]));
-  return chosen;
-}
 
 // The beginning of a text, for a line.
 std::string Shortened(const std::string& text) {
@@ -39,8 +32,8 @@ double MeanTokens(const std::vector<Example>& examples) {
 
 class PromptSearch {
  public:
-  PromptSearch(const PromptJob& job, const OnPrompt& on_prompt)
-      : job_(job), on_prompt_(on_prompt), bundle_(OpenModel(job.model)), train_(ReadConversations(job.data)),
+  PromptSearch(const PromptJob& job, const OnPrompt& on_prompt, const OnProgress& on_progress)
+      : job_(job), on_prompt_(on_prompt), on_progress_(on_progress), bundle_(OpenModel(job.model)), train_(ReadConversations(job.data)),
         held_out_(EvenlyFrom(ReadConversations(job.eval_data), job.max_rows)) {}
 
   PromptResult Run() {
@@ -73,7 +66,7 @@ class PromptSearch {
     return *std::min_element(found_.begin(), found_.end(), [](const auto& a, const auto& b) { return LossOf(a) < LossOf(b); });
   }
 
-  void Score(PromptCandidate& c, const std::vector<DataRow>& rows) const {
+  void Score(PromptCandidate& c, const std::vector<DataRow>& rows) {
     const std::vector<Example> examples = EncodePrompted(bundle_, Prompter(c.prompt, train_), rows);
     if (examples.empty()) BadInput("{}: holds no answer to score", job_.eval_data);
     const int64_t positions = bundle_.files.spec().max_position_embeddings;
@@ -82,8 +75,16 @@ class PromptSearch {
       c.skipped = fmt::format("{} tokens are more than the model's {} positions", e.input_ids.size(), positions);
       return;
     }
+    const double tokens = MeanTokens(examples) * static_cast<double>(examples.size());
+    if (job_.seconds > 0 && tokens_a_second_ > 0 && Now() - began_ + tokens / tokens_a_second_ > job_.seconds) {
+      c.skipped = fmt::format("no time was left for it: it takes about {:.0f} s", tokens / tokens_a_second_);
+      return;
+    }
     c.prompt_tokens = MeanTokens(examples) - plain_tokens_;
-    c.metrics = EvaluateExamples(bundle_, c.adapter, examples, 1024, job_.bf16);
+    c.metrics = EvaluateExamples(bundle_, {c.adapter, 1024, job_.bf16}, examples, &c.losses, [&](int64_t done) {
+      if (on_progress_) on_progress_(c.name.c_str(), done, std::ssize(examples));
+    });
+    tokens_a_second_ = tokens / std::max(1e-9, c.metrics.seconds);
   }
 
   void Add(PromptCandidate c, const std::vector<DataRow>& rows) {
@@ -93,7 +94,7 @@ class PromptSearch {
   }
 
   // Random sets of examples, each scored on rows that are in none of them.
-  PromptFile BestSet(const std::string& system, int64_t shots) const {
+  PromptFile BestSet(const std::string& system, int64_t shots) {
     const int64_t count = std::ssize(train_), apart = std::min(kSearchRows, count / 2);
     if (count - apart < shots) BadInput("{}: has {} rows, too few to try sets of {} examples", job_.data, count, shots);
     TorchGenerator random(job_.seed);
@@ -108,7 +109,7 @@ class PromptSearch {
     PromptCandidate best;
     for (int64_t trial = 0; trial < job_.search; ++trial) {
       shuffle(apart);
-      PromptCandidate c;
+      PromptCandidate c{fmt::format("set {} of {}", trial + 1, job_.search), {}, ""};
       c.prompt.system = system;
       for (int64_t i = 0; i < shots; ++i) c.prompt.examples.push_back(train_[static_cast<size_t>(order[static_cast<size_t>(apart + i)])].messages);
       Score(c, rows);
@@ -119,17 +120,19 @@ class PromptSearch {
 
   const PromptJob& job_;
   const OnPrompt& on_prompt_;
+  const OnProgress& on_progress_;
   ModelBundle bundle_;
   std::vector<DataRow> train_, held_out_;
   std::vector<PromptCandidate> found_;
   double plain_tokens_ = 0;
+  double began_ = Now(), tokens_a_second_ = 0;  // as the last candidate was scored
 };
 
 }  // namespace
 
-PromptResult RunPrompt(const PromptJob& job, const OnPrompt& on_prompt) {
+PromptResult RunPrompt(const PromptJob& job, const OnPrompt& on_prompt, const OnProgress& on_progress) {
   if (!job.output.empty() && PathExists(job.output)) BadInput("{}: exists; name a new file", job.output);
-  const PromptResult result = PromptSearch(job, on_prompt).Run();
+  const PromptResult result = PromptSearch(job, on_prompt, on_progress).Run();
   if (job.output.empty()) return result;
   const PromptCandidate& best = result.candidates[result.best_prompt];
   nlohmann::ordered_json json = ToJson(best.prompt);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "app/prompt_file.h"
+#include "base/progress.h"
 #include "train/evaluation.h"
 
 namespace attune {
@@ -23,6 +24,7 @@ struct PromptJob {
   std::vector<std::string> adapters;       // scored on the same rows
   int64_t max_rows = 100;                  // held-out rows that are scored, evenly from all
   bool bf16 = false;
+  double seconds = 0;  // no candidate is begun that would end later, but for the first; 0: no limit
   uint64_t seed = 42;
   std::string output;  // prompt.json; empty: not written
 };
@@ -32,6 +34,7 @@ struct PromptCandidate {
   PromptFile prompt;
   std::string adapter;     // empty: the base model
   EvalMetrics metrics;
+  std::vector<RowLoss> losses;  // by row
   double prompt_tokens = 0;  // a question, on average, over those of no prompt
   std::string skipped;       // why it was not scored; empty: it was
 };
@@ -45,7 +48,7 @@ struct PromptResult {
 using OnPrompt = std::function<void(const PromptCandidate& candidate)>;
 
 // Errors: Error{kBadInput}: rows without question and answer, a model without a chat template, an empty held-out set.
-PromptResult RunPrompt(const PromptJob& job, const OnPrompt& on_prompt);
+PromptResult RunPrompt(const PromptJob& job, const OnPrompt& on_prompt, const OnProgress& on_progress);
 
 nlohmann::ordered_json ToJson(const PromptResult& result);
 

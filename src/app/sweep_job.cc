@@ -5,6 +5,7 @@
 
 #include "app/train_job.h"
 #include "app/train_session.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "formats/json.h"
@@ -40,9 +41,27 @@ struct Candidate {
   size_t number;  // from 1, in the order of the grid
 };
 
+// Tells of every update, and ends a trial whose time is up.
+class TrialEvents : public TrainEvents {
+ public:
+  TrialEvents(const OnProgress& on_progress, std::string title, double end)
+      : on_progress_(on_progress), title_(std::move(title)), end_(end) {}
+  void OnStep(const StepMetrics& m) override {
+    if (on_progress_) on_progress_(title_.c_str(), m.step, m.total_steps);
+    if (m.step < m.total_steps && Now() > end_) Failed("its time was up after {} of {} steps", m.step, m.total_steps);
+  }
+
+ private:
+  const OnProgress& on_progress_;
+  std::string title_;
+  double end_;
+};
+
 class Sweep {
  public:
-  Sweep(const SweepJob& job, const OnTrial& on_trial) : job_(job), on_trial_(on_trial) {
+  Sweep(const SweepJob& job, const OnTrial& on_trial, const OnProgress& on_progress)
+      : job_(job), on_trial_(on_trial), on_progress_(on_progress),
+        end_(job.seconds > 0 ? Now() + job.seconds : std::numeric_limits<double>::infinity()) {
     if (job.grid.empty()) BadInput("sweep: needs --grid KEY=A,B,...");
     for (const std::vector<Setting>& settings : Combinations(job)) candidates_.push_back({settings, candidates_.size() + 1});
     // Everything is checked before anything is spent.
@@ -61,8 +80,11 @@ class Sweep {
     for (int rung = 0; rung < rungs; ++rung) total_ += static_cast<int64_t>(candidates_.size() >> rung);
     SweepResult result;
     for (int rung = 0; rung < rungs; ++rung) {
-      result.rungs.push_back(RunRung(rung, std::max<int64_t>(1, steps_ >> (rungs - 1 - rung))));
-      if (!result.rungs.back().front().error.empty()) Failed("sweep: every trial failed, the first: {}", result.best().error);
+      std::vector<SweepTrial> trials = RunRung(rung, std::max<int64_t>(1, steps_ >> (rungs - 1 - rung)));
+      const std::string error = trials.front().error;
+      if (!error.empty() && job_.seconds == 0) Failed("sweep: every trial failed, the first: {}", error);
+      if (error.empty() || rung == 0) result.rungs.push_back(std::move(trials));
+      if (!error.empty()) break;
       KeepBetterHalf(result.rungs.back());
     }
     WriteFileAtomic(folder_ + "/sweep.json", ToJson(result).dump(2) + "\n");
@@ -112,14 +134,19 @@ class Sweep {
 
   // A trial that failed by itself (a loss that is not finite) is a result too, and the worst; an interruption is not.
   SweepTrial RunTrial(const Candidate& c, const RunConfig& config) const {
-    TrainEvents silent;
+    TrialEvents events(on_progress_, fmt::format("trial {} of {}", done_ + 1, total_), end_);
     const std::string& folder = config.training.output_dir;
     const std::string record = folder + "/run.json";
     SweepTrial trial{c.settings, folder};
     const std::string status = FileExists(record) ? StatusOf(ParseOrderedJsonFile(record)) : "";
     trial.was_there = status == "finished";
+    if (!trial.was_there && Now() > end_) {
+      trial.error = "no time was left for it";
+      trial.held_out_loss = std::numeric_limits<double>::infinity();
+      return trial;
+    }
     try {
-      const TrainResult result = status.empty() || status == "failed" ? Train(config, silent) : Resume({folder, {}, false}, silent);
+      const TrainResult result = status.empty() || status == "failed" ? Train(config, events) : Resume({folder, {}, false}, events);
       trial.steps = result.steps;
       trial.seconds = result.train_seconds;
       trial.held_out_loss = result.eval_loss_after.value();
@@ -142,6 +169,8 @@ class Sweep {
 
   const SweepJob& job_;
   const OnTrial& on_trial_;
+  const OnProgress& on_progress_;
+  double end_;  // in Now()'s seconds
   std::vector<Candidate> candidates_;
   std::string folder_;
   int64_t steps_ = 0, done_ = 0, total_ = 0;
@@ -149,7 +178,9 @@ class Sweep {
 
 }  // namespace
 
-SweepResult RunSweep(const SweepJob& job, const OnTrial& on_trial) { return Sweep(job, on_trial).Run(); }
+SweepResult RunSweep(const SweepJob& job, const OnTrial& on_trial, const OnProgress& on_progress) {
+  return Sweep(job, on_trial, on_progress).Run();
+}
 
 Json ToJson(const SweepResult& result) {
   Json rungs = Json::array();

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "app/config.h"
+#include "base/progress.h"
 
 namespace attune {
 
@@ -22,6 +23,8 @@ struct SweepJob {
   // Successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943): all trials get a small part of the updates, the better
   // half of them twice as many from the start again, and so on; the last ones get all.
   bool halving = false;
+  // The most time that trials may take, the current one is stopped then and none is begun; 0: no limit.
+  double seconds = 0;
 };
 
 struct SweepTrial {
@@ -40,9 +43,10 @@ struct SweepResult {
 
 using OnTrial = std::function<void(const SweepTrial& trial, int64_t done, int64_t total)>;
 
-// Errors: Error{kBadInput}: no held-out rows, no grid, a value that the configuration refuses (all are looked at before the
-// first trial), a folder that holds another sweep; as Train and Resume.
-SweepResult RunSweep(const SweepJob& job, const OnTrial& on_trial);
+// With a limit of time, a rung without a trial that came to its end is left out where there is an earlier one; where not one trial did,
+// best() has an error. `on_progress` is told of the updates of each trial. Errors: Error{kBadInput}: no held-out rows, no grid, a value that the configuration
+// refuses (all are looked at before the first trial), a folder that holds another sweep; as Train and Resume.
+SweepResult RunSweep(const SweepJob& job, const OnTrial& on_trial, const OnProgress& on_progress = {});
 
 nlohmann::ordered_json ToJson(const SweepResult& result);
 

@@ -25,6 +25,7 @@ class TrainSession {
   // What the plan is made from, and the plan.
   PlanInputs inputs() const;
   const RunPlan& plan() const { return plan_; }
+  const ModelBundle& bundle() const { return bundle_; }
   const TokenStats& train_stats() const { return train_.stats; }
   const Dataset* eval() const { return eval_ ? &*eval_ : nullptr; }
 

@@ -36,22 +36,28 @@ std::vector<std::vector<int32_t>> ReadSequences(const std::string& path, int64_t
 
 }  // namespace
 
-EvalMetrics EvaluateExamples(const ModelBundle& bundle, const std::string& adapter, const std::vector<Example>& examples,
-                             int64_t tokens_in_flight, bool bf16) {
+EvalMetrics EvaluateExamples(const ModelBundle& bundle, const EvalSystem& system, const std::vector<Example>& examples,
+                             std::vector<RowLoss>* of_each, const OnEvaluated& on_evaluated) {
   const std::vector<RowShape> shapes = ShapesOf(examples);
   ChunkLimits limits;
-  for (const Chunk& chunk : CutAllIntoChunks(shapes, tokens_in_flight)) limits.Include(chunk, shapes);
-  const auto model = MakeForwardModel(bundle.files, adapter, bf16, limits);
-  return Evaluate(*model->decoder, examples, tokens_in_flight);
+  for (const Chunk& chunk : CutAllIntoChunks(shapes, system.tokens_in_flight)) limits.Include(chunk, shapes);
+  const auto model = MakeForwardModel(bundle.files, {system.adapter, system.bf16, false, system.is_qlora}, limits);
+  return Evaluate(*model->decoder, examples, system.tokens_in_flight, of_each, on_evaluated);
 }
 
-EvalMetrics RunEval(const EvalJob& job) {
+EvalMetrics RunEval(const EvalJob& job, const OnProgress& on_progress) {
   const ModelBundle bundle = OpenModel(job.model);
+  const EvalSystem system{job.adapter, job.tokens_in_flight, job.bf16};
+  const auto evaluate = [&](const std::vector<Example>& examples) {
+    return EvaluateExamples(bundle, system, examples, nullptr, [&](int64_t done) {
+      if (on_progress) on_progress("rows", done, std::ssize(examples));
+    });
+  };
   if (!job.prompt.empty()) {
     const Prompter prompter(ReadPromptFile(job.prompt));
     const std::vector<Example> examples = EncodePrompted(bundle, prompter, ReadConversations(job.data));
     if (examples.empty()) BadInput("{}: holds no answer to score", job.data);
-    return EvaluateExamples(bundle, job.adapter, examples, job.tokens_in_flight, job.bf16);
+    return evaluate(examples);
   }
   const NoTokenizer none(bundle.files.path());
   const Tokenizer& tokenizer = bundle.tokenizer != nullptr ? *bundle.tokenizer : static_cast<const Tokenizer&>(none);
@@ -59,7 +65,7 @@ EvalMetrics RunEval(const EvalJob& job) {
   options.max_length = job.max_length;
   options.vocab_size = bundle.files.spec().vocab_size;
   const RowEncoder encoder(tokenizer, bundle.chat_format(), bundle.eos_token(), options);
-  return EvaluateExamples(bundle, job.adapter, LoadDataset(job.data, encoder).examples, job.tokens_in_flight, job.bf16);
+  return evaluate(LoadDataset(job.data, encoder).examples);
 }
 
 nlohmann::ordered_json StartOfConversation(const std::string& prompt_file, const std::string& system, const std::string& question) {
@@ -81,7 +87,7 @@ int64_t RunLogits(const LogitsJob& job) {
     limits.tokens = limits.length = limits.labelled = std::max(limits.tokens, length);
     declarations.push_back({"logits." + std::to_string(i), DType::kF32, {length, vocab}});
   }
-  const auto model = MakeForwardModel(files, job.adapter, job.bf16, limits);
+  const auto model = MakeForwardModel(files, {job.adapter, job.bf16}, limits);
   SafetensorsWriter writer(job.output, declarations);
   for (const TensorDeclaration& declared : writer.order()) {
     const auto& ids = sequences[static_cast<size_t>(std::stoll(declared.name.substr(7)))];

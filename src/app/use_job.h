@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "app/bundle.h"
+#include "base/progress.h"
 #include "eval/generate.h"
 #include "models/decoder.h"
 #include "ops/device.h"
@@ -23,11 +24,19 @@ struct EvalJob {
   int64_t tokens_in_flight = 1024;
   bool bf16 = false;
 };
-EvalMetrics RunEval(const EvalJob& job);
+EvalMetrics RunEval(const EvalJob& job, const OnProgress& on_progress);
 
-// Loss of examples by token, with an adapter or, empty, without.
-EvalMetrics EvaluateExamples(const ModelBundle& bundle, const std::string& adapter, const std::vector<Example>& examples,
-                             int64_t tokens_in_flight, bool bf16);
+// What examples are run through.
+struct EvalSystem {
+  std::string adapter;  // a folder; empty: the model alone
+  int64_t tokens_in_flight = 1024;
+  bool bf16 = false;
+  bool is_qlora = false;  // the base in 4 bits, as qlora trains on it
+};
+
+// Loss of examples by token. `of_each` and `on_evaluated` as Evaluate's.
+EvalMetrics EvaluateExamples(const ModelBundle& bundle, const EvalSystem& system, const std::vector<Example>& examples,
+                             std::vector<RowLoss>* of_each = nullptr, const OnEvaluated& on_evaluated = {});
 
 // The messages that a conversation begins with: those of a prompt.json (empty: none) for a question, or a system prompt. Errors:
 // Error{kBadInput} when both are given.

@@ -27,6 +27,7 @@ int64_t ProcKilobytes(const char* path, const std::string& key) {
 
 int64_t ResidentBytes() { return ProcKilobytes("/proc/self/status", "VmRSS") * 1024; }
 int64_t PeakResidentBytes() { return ProcKilobytes("/proc/self/status", "VmHWM") * 1024; }
+void ResetPeakResident() { std::ofstream("/proc/self/clear_refs") << "5"; }
 int64_t AvailableBytes() { return ProcKilobytes("/proc/meminfo", "MemAvailable") * 1024; }
 void ReturnFreedMemory() { ::malloc_trim(0); }
 int64_t TotalMemoryBytes() { return ProcKilobytes("/proc/meminfo", "MemTotal") * 1024; }

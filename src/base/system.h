@@ -8,6 +8,7 @@ namespace attune {
 
 int64_t ResidentBytes();      // memory of this process now (VmRSS)
 int64_t PeakResidentBytes();  // the most it has been (VmHWM)
+void ResetPeakResident();     // the peak is counted anew from now on, where the system lets a process ask for it
 int64_t AvailableBytes();     // memory that can be taken without swapping (MemAvailable)
 int64_t TotalMemoryBytes();
 void ReturnFreedMemory();     // what the heap holds and nobody uses goes back to the system

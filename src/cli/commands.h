@@ -16,6 +16,10 @@ namespace attune {
 // The value of a flag that names a dtype as torch does.
 DType DTypeOf(const std::string& name, const char* flag);
 
+// The flags of generation: --temperature, --max_new_tokens ...
+struct SamplingOptions;
+void AddSampling(CLI::App* command, SamplingOptions* options);
+
 // What every command shares.
 struct CommandContext {
   bool json = false;

@@ -10,6 +10,8 @@
 #include "app/plan_picture.h"
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/ladder.h"
+#include "cli/progress_line.h"
 #include "cli/settings.h"
 #include "store/run_summary.h"
 
@@ -138,6 +140,11 @@ void SayAdvice(const CommandContext& context, const AdviseJob& job, const Advise
   const AdviceFacts& f = r.facts;
   Say(context, fmt::format("data    {} rows ({} of them twice), {} tokens, {} trained; {}", f.rows, f.duplicates, f.tokens,
                            f.trained_tokens, f.has_held_out ? "held-out rows given" : "no held-out rows"));
+  if (r.losses) {
+    Say(context, fmt::format("losses  {:.3f} a token on the rows, {:.3f} on general text (measured in {:.0f} s: {} rows with {} tokens, {} of text)",
+                             r.losses->rows, r.losses->general, r.losses->seconds, r.losses->rows_measured, r.losses->row_tokens,
+                             r.losses->general_tokens));
+  }
   Say(context, fmt::format("device  {}, {}: LoRA {}, QLoRA {}, full {}", r.plan.device.name, BytesText(r.plan.device.memory_bytes),
                            f.lora_fits ? "fits" : "does not fit", f.qlora_fits ? "fits" : "does not fit",
                            f.full_fits ? "fits" : "does not fit"));
@@ -167,10 +174,13 @@ void SayRules(const CommandContext& context) {
 void AddAdviseCommand(CLI::App& app, CommandContext& context) {
   auto* command = app.add_subcommand("advise", "Which method for this goal, data and machine, and why; with a configuration");
   command->footer("Example: attune advise --model M.gguf --data train.jsonl --eval_data eval.jsonl --goal style --output run.yaml\n"
-                  "         attune train run.yaml");
+                  "         attune train run.yaml\n"
+                  "         attune advise --measure --budget 30m --model M.gguf --data train.jsonl --eval_data eval.jsonl --output_dir ladder");
   struct AdviseFlags {
     AdviseJob job;
-    bool rules = false;
+    LadderJob ladder;
+    std::string budget = "30m";
+    bool rules = false, measure = false;
   };
   auto flags = std::make_shared<AdviseFlags>();
   auto* rules = command->add_flag("--rules", flags->rules, "Show every rule with its source");
@@ -180,13 +190,29 @@ void AddAdviseCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--goal", flags->job.goal, "style, domain, code, knowledge, behaviour or base (default style)");
   command->add_option("--device", flags->job.device, "A name of the catalogue; auto (default): this machine");
   command->add_option("--budget_hours", flags->job.budget_hours, "How long training may take");
+  command->add_option("--loss_seconds", flags->job.loss_seconds, "For measuring the model's loss on the rows; 0: not measured (default 30)");
   command->add_option("--output", flags->job.output, "Write the configuration to this new file");
+  command->add_flag("--measure", flags->measure, "Try the methods on these rows, and compare them on held-out ones");
+  std::vector<CLI::Option*> of_measure = {
+      command->add_option("--budget", flags->budget, "With --measure: the time for all, as in 90s, 30m (default) or 2h"),
+      command->add_option("--system", flags->ladder.systems, "With --measure: a system prompt to try; may be given several times")->allow_extra_args(false),
+      command->add_option("--output_dir", flags->ladder.output_dir, "With --measure: the folder for its runs; started again, it goes on there")};
   command->add_flag("--json", context.json, "One JSON document on standard output");
-  command->callback([rules, flags, &context] {
-    context.run = [rules, flags, &context] {
+  command->callback([rules, flags, of_measure, &context] {
+    context.run = [rules, flags, of_measure, &context] {
       if (rules->count() > 0) return SayRules(context);
       if (flags->job.model.empty() || flags->job.data.empty()) BadInput("advise: needs --model and --data");
-      const AdviseResult result = RunAdvise(flags->job);
+      if (flags->measure) {
+        flags->ladder.advise = flags->job;
+        flags->ladder.budget_seconds = SecondsOf(flags->budget, "--budget");
+        return SayLadder(flags->ladder, context);
+      }
+      for (const CLI::Option* option : of_measure) {
+        if (option->count() > 0) BadInput("{}: belongs to --measure", option->get_name());
+      }
+      ProgressLine progress;
+      const AdviseResult result = RunAdvise(flags->job, progress.Reporter());
+      progress.Clear();
       context.json ? PrintJson(ToJson(result)) : SayAdvice(context, flags->job, result);
     };
   });

@@ -24,9 +24,11 @@ class ProgressLine {
     return [this](const char* what, int64_t done, int64_t total) { Report(what, done, total); };
   }
 
+  // Before another line is printed.
+  void Clear();
+
  private:
   void Report(const char* what, int64_t done, int64_t total);
-  void Clear();
 
   bool terminal_, shown_ = false;
   std::string what_;  // the piece of work that began at begin_

@@ -5,6 +5,7 @@
 
 #include "app/prompt_job.h"
 #include "cli/commands.h"
+#include "cli/progress_line.h"
 
 namespace attune {
 namespace {
@@ -16,7 +17,13 @@ std::string CandidateText(const PromptCandidate& c) {
 }
 
 void SayPrompts(const PromptJob& job, const CommandContext& context) {
-  const PromptResult result = RunPrompt(job, [&](const PromptCandidate& c) { Say(context, CandidateText(c)); });
+  ProgressLine progress;
+  const auto on_prompt = [&](const PromptCandidate& c) {
+    progress.Clear();
+    Say(context, CandidateText(c));
+  };
+  const PromptResult result = RunPrompt(job, on_prompt, progress.Reporter());
+  progress.Clear();
   if (context.json) return PrintJson(ToJson(result));
   Say(context, fmt::format("\nby loss of the answers of {} held-out rows, a token:", result.rows));
   for (const PromptCandidate& c : result.candidates) Say(context, "  " + CandidateText(c));

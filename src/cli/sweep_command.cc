@@ -6,6 +6,7 @@
 #include "app/sweep_job.h"
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/progress_line.h"
 #include "cli/settings.h"
 #include "store/run_summary.h"
 
@@ -41,9 +42,12 @@ void SaySweep(const SweepFlags& flags, const std::vector<std::string>& rest, con
   const SettingArguments arguments = ParseSettings(flags.set, rest);
   SweepJob job{arguments.file, arguments.settings, {}, flags.halving};
   for (const std::string& text : flags.grid) job.grid.push_back(GridOf(text));
-  const SweepResult result = RunSweep(job, [&](const SweepTrial& trial, int64_t done, int64_t total) {
+  ProgressLine progress;
+  const auto on_trial = [&](const SweepTrial& trial, int64_t done, int64_t total) {
+    progress.Clear();
     Say(context, fmt::format("{}/{}  {}{}", done, total, TrialText(trial), trial.was_there ? " (there already)" : ""));
-  });
+  };
+  const SweepResult result = RunSweep(job, on_trial, progress.Reporter());
   for (const std::vector<SweepTrial>& rung : result.rungs) {
     Say(context, "\nby held-out loss:");
     for (const SweepTrial& trial : rung) Say(context, "  " + TrialText(trial));

@@ -1,8 +1,7 @@
-// attune eval, generate, chat, logits, tokenize.
+// attune generate, chat, logits, tokenize.
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <memory>
@@ -13,7 +12,6 @@
 #include "cli/commands.h"
 
 namespace attune {
-namespace {
 
 void AddSampling(CLI::App* command, SamplingOptions* options) {
   command->add_option("--max_new_tokens", options->max_new_tokens, "The most tokens to generate")
@@ -25,6 +23,8 @@ void AddSampling(CLI::App* command, SamplingOptions* options) {
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
   command->add_option("--seed", options->seed, "Of the sampling");
 }
+
+namespace {
 
 struct GenerateFlags {
   std::string model, adapter, prompt, system, prompt_file;
@@ -89,35 +89,6 @@ void RunChat(const GenerateFlags& flags) {
 }
 
 }  // namespace
-
-void AddEvalCommand(CLI::App& app, CommandContext& context) {
-  auto* command = app.add_subcommand("eval", "Loss of answers by token, forward only");
-  command->footer("Example: attune eval --model SmolLM2-135M-Instruct.Q4_1.gguf --adapter results --data eval.jsonl");
-  auto job = std::make_shared<EvalJob>();
-  command->add_option("--model", job->model, "Model folder, .gguf file or org/name")->required();
-  command->add_option("--adapter", job->adapter, "Adapter folder");
-  command->add_option("--data", job->data, "JSONL or .txt file, or a folder of them")->required();
-  command->add_option("--prompt_file", job->prompt, "A prompt.json of attune prompt, put before every row");
-  command->add_option("--max_length", job->max_length, "Tokens a row may have; longer ones are cut")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
-  command->add_flag("--bf16", job->bf16, "Compute in bf16");
-  command->add_flag("--json", context.json, "One JSON document on standard output");
-  command->callback([job, &context] {
-    context.run = [job, &context] {
-      const EvalMetrics m = RunEval(*job);
-      if (context.json) {
-        PrintJson({{"eval_loss", m.loss},
-                   {"eval_perplexity", std::exp(m.loss)},
-                   {"eval_token_accuracy", m.token_accuracy},
-                   {"eval_tokens", m.tokens},
-                   {"eval_runtime", m.seconds}});
-      } else {
-        Say(context, fmt::format("loss {:.4f} by token over {} tokens, perplexity {:.2f}, token accuracy {:.3f} ({:.1f}s)",
-                                 m.loss, m.tokens, std::exp(m.loss), m.token_accuracy, m.seconds));
-      }
-    };
-  });
-}
 
 void AddGenerateCommands(CLI::App& app, CommandContext& context) {
   auto* generate = app.add_subcommand("generate", "Answer a prompt");

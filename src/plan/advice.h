@@ -18,6 +18,8 @@ struct AdviceFacts {
   double hours = 0;         // of one pass with LoRA on the device
   double budget_hours = 0;  // 0: none given
   int64_t parameters_a_rank = 0;  // of an adapter of rank 1 on all linear layers
+  bool has_losses = false;        // the next two were measured: of the model before training, nats a token
+  double loss_on_rows = 0, loss_on_general = 0;
 };
 
 const std::vector<std::string>& AdviceGoals();

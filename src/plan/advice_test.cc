@@ -42,6 +42,9 @@ TEST(Advice, EveryRuleHasItsReasonAndCanFire) {
         f.duplicates = fits == 0 ? rows / 10 : 0;
         f.hours = 30;
         f.budget_hours = fits == 0 ? 1 : 0;
+        f.has_losses = fits != 0;
+        f.loss_on_general = 3;
+        f.loss_on_rows = fits == 1 ? 1 : 4;
         for (const AdviceRule* rule : FollowRules(f).fired) fired.insert(rule->id);
       }
     }
@@ -70,6 +73,21 @@ TEST(Advice, FollowsThePublishedGuidance) {
 
   EXPECT_TRUE(Fired(FollowRules(Facts("knowledge", 500)), "facts-change"));
   EXPECT_FALSE(Fired(FollowRules(Facts("style", 500)), "facts-change"));
+}
+
+TEST(Advice, LooksAtHowFarTheRowsAreFromGeneralText) {
+  AdviceFacts f = Facts("knowledge", 500);
+  f.loss_on_rows = 3.6;  // not measured yet
+  EXPECT_FALSE(Fired(FollowRules(f), "far-from-general"));
+  f.has_losses = true;
+  f.loss_on_general = 3;
+  EXPECT_TRUE(Fired(FollowRules(f), "far-from-general") && Fired(FollowRules(f), "much-is-new"));
+  f.goal = "style";
+  EXPECT_TRUE(Fired(FollowRules(f), "far-from-general") && !Fired(FollowRules(f), "much-is-new"));
+  f.loss_on_rows = 2.9;
+  EXPECT_FALSE(Fired(FollowRules(f), "far-from-general") || Fired(FollowRules(f), "known-already"));
+  f.loss_on_rows = 1.9;
+  EXPECT_TRUE(Fired(FollowRules(f), "known-already"));
 }
 
 TEST(Advice, RankGrowsWithWhatThereIsToLearn) {

@@ -8,5 +8,6 @@ namespace attune {
 std::string_view EmbeddedModels();   // JSON
 std::string_view EmbeddedDevices();  // JSON
 std::string_view EmbeddedPrices();   // YAML
+std::string_view EmbeddedGeneralText();
 
 }  // namespace attune

@@ -15,18 +15,32 @@ std::string Decoded(const Tokenizer& tokenizer, std::span<const int32_t> ids) { 
 
 }  // namespace
 
-EvalMetrics Evaluate(Decoder& decoder, const std::vector<Example>& examples, int64_t tokens_in_flight) {
+EvalMetrics Evaluate(Decoder& decoder, const std::vector<Example>& examples, int64_t tokens_in_flight,
+                     std::vector<RowLoss>* of_each, const OnEvaluated& on_evaluated) {
   const double begin = Now();
   EvalMetrics metrics;
   double sum = 0;
-  int64_t correct = 0;
+  int64_t correct = 0, done = 0;
+  if (of_each != nullptr) of_each->assign(examples.size(), {});
   for (const Chunk& chunk : CutAllIntoChunks(ShapesOf(examples), tokens_in_flight)) {
     PackedBatch batch;
-    for (const int64_t row : chunk) AppendExample(examples[static_cast<size_t>(row)], &batch);
-    const BatchLoss loss = decoder.EvaluateBatch(batch);
+    std::vector<size_t> ends;  // of the scored rows of each example
+    for (const int64_t row : chunk) {
+      AppendExample(examples[static_cast<size_t>(row)], &batch);
+      ends.push_back(batch.rows.size());
+    }
+    std::vector<float> losses;
+    const BatchLoss loss = decoder.EvaluateBatch(batch, of_each == nullptr ? nullptr : &losses);
+    for (size_t i = 0; of_each != nullptr && i < chunk.size(); ++i) {
+      RowLoss& row = (*of_each)[static_cast<size_t>(chunk[i])];
+      for (size_t r = i == 0 ? 0 : ends[i - 1]; r < ends[i]; ++r) row.sum += losses[r];
+      row.tokens = static_cast<int64_t>(ends[i] - (i == 0 ? 0 : ends[i - 1]));
+    }
     sum += loss.sum;
     correct += loss.correct;
     metrics.tokens += loss.rows;
+    done += std::ssize(chunk);
+    if (on_evaluated) on_evaluated(done);
   }
   const auto tokens = static_cast<double>(std::max<int64_t>(1, metrics.tokens));
   metrics.loss = sum / tokens;

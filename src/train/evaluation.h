@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -21,8 +22,19 @@ struct EvalMetrics {
   double seconds = 0;
 };
 
-// Loss of examples by token, forward only, in chunks that fit the decoder's plan.
-EvalMetrics Evaluate(Decoder& decoder, const std::vector<Example>& examples, int64_t tokens_in_flight);
+// Of one example: the sum over its scored tokens.
+struct RowLoss {
+  double sum = 0;
+  int64_t tokens = 0;
+};
+
+// Called with the examples that are done; may be empty.
+using OnEvaluated = std::function<void(int64_t done)>;
+
+// Loss of examples by token, forward only, in chunks that fit the decoder's plan. `of_each`, if given, receives that of every
+// example, in their order.
+EvalMetrics Evaluate(Decoder& decoder, const std::vector<Example>& examples, int64_t tokens_in_flight,
+                     std::vector<RowLoss>* of_each = nullptr, const OnEvaluated& on_evaluated = {});
 
 struct SampleAnswer {
   std::string prompt, reference, answer;

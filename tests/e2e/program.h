@@ -103,6 +103,13 @@ class ProgramTest : public testing::Test {
     EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
     EXPECT_NE(outcome.err.find(piece), std::string::npos) << outcome.err;
   }
+  // A folder "model": a tiny made-up model that answers chats.
+  void MakeChatModel() {
+    ASSERT_EQ(Attune({"synth", "--shape", "tiny", "--output", "model"}).exit_code, 0);
+    WriteFileAtomic(Path("model/chat_template.jinja"),
+                    "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}</s>{% endfor %}"
+                    "{% if add_generation_prompt %}a:{% endif %}");
+  }
   std::string Path(const std::string& name) const { return folder_ + "/" + name; }
 
   std::string folder_;

@@ -13,10 +13,7 @@ class PromptTest : public ProgramTest {
  protected:
   void SetUp() override {
     ProgramTest::SetUp();
-    ASSERT_EQ(Attune({"synth", "--shape", "tiny", "--output", "model"}).exit_code, 0);
-    WriteFileAtomic(Path("model/chat_template.jinja"),
-                    "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}</s>{% endfor %}"
-                    "{% if add_generation_prompt %}a:{% endif %}");
+    MakeChatModel();
     std::string train, held_out;
     for (int i = 0; i < 24; ++i) train += Row("q" + std::to_string(i), "a" + std::to_string(i));
     for (int i = 0; i < 5; ++i) held_out += Row("q" + std::to_string(i) + "x", "b" + std::to_string(i));
