@@ -120,10 +120,10 @@ class MergedRows {
           BadInput("{}: was made for other {} than --merge is asked for: {}, not {}", path, key,
                    Shortened(file.header.value(key, Json())), Shortened(value));
       }
-      const auto shard = file.header.value("shard", int64_t{0}), count = file.header.value("of", int64_t{0});
-      if (of != 0 && of != count) BadInput("{}: is of {} shards, {} of {}", path, count, by_shard.begin()->second, of);
-      of = count;
-      if (!by_shard.emplace(shard, path).second) BadInput("{}: is shard {}/{}, as {} is", path, shard, of, by_shard.at(shard));
+      if (of != 0 && of != file.of) BadInput("{}: is of {} shards, {} of {}", path, file.of, by_shard.begin()->second, of);
+      of = file.of;
+      if (!by_shard.emplace(file.shard, path).second)
+        BadInput("{}: is shard {}/{}, as {} is", path, file.shard, of, by_shard.at(file.shard));
     }
     for (int64_t shard = 1; shard <= of; ++shard) {
       if (!by_shard.contains(shard)) BadInput("--merge: the signatures of shard {}/{} are missing", shard, of);

@@ -39,20 +39,31 @@ void SortByUpperHalf(std::vector<uint64_t>* numbers, std::vector<uint64_t>* room
 
 bool IsZero(const XXH128_hash_t& hash) { return hash.low64 == 0 && hash.high64 == 0; }
 
+// Of a byte: its lower case, and one blank for all white space.
+constexpr std::array<char, 256> kAlike = [] {
+  std::array<char, 256> table{};
+  for (size_t i = 0; i < table.size(); ++i) {
+    const bool is_blank = i == ' ' || (i >= 9 && i <= 13), is_upper = i >= 'A' && i <= 'Z';
+    table[i] = is_blank ? ' ' : static_cast<char>(is_upper ? i + 32 : i);
+  }
+  return table;
+}();
+
 // Unicode in normal form C, lower case, one blank for any white space, none at the ends.
 void MakeAlike(std::string_view text, std::string* out) {
-  out->clear();
-  const bool ascii =
-      std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
   std::string normal;
-  if (!ascii) text = normal = LowercaseUnicode(NormalizeUnicode(text, NormalForm::kNfc));
-  for (const char c : text) {
-    if (c == ' ' || (c >= 9 && c <= 13)) {
-      if (!out->empty() && out->back() != ' ') out->push_back(' ');
-    } else {
-      out->push_back(c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c);
-    }
+  if (!IsAscii(text)) text = normal = LowercaseUnicode(NormalizeUnicode(text, NormalForm::kNfc));
+  out->resize(text.size());
+  char* end = out->data();
+  bool after_blank = true;
+  for (const char c : text) {  // without a branch: what is written where nothing shall be is written over
+    const char alike = kAlike[static_cast<unsigned char>(c)];
+    const bool is_blank = alike == ' ';
+    *end = alike;
+    end += !(is_blank && after_blank);
+    after_blank = is_blank;
   }
+  out->resize(static_cast<size_t>(end - out->data()));
   if (!out->empty() && out->back() == ' ') out->pop_back();
 }
 

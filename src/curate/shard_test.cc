@@ -122,7 +122,7 @@ TEST_F(ShardTest, PartsOfCleanAreTheWhole) {
 TEST_F(ShardTest, MergedSignaturesGiveTheSameBytes) {
   const Json removed = DedupeData(Settings("whole"))["removed"];
   EXPECT_GT(removed.value("near-duplicate", 0), 40) << removed;
-  EXPECT_GT(removed.value("exact-duplicate", 0), 40) << removed;
+  EXPECT_GT(removed.value("exact-duplicate", 0), 10) << removed;
   for (const int of : {1, 3, 40}) {
     Sketch(of);
     DedupeSettings settings = Settings(fmt::format("merged{}", of));

@@ -25,39 +25,48 @@ bool PartsWords(char32_t c) { return IsWhitespace(c) || IsPunctuation(c) || c ==
 }  // namespace
 
 void NormalWords::Read(std::string_view text) {
-  joined_.clear();
   ends_.clear();
   hashes_.clear();
+  // Lower case may take more bytes; there is always room for the ASCII that is left, a blank and one character more.
+  constexpr size_t kMore = 16;
+  if (joined_.size() < text.size() + 2 * kMore) joined_.resize(text.size() + 2 * kMore);
+  char* out = joined_.data();
   size_t begin = 0;  // of the word in joined_
+  const auto end_word = [&] {
+    const auto end = static_cast<size_t>(out - joined_.data());
+    if (end == begin) return;
+    hashes_.push_back(XXH3_64bits(joined_.data() + begin, end - begin));
+    ends_.push_back(end);
+    *out++ = ' ';
+    begin = end + 1;
+  };
   for (size_t at = 0; at < text.size();) {
     const auto byte = static_cast<unsigned char>(text[at]);
     if (byte < 0x80) {
       ++at;
       if (kInWord[byte] != 0) {
-        joined_.push_back(kInWord[byte]);
-      } else if (joined_.size() > begin) {
-        EndWord(begin);
-        begin = joined_.size();
+        *out++ = kInWord[byte];
+      } else {
+        end_word();
       }
       continue;
     }
     const size_t from = at;
     const char32_t c = NextCodePoint(text, &at);
-    if (!PartsWords(c)) {
-      joined_ += LowercaseUnicode(text.substr(from, at - from));
-    } else if (joined_.size() > begin) {
-      EndWord(begin);
-      begin = joined_.size();
+    if (PartsWords(c)) {
+      end_word();
+      continue;
     }
+    const std::string lower = LowercaseUnicode(text.substr(from, at - from));
+    const auto used = static_cast<size_t>(out - joined_.data());
+    if (joined_.size() < used + lower.size() + (text.size() - at) + kMore) {
+      joined_.resize(2 * (used + lower.size()) + (text.size() - at) + kMore);
+      out = joined_.data() + used;
+    }
+    out = std::copy(lower.begin(), lower.end(), out);
   }
-  if (joined_.size() > begin) EndWord(begin);
-  if (!joined_.empty()) joined_.pop_back();
-}
-
-void NormalWords::EndWord(size_t begin) {
-  hashes_.push_back(XXH3_64bits(joined_.data() + begin, joined_.size() - begin));
-  ends_.push_back(joined_.size());
-  joined_.push_back(' ');
+  end_word();
+  size_ = ends_.empty() ? 0 : ends_.back();
 }
 
 void WordShingles(const NormalWords& words, std::vector<uint32_t>* shingles) {

@@ -18,15 +18,14 @@ class NormalWords {
   size_t count() const { return ends_.size(); }
   std::string_view word(size_t i) const {
     const size_t begin = i == 0 ? 0 : ends_[i - 1] + 1;
-    return std::string_view(joined_).substr(begin, ends_[i] - begin);
+    return joined().substr(begin, ends_[i] - begin);
   }
-  std::string_view joined() const { return joined_; }              // a blank between words, none at the end
+  std::string_view joined() const { return {joined_.data(), size_}; }  // a blank between words, none at the end
   const std::vector<uint64_t>& hashes() const { return hashes_; }  // of each word
 
  private:
-  void EndWord(size_t begin);
-
-  std::string joined_;
+  std::string joined_;  // with room behind
+  size_t size_ = 0;     // of what is joined
   std::vector<size_t> ends_;
   std::vector<uint64_t> hashes_;
 };

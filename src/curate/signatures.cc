@@ -108,7 +108,11 @@ SignatureFile::SignatureFile(std::string file_name, std::string_view bytes) : na
   header = ParseOrderedJson(bytes.substr(0, line), name);
   if (header["attune_signatures"] != 1)
     BadInput("{}: the signatures are of another version of attune; make them anew", name);
-  if (bytes.size() < line + 1 + kEndBytes) DamagedSignatures(name);
+  const bool names_shard = header.contains("shard") && header["shard"].is_number_integer() && header.contains("of") &&
+                           header["of"].is_number_integer();
+  if (!names_shard || bytes.size() < line + 1 + kEndBytes) DamagedSignatures(name);
+  shard = header["shard"].get<int64_t>();
+  of = header["of"].get<int64_t>();
   blocks = bytes.substr(line + 1, bytes.size() - line - 1 - kEndBytes);
   NumberReader end(name, bytes.substr(bytes.size() - kEndBytes));
   if (end.One<uint32_t>() != 0) DamagedSignatures(name);

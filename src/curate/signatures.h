@@ -66,6 +66,7 @@ struct SignatureFile {
 
   std::string name;
   nlohmann::ordered_json header;
+  int64_t shard = 0, of = 0;
   RowsChecksum rows;
   std::string_view blocks;  // of the bytes that were given
 };

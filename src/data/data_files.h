@@ -13,7 +13,7 @@ namespace attune {
 // `path` itself; for a folder its .jsonl and .txt files, those of the folders in it too, in the order of
 // their paths whatever order the disk gives. Passed over: names that start with a dot, what
 // attune data took out (.removed.jsonl), and links to folders.
-// Errors: Error{kBadInput} when a folder holds no such file.
+// Errors: Error{kBadInput} when a folder holds no such file; a packed file or Parquet, with what makes JSONL of it.
 std::vector<std::string> DataFiles(const std::string& path);
 
 // The same for files whose names `accepts` takes; `kinds` says for errors which these are.

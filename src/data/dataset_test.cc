@@ -86,6 +86,12 @@ TEST_F(DatasetTest, ErrorsNameTheFile) {
   EXPECT_EQ(ErrorOf("\n"), path_ + ": holds no rows");
   std::filesystem::remove(path_);
   EXPECT_THROW(LoadDataset(path_, RowEncoder(tokenizer_, {}, "", {})), Error);
+  try {
+    LoadDataset("rows.parquet", RowEncoder(tokenizer_, {}, "", {}));
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("attune data clean rows.parquet"), std::string::npos) << e.what();
+  }
 }
 
 TEST_F(DatasetTest, TheFirstBrokenRowIsReported) {

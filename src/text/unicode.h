@@ -23,6 +23,7 @@ size_t PreviousCodePoint(std::string_view text, size_t end);
 void AppendUtf8(char32_t code_point, std::string* out);
 
 bool IsValidUtf8(std::string_view text);
+bool IsAscii(std::string_view text);
 
 // Every maximal ill-formed subpart becomes one U+FFFD (Unicode 15, section 3.9), as in Python's
 // errors="replace" and Rust's from_utf8_lossy.

@@ -198,6 +198,27 @@ TEST_F(Data, PreviewShowsTokens) {
   ExpectRefused({"data", "preview", "none.jsonl", "--model", model}, "none.jsonl:1");
 }
 
+TEST_F(Data, ShardsGiveWhatOneProcessGives) {
+  std::string rows;
+  for (int i = 0; i < 60; ++i) rows += Chat("Say " + std::to_string(i), "It is the number " + std::to_string(i % 40) + ".");
+  Write("rows.jsonl", rows);
+  const auto dedupe = [&](const std::string& output, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"data", "dedupe", "rows.jsonl", "--by", "answer", "--output", output};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = Attune(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return outcome;
+  };
+  dedupe("whole", {});
+  EXPECT_NE(dedupe("part1", {"--shard", "1/2"}).out.find("wrote part1.signatures"), std::string::npos);
+  const Json part = Json::parse(dedupe("part2", {"--shard", "2/2", "--json"}).out);
+  EXPECT_GT(part["rows"], 20);
+  dedupe("merged", {"--merge", "part1.signatures", "part2.signatures", "--memory", "1MB"});
+  EXPECT_EQ(Lines("merged.jsonl").size(), 40u);
+  EXPECT_EQ(ReadFile(Path("merged.jsonl")), ReadFile(Path("whole.jsonl")));
+  EXPECT_EQ(ReadFile(Path("merged.removed.jsonl")), ReadFile(Path("whole.removed.jsonl")));
+}
+
 TEST_F(Data, WhatIsWrongIsOneLine) {
   Write("a.jsonl", Chat("a", "b"));
   Write("b.jsonl", "broken\n");
@@ -217,6 +238,10 @@ TEST_F(Data, WhatIsWrongIsOneLine) {
   ExpectRefused({"data", "select", "a.jsonl", "--output", "o", "--rows", "1", "--by", "ifd"},
                 "ifd and loss need a model");
   ExpectRefused({"data", "report", "a.jsonl", "--output", "o.html"}, "a.jsonl");
+  ExpectRefused({"data", "clean", "a.jsonl", "--output", "o", "--shard", "3/2"}, "--shard 3/2: write I/N");
+  ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--merge", "b.jsonl"}, "b.jsonl: holds no signatures");
+  Write("rows.parquet", "PAR1");
+  ExpectRefused({"data", "check", "rows.parquet"}, "rows.parquet: ");
   Write("cut.jsonl.gz", Gzip(std::string(9000, 'x')).substr(0, 25));
   ExpectRefused({"data", "clean", "cut.jsonl.gz", "--output", "o"}, "the gzip data is cut short");
   for (const char* name : {"o.jsonl", "o.removed.jsonl", "o.manifest.json", "o.jsonl.partial"})
