@@ -100,8 +100,7 @@ void AddCompare(CLI::App* command, CompareFlags* flags) {
       ->add_option("--threshold", flags->settings.threshold,
                    "Jaccard similarity from which rows are near duplicates")
       ->check(CLI::Range(0.3, 1.0));
-  command->add_flag("--semantic", flags->semantic,
-                    "Also rows that say the same in other words, as a model reads them");
+  command->add_flag("--semantic", flags->semantic, "Also rows that say the same in other words, as a model reads them");
   command->add_option("--model", flags->model.model, "Model folder, .gguf file or org/name, for --semantic");
   command
       ->add_option("--semantic_threshold", flags->settings.semantic_threshold,
@@ -128,8 +127,7 @@ void AddDedupe(CLI::App* data, CommandContext& context) {
       flags->stage.Fill(&settings.stage);
       settings.duplicates = flags->compare.Settings();
       settings.keep = KeepRowNamed(flags->keep);
-      const auto manifest = WithProgress(
-          flags->compare.model, [&](const RowModel& model) { return RunDataDedupe(settings, model); });
+      const auto manifest = WithProgress(flags->compare.model, [&](const RowModel& model) { return RunDataDedupe(settings, model); });
       Say(context, fmt::format("{} clusters of rows that say the same", manifest["clusters"].get<int64_t>()));
       SayStage(context, manifest);
     };
@@ -163,8 +161,7 @@ void AddSplit(CLI::App* data, CommandContext& context) {
       SplitSettings settings = flags->settings;
       flags->stage.Fill(&settings.stage);
       settings.duplicates = flags->compare.Settings();
-      const auto manifest = WithProgress(
-          flags->compare.model, [&](const RowModel& model) { return RunDataSplit(settings, model); });
+      const auto manifest = WithProgress(flags->compare.model, [&](const RowModel& model) { return RunDataSplit(settings, model); });
       Say(context,
           fmt::format("{} rows to train on, {} held out, {} clusters", manifest["train"].get<int64_t>(),
                       manifest["eval"].get<int64_t>(), manifest["clusters"].get<int64_t>()));
@@ -214,8 +211,8 @@ struct SelectFlags {
 };
 
 void SayPart(const CommandContext& context, const char* name, const nlohmann::ordered_json& part) {
-  std::string line = fmt::format("{}: {} rows, answers of {:.0f} bytes, {:.3f} to the nearest other row",
-                                 name, part["rows"].get<int64_t>(), part["mean_answer_bytes"].get<double>(),
+  std::string line = fmt::format("{}: {} rows, answers of {:.0f} bytes, {:.3f} to the nearest other row", name,
+                                 part["rows"].get<int64_t>(), part["mean_answer_bytes"].get<double>(),
                                  part["mean_nearest_distance"].get<double>());
   if (part.contains("mean_loss")) line += fmt::format(", loss {:.3f}", part["mean_loss"].get<double>());
   if (part.contains("mean_ifd")) line += fmt::format(", IFD {:.3f}", part["mean_ifd"].get<double>());
@@ -228,8 +225,7 @@ void RunSelect(const SelectFlags& flags, const CommandContext& context) {
   settings.rules.by = SelectRulesNamed(flags.by);
   settings.rules.loss_band = LossBandNamed(flags.loss_band);
   settings.rules.diversity = DiversityRuleNamed(flags.diversity);
-  const auto manifest =
-      WithProgress(flags.model, [&](const RowModel& model) { return RunDataSelect(settings, model); });
+  const auto manifest = WithProgress(flags.model, [&](const RowModel& model) { return RunDataSelect(settings, model); });
   for (const char* part : {"selected", "control"}) SayPart(context, part, manifest[part]);
   SayStage(context, manifest);
 }
@@ -238,31 +234,25 @@ void AddSelect(CLI::App* data, CommandContext& context) {
   auto* command = data->add_subcommand(
       "select", "Choose a part of the rows, with a random part of the same size as control");
   command->footer(
-      "Example: attune data select unique.jsonl --output best --rows 1000 --by ifd=0.5,diverse=0.5 --model "
-      "M.gguf "
+      "Example: attune data select unique.jsonl --output best --rows 1000 --by ifd=0.5,diverse=0.5 --model M.gguf "
       "--scores scores.jsonl");
   auto flags = std::make_shared<SelectFlags>();
   AddStage(command, &flags->stage, "NAME.jsonl, NAME.control.jsonl", context);
   command->add_option("--rows", flags->settings.rows, "How many to choose")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 31))
       ->required();
-  command->add_option(
-      "--by", flags->by,
-      "longest (answers), ifd or loss (of a model), diverse (each far from the others), random; several with "
-      "weights: ifd=0.5,diverse=0.5");
+  command->add_option("--by", flags->by,
+                      "longest (answers), ifd or loss (of a model), diverse (each far from the others), random; several with "
+                      "weights: ifd=0.5,diverse=0.5");
   command->add_option("--loss_band", flags->loss_band, "For loss: lowest, middle or highest");
-  command->add_option(
-      "--diversity", flags->diversity,
-      "For diverse: k-centre (the far-off ones) or facility-location (those that stand for many)");
-  command->add_option(
-      "--model", flags->model.model,
-      "Model folder, .gguf file or org/name: scores rows for ifd and loss, places them for diverse");
-  command->add_option("--scores", flags->model.scores,
-                      "A file that keeps the model's scores; rows in it are not scored again");
+  command->add_option("--diversity", flags->diversity,
+                      "For diverse: k-centre (the far-off ones) or facility-location (those that stand for many)");
+  command->add_option("--model", flags->model.model,
+                      "Model folder, .gguf file or org/name: scores rows for ifd and loss, places them for diverse");
+  command->add_option("--scores", flags->model.scores, "A file that keeps the model's scores; rows in it are not scored again");
   command->add_option("--max_length", flags->model.max_length, "Tokens of a row that are scored")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 20));
-  command->add_option("--seed", flags->settings.rules.seed,
-                      "Of random, of the first row of diverse, and of the control");
+  command->add_option("--seed", flags->settings.rules.seed, "Of random, of the first row of diverse, and of the control");
   command->callback([flags, &context] { context.run = [flags, &context] { RunSelect(*flags, context); }; });
 }
 

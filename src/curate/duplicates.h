@@ -1,6 +1,6 @@
 // Which rows say the same: exactly (after Unicode, case and white space are made alike), nearly (Jaccard
-// similarity of their shingles) or, where the caller has vectors of what they say, in other words. Memory grows
-// by about 200 bytes a row, and by the shingles of rows that may have a double.
+// similarity of their shingles) or, where the caller has vectors of what they say, in other words. Memory grows by about 200 bytes a row, and by the shingles of rows that may
+// have a double.
 #pragma once
 
 #include <cstdint>
