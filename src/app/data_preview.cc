@@ -77,8 +77,9 @@ constexpr const char* kPreviewStyle = R"(
 )";
 
 std::string PreviewHtml(const DataPreview& preview, int64_t max_length) {
-  std::string html =
-      PageStart("Preview", kPreviewStyle) + "<h1>Rows as the model sees them</h1>\n<div class=\"tiles\">\n";
+  std::string html = PageStart("Preview", kPreviewStyle) +
+                     "<h1>Rows as the model sees them</h1>\n<p class=\"sub\">The chat template's text, token "
+                     "by token</p>\n<div class=\"tiles\">\n";
   const DataTokens& counts = preview.counts;
   html += PageTile(GroupedDigits(static_cast<double>(counts.rows)), "rows") +
           PageTile(GroupedDigits(static_cast<double>(counts.tokens)), "tokens") +

@@ -151,7 +151,9 @@ Json ScoresJson(const RowScoreJob& job, const OnProgress& on_progress) {
   if (scored > 0) json["mean_loss"] = loss / static_cast<double>(scored);
   if (with_ifd > 0) json["mean_ifd"] = ifd / static_cast<double>(with_ifd);
   json["ifd"] = Json::array();
-  for (int i = 0; with_ifd > 0 && i < kIfdClasses; ++i)
+  const auto first =
+      std::find_if(classes.begin(), classes.end(), [](int64_t rows) { return rows > 0; }) - classes.begin();
+  for (auto i = static_cast<int>(first); i < kIfdClasses; ++i)
     json["ifd"].push_back({{"from", i / 10.0}, {"rows", classes[static_cast<size_t>(i)]}});
   json["worst"] = Json::array();
   const std::vector<WorstList> lists = WorstLists(scores.rows);

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <set>
 
@@ -23,12 +24,18 @@ using Json = nlohmann::ordered_json;
 constexpr int64_t kScoredTokensInFlight = 1024;
 
 struct RowToScore {
-  uint64_t hash = 0;    // of its JSON
+  uint64_t hash =
+      0;  // of its tokens and of which are trained on, so another template makes another row of it
   std::string refused;  // why there is no example
   std::string file;
   int64_t line = 0;
   Example example;
 };
+
+uint64_t TokensHash(const Example& example) {
+  const uint64_t ids = XXH3_64bits(example.input_ids.data(), example.input_ids.size() * sizeof(int32_t));
+  return XXH3_64bits_withSeed(example.labels.data(), example.labels.size() * sizeof(int32_t), ids);
+}
 
 // All rows; without an example where the score is known or training would stop.
 std::vector<RowToScore> RowsToScore(const RowScoreJob& job, const DataEncoder& encoder,
@@ -56,10 +63,10 @@ std::vector<RowToScore> RowsToScore(const RowScoreJob& job, const DataEncoder& e
           }
           std::string line;
           room.parser->Write(&line);
-          read.hash = XXH3_64bits(line.data(), line.size());
-          if (known.Find(read.hash) != nullptr) continue;
           try {
             read.example = encoder.Encode(line, where);
+            read.hash = TokensHash(read.example);
+            if (known.Find(read.hash) != nullptr) read.example = {};
           } catch (const Error& error) {
             read.refused = error.what();
           }
@@ -193,6 +200,9 @@ void ScoreNewRows(std::vector<RowToScore>& rows, const DataEncoder& encoder, int
     const std::span<const Example> part = std::span(examples).subspan(first, chunk.size());
     const std::vector<RowScore> scores = ScoreChunk(*model->decoder, part, alone);
     for (size_t i = 0; i < part.size(); ++i) {
+      if (!std::isfinite(scores[i].loss) || !std::isfinite(scores[i].loss_alone))
+        Failed("{}:{}: the model's loss of this row is no number: are its weights whole?",
+               from[first + i]->file, from[first + i]->line);
       file->Add(from[first + i]->hash, from[first + i]->file, from[first + i]->line, scores[i]);
       done += std::ssize(part[i].input_ids);
     }

@@ -125,6 +125,24 @@ TEST_F(RowScoresTest, AreKeptInAFile) {
   const std::string text = ReadFile(job_.scores);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4) << text;
 
+  // Another chat template makes other tokens of a conversation, which are scored anew.
+  const auto template_of = [&](const std::string& mark) {
+    WriteFileAtomic(job_.model + "/chat_template.jinja",
+                    "{% for m in messages %}" + mark +
+                        "{{ m.role[0] }}:{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}" +
+                        mark + "a:{% endif %}");
+  };
+  Write(R"({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})"
+        "\n");
+  template_of("");
+  const double plain = Scores().rows[0].loss;
+  template_of("##");
+  EXPECT_NE(Scores().rows[0].loss, plain);
+  EXPECT_EQ(reports_, 1);
+  template_of("");
+  EXPECT_EQ(Scores().rows[0].loss, plain);
+  EXPECT_EQ(reports_, 0);
+
   const auto refused = [&](const std::string& piece) {
     try {
       Scores();

@@ -4,7 +4,7 @@
 //   {"row": "9f86d081884c7d65", "file": "train.jsonl", "line": 3, "answer_tokens": 21, "loss": 2.81,
 //   "loss_alone": 3.9, "ifd": 0.72}
 //
-// A row is known by what it says ("row", its XXH3), wherever it stands.
+// A row is known by its tokens and by which of them are trained on ("row", an XXH3 of them), wherever it stands.
 #pragma once
 
 #include <cstdint>

@@ -52,14 +52,21 @@ class Deduper {
     const uint32_t twin = clusters_.twin[number];
     const float similarity = clusters_.similarity[number];
     const bool exact = clusters_.rows[number].content == clusters_.rows[kept_[number]].content;
-    const bool semantic = !exact && clusters_.semantic[number];
+    // The same text as another row, it belongs to this cluster by whatever that one does.
+    const bool doubles = clusters_.rows[number].content == clusters_.rows[twin].content;
+    const bool semantic = !exact && clusters_.semantic[doubles ? twin : number];
     std::string more = ", \"kept\": ";
     AppendJsonString(Where(kept_[number]), &more);
     more += ", \"twin\": ";
     AppendJsonString(Where(twin), &more);
     more += fmt::format(", \"similarity\": {:.4f}", similarity);
-    output.Remove(exact ? "exact-duplicate" : semantic ? "semantic-duplicate" : "near-duplicate",
-                  fmt::format("{} {}", exact ? "the same as" : semantic ? "in other words the same as" : "nearly the same as",
+    output.Remove(exact      ? "exact-duplicate"
+                  : semantic ? "semantic-duplicate"
+                             : "near-duplicate",
+                  fmt::format("{} {}",
+                              exact      ? "the same as"
+                              : semantic ? "in other words the same as"
+                                         : "nearly the same as",
                               Where(exact ? kept_[number] : twin)),
                   file, record.line, line, false, more);
   }

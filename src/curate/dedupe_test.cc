@@ -162,6 +162,11 @@ TEST_F(Dedupe, InOtherWords) {
   EXPECT_EQ(removed_[1]["twin"], Path("in.jsonl") + ":2");
   EXPECT_NEAR(removed_[1]["similarity"].get<double>(), 0.995, 0.001);
   EXPECT_EQ(manifest_["settings"]["semantic_threshold"], 0.9);
+  settings_.keep = KeepRow::kLongest;  // row 4: 2 goes by meaning, and 3 as what says the same as 2
+  EXPECT_EQ(RemovedLines(rows), (std::set<int>{2, 3, 6}));
+  EXPECT_EQ(removed_[0]["rule"], "semantic-duplicate");
+  EXPECT_EQ(removed_[1]["rule"], "semantic-duplicate");
+  settings_.keep = KeepRow::kFirst;
   settings_.duplicates.semantic_threshold = 0.8;
   EXPECT_EQ(RemovedLines(rows), (std::set<int>{3, 4, 5, 6}));
   settings_.keep = KeepRow::kLongest;

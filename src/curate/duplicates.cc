@@ -212,17 +212,22 @@ void JoinSimilar(const DuplicateSettings& settings, int64_t threads, DuplicateCl
   }
   for (const SimilarPair& pair : FindSimilarPairs(embeddings, rows, settings.semantic_threshold, threads)) {
     for (const auto& [row, other] : {std::pair(pair.a, pair.b), std::pair(pair.b, pair.a)}) {
+      const uint32_t twin = clusters->twin[row];
+      // Its exact double goes where it goes; a near one says more than this.
+      const bool doubles = twin != kNoRow && clusters->rows[row].content == clusters->rows[twin].content;
       const bool better = clusters->semantic[row] && clusters->similarity[row] < pair.cosine;
-      if (clusters->twin[row] != kNoRow && !better) continue;
+      if (twin != kNoRow && !doubles && !better) continue;
       clusters->twin[row] = other;
       clusters->similarity[row] = pair.cosine;
       clusters->semantic[row] = true;
     }
-    const auto [low, high] = std::minmax({RootOf(clusters->cluster, pair.a), RootOf(clusters->cluster, pair.b)});
+    const auto [low, high] =
+        std::minmax({RootOf(clusters->cluster, pair.a), RootOf(clusters->cluster, pair.b)});
     clusters->near_pairs += low != high;
     clusters->cluster[high] = low;
   }
-  for (uint32_t row = 0; row < clusters->cluster.size(); ++row) clusters->cluster[row] = RootOf(clusters->cluster, row);
+  for (uint32_t row = 0; row < clusters->cluster.size(); ++row)
+    clusters->cluster[row] = RootOf(clusters->cluster, row);
 }
 
 }  // namespace

@@ -8,7 +8,8 @@
 namespace attune {
 namespace {
 
-constexpr float kNothingLeft = 1e-8f;  // of the square of a length of 1: what rounding leaves where all vectors are the same
+constexpr float kNothingLeft =
+    1e-8f;  // of the square of a length of 1: what rounding leaves where all vectors are the same
 
 }  // namespace
 

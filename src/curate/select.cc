@@ -61,7 +61,8 @@ NumberedRows ReadRows(const StageInput& stage, bool hash_words) {
 void AddModel(const SelectSettings& settings, NumberedRows* all) {
   if (settings.scores) {
     const RowScores scores = settings.scores();
-    for (const int64_t number : all->numbers) all->rows.scores.push_back(scores.rows[static_cast<size_t>(number)]);
+    for (const int64_t number : all->numbers)
+      all->rows.scores.push_back(scores.rows[static_cast<size_t>(number)]);
   }
   if (settings.embeddings) {
     const Embeddings embeddings = settings.embeddings();
@@ -100,7 +101,8 @@ std::string WhyNot(const SelectionRows& rows, size_t place, const SelectionSetti
     if (!ifd) return "the model cannot score it: no prompt, no answer, or nothing that can be trained on";
     if (*ifd >= 1) return fmt::format("the prompt does not help to foresee the answer: IFD {:.3f}", *ifd);
   }
-  if (rules.Uses(SelectRule::kLoss) && !rows.scores[place].scored()) return "the model cannot score it: no answer, or nothing that can be trained on";
+  if (rules.Uses(SelectRule::kLoss) && !rows.scores[place].scored())
+    return "the model cannot score it: no answer, or nothing that can be trained on";
   return "chosen neither by the rule nor as control";
 }
 
@@ -146,7 +148,8 @@ Json SelectData(const SelectSettings& settings) {
         if ((fate.parts & kSelected) != 0) output.Keep(0, line);
         if ((fate.parts & kControl) != 0) output.Keep(1, line);
         if (fate.parts == 0)
-          output.Remove("not-selected", WhyNot(rows, fate.place, settings.rules), file, record.line, line, false);
+          output.Remove("not-selected", WhyNot(rows, fate.place, settings.rules), file, record.line, line,
+                        false);
       },
       [&](const StageOutput& output) { totals.Take(settings.stage, output, files); });
   Json settings_json = StageSettingsJson(settings.stage);

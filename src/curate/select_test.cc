@@ -100,7 +100,8 @@ TEST_F(Select, WhatCannotBe) {
     Selected({RowOf("a"), RowOf("b"), RowOf("c"), RowOf("d"), RowOf("e")});
     FAIL() << "two rows have an IFD below 1";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("only 2 rows to choose from, of 5"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("only 2 rows to choose from, of 5"), std::string::npos)
+        << error.what();
   }
 }
 
@@ -110,21 +111,23 @@ TEST_F(Select, RulesByName) {
   ASSERT_EQ(mix.size(), 2u);
   EXPECT_EQ(mix[0].rule, SelectRule::kIfd);
   EXPECT_EQ(mix[1].weight, 0.25);
-  for (const char* wrong : {"best", "", "mix", "ifd=", "ifd=x", "ifd=0", "ifd=-1", "ifd=inf", "ifd,ifd", "ifd,"})
+  for (const char* wrong :
+       {"best", "", "mix", "ifd=", "ifd=x", "ifd=0", "ifd=-1", "ifd=inf", "ifd,ifd", "ifd,"})
     EXPECT_THROW(SelectRulesNamed(wrong), Error) << wrong;
   EXPECT_THROW(LossBandNamed("lower"), Error);
   EXPECT_THROW(DiversityRuleNamed("k-center"), Error);
 }
 
-// Rows with the losses 1 to 9, the 5th without a prompt, the 6th and 7th with an answer that is likelier alone; an unreadable
-// row in front.
+// Rows with the losses 1 to 9, the 5th without a prompt, the 6th and 7th with an answer that is likelier
+// alone; an unreadable row in front.
 class SelectByModel : public Select {
  protected:
   void SetUp() override {
     Select::SetUp();
     settings_.scores = [] {
       RowScores scores{{RowScore{}}, 1};
-      for (int i = 1; i <= 9; ++i) scores.rows.push_back({10, static_cast<double>(i), i == 5 ? 0.0 : i == 6 || i == 7 ? 4.0 : 20.0});
+      for (int i = 1; i <= 9; ++i)
+        scores.rows.push_back({10, static_cast<double>(i), i == 5 ? 0.0 : i == 6 || i == 7 ? 4.0 : 20.0});
       return scores;
     };
     rows_.push_back("broken");
@@ -145,7 +148,8 @@ TEST_F(SelectByModel, HighestDifficultyBelowOne) {
   EXPECT_DOUBLE_EQ(manifest_["selected"]["mean_ifd"], (8.0 / 20 + 9.0 / 20) / 2);
   EXPECT_EQ(manifest_["eligible"], 6);
   EXPECT_TRUE(manifest_["control"].contains("mean_loss"));
-  const std::string removed = ReadFile(settings_.stage.output + ".removed.jsonl"), control = ReadFile(settings_.stage.output + ".control.jsonl");
+  const std::string removed = ReadFile(settings_.stage.output + ".removed.jsonl"),
+                    control = ReadFile(settings_.stage.output + ".control.jsonl");
   if (control.find("loss 6") == std::string::npos) {
     EXPECT_NE(removed.find("IFD 1.500"), std::string::npos) << removed;
   }
@@ -178,7 +182,8 @@ TEST_F(SelectByModel, MixAddsRanksUp) {
   settings_.rules.by = {{SelectRule::kDiverse}};
   settings_.rows = 8;
   const std::string diverse = Chosen();
-  EXPECT_NE(diverse.find('1') == std::string::npos, diverse.find('2') == std::string::npos) << diverse << ": one of the twins";
+  EXPECT_NE(diverse.find('1') == std::string::npos, diverse.find('2') == std::string::npos)
+      << diverse << ": one of the twins";
   settings_.rules.diversity = DiversityRule::kFacilityLocation;
   const std::string facility = Chosen();
   EXPECT_NE(facility.find('1') == std::string::npos, facility.find('2') == std::string::npos) << facility;

@@ -38,8 +38,8 @@ Places OrderByLoss(const SelectionRows& rows, const Places& eligible, LossBand b
   return order;
 }
 
-Places OrderByRule(const SelectionRows& rows, const Places& eligible, const SelectionSettings& settings, SelectRule rule,
-                   size_t count, int64_t threads) {
+Places OrderByRule(const SelectionRows& rows, const Places& eligible, const SelectionSettings& settings,
+                   SelectRule rule, size_t count, int64_t threads) {
   switch (rule) {
     case SelectRule::kLongest:
       return OrderedBy(eligible, [&](size_t i) { return -rows.answer_bytes[i]; });
@@ -48,7 +48,8 @@ Places OrderByRule(const SelectionRows& rows, const Places& eligible, const Sele
     case SelectRule::kLoss:
       return OrderByLoss(rows, eligible, settings.loss_band);
     case SelectRule::kDiverse: {
-      if (settings.diversity == DiversityRule::kFacilityLocation) return FacilityLocation(rows.vectors, eligible, count, threads);
+      if (settings.diversity == DiversityRule::kFacilityLocation)
+        return FacilityLocation(rows.vectors, eligible, count, threads);
       const size_t first = DrawRandom(rows, eligible, 1, settings.seed)[0];
       const auto at = std::lower_bound(eligible.begin(), eligible.end(), first) - eligible.begin();
       return KCentre(rows.vectors, eligible, static_cast<size_t>(at), count, threads);
@@ -70,7 +71,8 @@ double WeightNamed(const std::string& text, const std::string& rule) {
 }  // namespace
 
 bool SelectionSettings::Uses(SelectRule rule) const {
-  return std::any_of(by.begin(), by.end(), [&](const WeightedRule& weighted) { return weighted.rule == rule; });
+  return std::any_of(by.begin(), by.end(),
+                     [&](const WeightedRule& weighted) { return weighted.rule == rule; });
 }
 
 std::vector<WeightedRule> SelectRulesNamed(const std::string& text) {
@@ -100,11 +102,14 @@ DiversityRule DiversityRuleNamed(const std::string& name) {
 
 nlohmann::ordered_json ToJson(const SelectionSettings& settings) {
   nlohmann::ordered_json by = nlohmann::ordered_json::object();
-  for (const WeightedRule& weighted : settings.by) by[kSelectRuleNames[static_cast<size_t>(weighted.rule)]] = weighted.weight;
+  for (const WeightedRule& weighted : settings.by)
+    by[kSelectRuleNames[static_cast<size_t>(weighted.rule)]] = weighted.weight;
   nlohmann::ordered_json json = {{"by", by}};
   if (settings.by.size() == 1) json["by"] = by.begin().key();
-  if (settings.Uses(SelectRule::kLoss)) json["loss_band"] = kLossBandNames[static_cast<size_t>(settings.loss_band)];
-  if (settings.Uses(SelectRule::kDiverse)) json["diversity"] = kDiversityRuleNames[static_cast<size_t>(settings.diversity)];
+  if (settings.Uses(SelectRule::kLoss))
+    json["loss_band"] = kLossBandNames[static_cast<size_t>(settings.loss_band)];
+  if (settings.Uses(SelectRule::kDiverse))
+    json["diversity"] = kDiversityRuleNames[static_cast<size_t>(settings.diversity)];
   json["seed"] = settings.seed;
   return json;
 }
@@ -119,7 +124,8 @@ Places Eligible(const SelectionRows& rows, const SelectionSettings& settings) {
   return eligible;
 }
 
-Places Choose(const SelectionRows& rows, const Places& eligible, const SelectionSettings& settings, size_t count, int64_t threads) {
+Places Choose(const SelectionRows& rows, const Places& eligible, const SelectionSettings& settings,
+              size_t count, int64_t threads) {
   Places chosen;
   if (settings.by.size() == 1) {
     chosen = OrderByRule(rows, eligible, settings, settings.by[0].rule, count, threads);
@@ -127,7 +133,8 @@ Places Choose(const SelectionRows& rows, const Places& eligible, const Selection
     std::vector<double> ranks(rows.content.size());
     for (const auto& [rule, weight] : settings.by) {
       const Places order = OrderByRule(rows, eligible, settings, rule, eligible.size(), threads);
-      for (size_t rank = 0; rank < order.size(); ++rank) ranks[order[rank]] += weight * static_cast<double>(rank);
+      for (size_t rank = 0; rank < order.size(); ++rank)
+        ranks[order[rank]] += weight * static_cast<double>(rank);
     }
     chosen = OrderedBy(eligible, [&](size_t i) { return ranks[i]; });
   }
@@ -136,7 +143,9 @@ Places Choose(const SelectionRows& rows, const Places& eligible, const Selection
 }
 
 Places DrawRandom(const SelectionRows& rows, Places places, size_t count, uint64_t seed) {
-  const auto key = [&](size_t i) { return std::pair(XXH3_64bits_withSeed(&rows.content[i], sizeof(uint64_t), seed), i); };
+  const auto key = [&](size_t i) {
+    return std::pair(XXH3_64bits_withSeed(&rows.content[i], sizeof(uint64_t), seed), i);
+  };
   std::sort(places.begin(), places.end(), [&](size_t a, size_t b) { return key(a) < key(b); });
   places.resize(count);
   return places;

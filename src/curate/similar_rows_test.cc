@@ -2,19 +2,19 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <numeric>
+#include <random>
 
 namespace attune::similar_rows_test {
 
-// Rows that point everywhere, every tenth turned a little from the one before.
+// Rows that point everywhere, every tenth a little off the one before it.
 Embeddings Scattered(size_t count) {
-  Embeddings made{24, {}};
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  Embeddings made{24, std::vector<float>(24 * count)};
   for (size_t i = 0; i < count; ++i) {
-    for (size_t k = 0; k < made.width; ++k) {
-      const double base = std::sin(static_cast<double>((i - i % 10) * 7919 + (i % 10 == 1 ? 0 : i % 10) * 104729 + k * 31));
-      made.values.push_back(static_cast<float>(base + (i % 10 == 1 ? 0.2 * std::cos(static_cast<double>(i + k)) : 0)));
-    }
+    for (size_t k = 0; k < made.width; ++k)
+      made.Row(i)[k] = i % 10 == 1 ? made.Row(i - 1)[k] + 0.04f * normal(random) : normal(random);
     Normalize(made.Row(i));
   }
   return made;

@@ -22,7 +22,7 @@ th{text-align:left;font-size:13px;font-weight:600;color:var(--soft);padding:4px 
 .finding p{margin:6px 0 0;overflow-wrap:anywhere}.finding .where{color:var(--soft)}
 .error{color:var(--bad);font-weight:600}.warning{color:var(--accent);font-weight:600}
 .bars{display:grid;grid-template-columns:auto 1fr auto;gap:4px 10px;align-items:center;font-size:13px;font-variant-numeric:tabular-nums;padding:14px 16px}
-.bars i{display:block;height:14px;border-radius:4px;background:var(--accent);min-width:1px}
+.bars i{display:block;height:14px;border-radius:4px;background:var(--accent)}
 .bars span:nth-child(3n+1){text-align:right;color:var(--soft)}
 h3{font-size:14px;font-weight:600;margin:20px 0 8px}
 .odd{padding:12px 16px;margin-bottom:12px;font-size:14px}
@@ -63,9 +63,11 @@ std::string Overview(const Json& report) {
   }
   if (report.contains("diversity")) {
     const Json& diversity = report["diversity"];
-    html += PageTile(fmt::format("{:.0f} of {}", diversity.value("vendi", 0.0), Digits(NumberOf(diversity, "rows"))),
-                     "rows' worth of different words (Vendi)") +
-            PageTile(fmt::format("{:.2f}", diversity.value("mean_nearest_distance", 0.0)), "to the nearest other row (0 to 2)");
+    html += PageTile(fmt::format("{} of {}", GroupedDigits(diversity.value("vendi", 0.0)),
+                                 Digits(NumberOf(diversity, "rows"))),
+                     "effectively different rows (Vendi score)") +
+            PageTile(fmt::format("{:.2f}", diversity.value("mean_nearest_distance", 0.0)),
+                     "mean distance to the nearest other row, 0 to 2");
   }
   if (report.contains("tokens")) {
     const Json& tokens = report["tokens"];
@@ -150,15 +152,17 @@ std::string Bars(const std::vector<std::pair<std::string, int64_t>>& bars) {
   for (const auto& bar : bars) most = std::max(most, bar.second);
   std::string html = "<div class=\"card bars\">\n";
   for (const auto& [name, count] : bars) {
-    html += fmt::format("<span>{}</span><i style=\"width:{:.2f}%\"></i><span>{}</span>\n", Escaped(name),
-                        100.0 * static_cast<double>(count) / static_cast<double>(most), Digits(count));
+    html += fmt::format("<span>{}</span><i style=\"width:{:.2f}%{}\"></i><span>{}</span>\n", Escaped(name),
+                        100.0 * static_cast<double>(count) / static_cast<double>(most),
+                        count > 0 ? ";min-width:1px" : "", Digits(count));
   }
   return html + "</div>\n";
 }
 
 std::string Lengths(const Json& tokens) {
   std::vector<std::pair<std::string, int64_t>> bars;
-  for (const Json& bin : MemberOf(tokens, "lengths")) bars.emplace_back("≤ " + Digits(NumberOf(bin, "to")), NumberOf(bin, "rows"));
+  for (const Json& bin : MemberOf(tokens, "lengths"))
+    bars.emplace_back("≤ " + Digits(NumberOf(bin, "to")), NumberOf(bin, "rows"));
   std::string html = "<h2>Lengths in tokens</h2>\n" + Bars(bars);
   html +=
       "<div class=\"card\" style=\"margin-top:12px\"><table "
@@ -177,11 +181,13 @@ std::string OddRows(const Json& list) {
   if (MemberOf(list, "rows").empty()) return "";
   std::string html = fmt::format("<h3>{}</h3>\n", Escaped(TextOf(list, "what")));
   for (const Json& row : list["rows"]) {
-    html += fmt::format("<div class=\"card odd\"><div><span class=\"where\">{}</span><b>{:.2f}</b> nats a token", Escaped(TextOf(row, "where")),
-                        row.value("loss", 0.0));
+    html +=
+        fmt::format("<div class=\"card odd\"><div><span class=\"where\">{}</span><b>{:.2f}</b> nats a token",
+                    Escaped(TextOf(row, "where")), row.value("loss", 0.0));
     if (row.contains("ifd")) html += fmt::format(", IFD <b>{:.2f}</b>", row.value("ifd", 0.0));
     html += "</div>\n";
-    if (!TextOf(row, "prompt").empty()) html += fmt::format("<p class=\"asked\">{}</p>", Escaped(TextOf(row, "prompt")));
+    if (!TextOf(row, "prompt").empty())
+      html += fmt::format("<p class=\"asked\">{}</p>", Escaped(TextOf(row, "prompt")));
     html += fmt::format("<p>{}</p></div>\n", Escaped(TextOf(row, "answer")));
   }
   return html;
@@ -189,16 +195,19 @@ std::string OddRows(const Json& list) {
 
 std::string Scores(const Json& scores) {
   std::string html = "<h2>What the model makes of the rows</h2>\n<div class=\"tiles\">\n" +
-                     PageTile(fmt::format("{:.2f}", scores.value("mean_loss", 0.0)), "nats a token of the answers, mean of rows");
+                     PageTile(fmt::format("{:.2f}", scores.value("mean_loss", 0.0)),
+                              "nats a token of the answers, mean of rows");
   if (scores.contains("mean_ifd")) {
-    html += PageTile(fmt::format("{:.2f}", scores.value("mean_ifd", 0.0)), "mean IFD: loss with the prompt / without") +
+    html += PageTile(fmt::format("{:.2f}", scores.value("mean_ifd", 0.0)),
+                     "mean IFD: loss with the prompt / without") +
             PageTile(Digits(NumberOf(scores, "ifd_from_1")), "rows whose prompt does not help");
   }
   html += "</div>\n";
   const Json& classes = MemberOf(scores, "ifd");
   if (!classes.empty()) {
     std::vector<std::pair<std::string, int64_t>> bars;
-    for (const Json& bin : classes) bars.emplace_back(fmt::format("IFD ≥ {:.1f}", bin.value("from", 0.0)), NumberOf(bin, "rows"));
+    for (const Json& bin : classes)
+      bars.emplace_back(fmt::format("IFD ≥ {:.1f}", bin.value("from", 0.0)), NumberOf(bin, "rows"));
     html += Bars(bars);
   }
   for (const Json& list : MemberOf(scores, "worst")) html += OddRows(list);

@@ -43,7 +43,10 @@ Json SomeReport(const std::string& text) {
             {"mean_ifd", 0.678},
             {"ifd_from_1", 12},
             {"ifd", {{{"from", 0.5}, {"rows", 800}}, {{"from", 0.6}, {"rows", 100}}}},
-            {"worst", {{{"what", text}, {"rows", {{{"where", text}, {"loss", 5.55}, {"ifd", 1.25}, {"prompt", text}, {"answer", text}}}}}}}}},
+            {"worst",
+             {{{"what", text},
+               {"rows",
+                {{{"where", text}, {"loss", 5.55}, {"ifd", 1.25}, {"prompt", text}, {"answer", text}}}}}}}}},
           {"tokens",
            {{"rows", 999},
             {"tokens", 50000},
@@ -55,10 +58,28 @@ Json SomeReport(const std::string& text) {
 
 TEST(DataReport, TellsWhatWasDone) {
   const std::string html = DataReportHtml(SomeReport("train.jsonl"));
-  for (const char* piece :
-       {"1\u202F200", "rows at first", ">999<", ">201<", "rows taken out", "100 removed train.jsonl",
-        "7 changed mojibake", "<b>9</b> rows say the same", "shares <b>12</b> words", "50.0 %", "50.1 %",
-        "87.5 %", "XXH3 00ff", "123 of 900", "0.38", "2.35", "0.68", ">12<", "IFD ≥ 0.5", "<b>5.55</b> nats", "IFD <b>1.25</b>", "Settings of clean"})
+  for (const char* piece : {"1\u202F200",
+                            "rows at first",
+                            ">999<",
+                            ">201<",
+                            "rows taken out",
+                            "100 removed train.jsonl",
+                            "7 changed mojibake",
+                            "<b>9</b> rows say the same",
+                            "shares <b>12</b> words",
+                            "50.0 %",
+                            "50.1 %",
+                            "87.5 %",
+                            "XXH3 00ff",
+                            "123 of 900",
+                            "0.38",
+                            "2.35",
+                            "0.68",
+                            ">12<",
+                            "IFD ≥ 0.5",
+                            "<b>5.55</b> nats",
+                            "IFD <b>1.25</b>",
+                            "Settings of clean"})
     EXPECT_NE(html.find(piece), std::string::npos) << piece;
 }
 

@@ -65,7 +65,7 @@ TEST_F(DataModel, DuplicatesByMeaning) {
                             "--model", "m", "--semantic_threshold", "0.5", "--output", "b"});
   EXPECT_EQ(none["removed"].contains("semantic-duplicate"), false);
   EXPECT_GT(some["removed"]["semantic-duplicate"], 0);
-  EXPECT_EQ(some["removed"]["exact-duplicate"], none["removed"]["exact-duplicate"]);
+  EXPECT_FALSE(some["removed"].contains("near-duplicate")) << some["removed"];
   EXPECT_EQ(some["settings"]["semantic_threshold"], 0.5);
   const std::string removed = ReadFile(Path("b.removed.jsonl"));
   EXPECT_NE(removed.find("in other words the same as rows.jsonl:"), std::string::npos) << removed;
