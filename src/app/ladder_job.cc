@@ -29,8 +29,9 @@ constexpr int64_t kFewestHeldOut = 8;
 constexpr double kLeastBudget = 60;
 constexpr uint64_t kLadderSeed = 42;
 
-// Rows as lines, prompt and completion as conversations: prompts need these, and all rungs must see the same.
-std::vector<std::string> RowLines(const std::string& path, bool has_chat_template) {
+// Rows as lines, prompt and completion as conversations: prompts need these, and all rungs must see the same. Text and tokens stay
+// what they are; `are_conversations` is set to false then.
+std::vector<std::string> RowLines(const std::string& path, bool has_chat_template, bool* are_conversations) {
   std::vector<std::string> lines;
   for (const std::string& file : DataFiles(path)) {
     const MappedFile mapped(file);
@@ -39,6 +40,7 @@ std::vector<std::string> RowLines(const std::string& path, bool has_chat_templat
       DataRow row = ReadDataRow(line, file, has_chat_template);
       const bool is_pair = has_chat_template && row.kind == DataRow::Kind::kPromptCompletion;
       if (is_pair) MakeConversation(&row);
+      *are_conversations = *are_conversations && row.kind == DataRow::Kind::kMessages;
       lines.push_back(is_pair ? Json{{"messages", row.messages}}.dump() : IsPlainText(file) ? Json{{"text", row.text}}.dump() : std::string(line.text));
     }
   }
@@ -52,7 +54,7 @@ void WriteLines(const std::string& path, const std::vector<std::string>& lines) 
   WriteFileAtomic(path, text);
 }
 
-// Every tenth row, until there are enough.
+// Every tenth row.
 void SetRowsApart(std::vector<std::string>& rows, std::vector<std::string>& held_out, const std::string& path) {
   constexpr size_t kEvery = 10;
   if (std::ssize(rows) < kFewestHeldOut * static_cast<int64_t>(kEvery)) {
@@ -96,11 +98,11 @@ class Ladder {
     if (job.output_dir.empty()) BadInput("--measure: needs --output_dir, a folder for its runs");
     if (!job.advise.output.empty() || job.advise.device != "auto") BadInput("--measure: runs on this machine and writes into --output_dir; leave out --output and --device");
     if (!(job.budget_seconds >= kLeastBudget)) BadInput("--budget: must be a minute or more, not {:g} s", job.budget_seconds);
-    train_ = RowLines(job.advise.data, bundle_.chat_template != nullptr);
+    train_ = RowLines(job.advise.data, bundle_.chat_template != nullptr, &are_conversations_);
     if (job.advise.eval_data.empty()) {
       SetRowsApart(train_, held_out_, job.advise.data);
     } else {
-      held_out_ = RowLines(job.advise.eval_data, bundle_.chat_template != nullptr);
+      held_out_ = RowLines(job.advise.eval_data, bundle_.chat_template != nullptr, &are_conversations_);
     }
     held_out_ = EvenlyFrom(std::move(held_out_), kMostHeldOut);
     OpenFolder();
@@ -224,10 +226,9 @@ class Ladder {
   }
 
   void RunPromptRung(double share, LadderRung& rung) const {
-    if (bundle_.chat_template == nullptr) {
-      rung.skipped = "the model has no chat template, so a prompt cannot be put before a question";
-      return;
-    }
+    if (bundle_.chat_template == nullptr) rung.skipped = "the model has no chat template, so a prompt cannot be put before a question";
+    if (!are_conversations_) rung.skipped = "not all rows are questions with answers, which a prompt needs";
+    if (!rung.skipped.empty()) return;
     const std::string output = AbsolutePath(job_.output_dir) + "/prompt.json";
     RemoveTree(output);  // of a ladder that was stopped before it was counted
     PromptJob job;
@@ -343,6 +344,7 @@ class Ladder {
   Prices prices_;
   std::vector<std::string> train_, held_out_;
   std::string train_path_, held_out_path_, path_;
+  bool are_conversations_ = true;  // all rows
   Json state_;
   std::vector<Example> examples_;
   size_t rows_ = 0;  // of the examples; general text follows
