@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/system.h"
-#include "data/data_files.h"
+#include "data/each_line.h"
 #include "data/evenly.h"
 #include "formats/json.h"
 #include "models/base_storage.h"
@@ -33,18 +33,13 @@ constexpr uint64_t kLadderSeed = 42;
 // what they are; `are_conversations` is set to false then.
 std::vector<std::string> RowLines(const std::string& path, bool has_chat_template, bool* are_conversations) {
   std::vector<std::string> lines;
-  for (const std::string& file : DataFiles(path)) {
-    const MappedFile mapped(file);
-    LineReader reader(mapped.text());
-    for (JsonlLine line; reader.Next(&line);) {
-      DataRow row = ReadDataRow(line, file, has_chat_template);
-      const bool is_pair = has_chat_template && row.kind == DataRow::Kind::kPromptCompletion;
-      if (is_pair) MakeConversation(&row);
-      *are_conversations = *are_conversations && row.kind == DataRow::Kind::kMessages;
-      lines.push_back(is_pair ? Json{{"messages", row.messages}}.dump() : IsPlainText(file) ? Json{{"text", row.text}}.dump() : std::string(line.text));
-    }
-  }
-  if (lines.empty()) BadInput("{}: holds no row", path);
+  ForEachLine(path, [&](const JsonlLine& line, const std::string& file) {
+    DataRow row = ReadDataRow(line, file, has_chat_template);
+    const bool is_pair = has_chat_template && row.kind == DataRow::Kind::kPromptCompletion;
+    if (is_pair) MakeConversation(&row);
+    *are_conversations = *are_conversations && row.kind == DataRow::Kind::kMessages;
+    lines.push_back(is_pair ? Json{{"messages", row.messages}}.dump() : IsPlainText(file) ? Json{{"text", row.text}}.dump() : std::string(line.text));
+  });
   return lines;
 }
 
@@ -175,12 +170,10 @@ class Ladder {
   void ReadHeldOut() {
     const NoTokenizer none(bundle_.files.path());
     const RowEncoder encoder = WholeRowEncoder(bundle_, none);
-    const MappedFile mapped(held_out_path_);
-    LineReader reader(mapped.text());
-    for (JsonlLine line; reader.Next(&line);) {
-      Example example = encoder.Encode(ReadDataRow(line, held_out_path_, encoder.has_chat_template()));
+    ForEachLine(held_out_path_, [&](const JsonlLine& line, const std::string& file) {
+      Example example = encoder.Encode(ReadDataRow(line, file, encoder.has_chat_template()));
       if (TrainedTokens(example) > 0) examples_.push_back(std::move(example));
-    }
+    });
     if (examples_.empty()) BadInput("{}: holds no answer to score", held_out_path_);
     rows_ = examples_.size();
     if (bundle_.tokenizer == nullptr) return;
