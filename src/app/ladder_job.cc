@@ -288,10 +288,17 @@ class Ladder {
     const OnProgress progress = [&](const char* what, int64_t done, int64_t total) {
       if (on_progress_) on_progress_((rung.name + ": " + what).c_str(), done, total);
     };
-    const TrainedRungResult found = RunTrainedRung(job, state, [&] {
+    const auto keep = [&] {
       state_["trained"][rung.name] = ToJson(state);
       Keep();
-    }, progress);
+    };
+    TrainedRungResult found;
+    try {
+      found = RunTrainedRung(job, state, keep, progress);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kBadInput) throw;
+      Failed("{}: {}; the whole ladder goes on when it is started again with this output_dir", rung.name, error.what());
+    }
     rung.skipped = found.skipped;
     if (!found.skipped.empty()) return;
     rung.what = fmt::format("learning_rate {}, {} steps{}", found.learning_rate, found.steps, state.is_swept ? ", the best of 3 rates" : "");
