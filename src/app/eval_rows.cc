@@ -4,9 +4,7 @@
 
 #include "app/prompt_file.h"
 #include "base/error.h"
-#include "base/file.h"
-#include "data/data_files.h"
-#include "data/jsonl.h"
+#include "data/each_line.h"
 
 namespace attune {
 namespace {
@@ -109,12 +107,7 @@ EvalRow ReadEvalRow(const JsonlLine& line, const std::string& file, bool has_cha
 
 std::vector<EvalRow> ReadEvalRows(const std::string& path, bool has_chat_template) {
   std::vector<EvalRow> rows;
-  for (const std::string& file : DataFiles(path)) {
-    const MappedFile mapped(file);
-    LineReader lines(mapped.text());
-    for (JsonlLine line; lines.Next(&line);) rows.push_back(ReadEvalRow(line, file, has_chat_template));
-  }
-  if (rows.empty()) BadInput("{}: holds no row", path);
+  ForEachLine(path, [&](const JsonlLine& line, const std::string& file) { rows.push_back(ReadEvalRow(line, file, has_chat_template)); });
   return rows;
 }
 

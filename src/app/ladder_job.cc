@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/system.h"
-#include "data/data_files.h"
+#include "data/each_line.h"
 #include "data/evenly.h"
 #include "formats/json.h"
 #include "models/base_storage.h"
@@ -29,20 +29,17 @@ constexpr int64_t kFewestHeldOut = 8;
 constexpr double kLeastBudget = 60;
 constexpr uint64_t kLadderSeed = 42;
 
-// Rows as lines, prompt and completion as conversations: prompts need these, and all rungs must see the same.
-std::vector<std::string> RowLines(const std::string& path, bool has_chat_template) {
+// Rows as lines, prompt and completion as conversations: prompts need these, and all rungs must see the same. Text and tokens stay
+// what they are; `are_conversations` is set to false then.
+std::vector<std::string> RowLines(const std::string& path, bool has_chat_template, bool* are_conversations) {
   std::vector<std::string> lines;
-  for (const std::string& file : DataFiles(path)) {
-    const MappedFile mapped(file);
-    LineReader reader(mapped.text());
-    for (JsonlLine line; reader.Next(&line);) {
-      DataRow row = ReadDataRow(line, file, has_chat_template);
-      const bool is_pair = has_chat_template && row.kind == DataRow::Kind::kPromptCompletion;
-      if (is_pair) MakeConversation(&row);
-      lines.push_back(is_pair ? Json{{"messages", row.messages}}.dump() : IsPlainText(file) ? Json{{"text", row.text}}.dump() : std::string(line.text));
-    }
-  }
-  if (lines.empty()) BadInput("{}: holds no row", path);
+  ForEachLine(path, [&](const JsonlLine& line, const std::string& file) {
+    DataRow row = ReadDataRow(line, file, has_chat_template);
+    const bool is_pair = has_chat_template && row.kind == DataRow::Kind::kPromptCompletion;
+    if (is_pair) MakeConversation(&row);
+    *are_conversations = *are_conversations && row.kind == DataRow::Kind::kMessages;
+    lines.push_back(is_pair ? Json{{"messages", row.messages}}.dump() : IsPlainText(file) ? Json{{"text", row.text}}.dump() : std::string(line.text));
+  });
   return lines;
 }
 
@@ -52,7 +49,7 @@ void WriteLines(const std::string& path, const std::vector<std::string>& lines) 
   WriteFileAtomic(path, text);
 }
 
-// Every tenth row, until there are enough.
+// Every tenth row.
 void SetRowsApart(std::vector<std::string>& rows, std::vector<std::string>& held_out, const std::string& path) {
   constexpr size_t kEvery = 10;
   if (std::ssize(rows) < kFewestHeldOut * static_cast<int64_t>(kEvery)) {
@@ -96,11 +93,11 @@ class Ladder {
     if (job.output_dir.empty()) BadInput("--measure: needs --output_dir, a folder for its runs");
     if (!job.advise.output.empty() || job.advise.device != "auto") BadInput("--measure: runs on this machine and writes into --output_dir; leave out --output and --device");
     if (!(job.budget_seconds >= kLeastBudget)) BadInput("--budget: must be a minute or more, not {:g} s", job.budget_seconds);
-    train_ = RowLines(job.advise.data, bundle_.chat_template != nullptr);
+    train_ = RowLines(job.advise.data, bundle_.chat_template != nullptr, &are_conversations_);
     if (job.advise.eval_data.empty()) {
       SetRowsApart(train_, held_out_, job.advise.data);
     } else {
-      held_out_ = RowLines(job.advise.eval_data, bundle_.chat_template != nullptr);
+      held_out_ = RowLines(job.advise.eval_data, bundle_.chat_template != nullptr, &are_conversations_);
     }
     held_out_ = EvenlyFrom(std::move(held_out_), kMostHeldOut);
     OpenFolder();
@@ -173,12 +170,10 @@ class Ladder {
   void ReadHeldOut() {
     const NoTokenizer none(bundle_.files.path());
     const RowEncoder encoder = WholeRowEncoder(bundle_, none);
-    const MappedFile mapped(held_out_path_);
-    LineReader reader(mapped.text());
-    for (JsonlLine line; reader.Next(&line);) {
-      Example example = encoder.Encode(ReadDataRow(line, held_out_path_, encoder.has_chat_template()));
+    ForEachLine(held_out_path_, [&](const JsonlLine& line, const std::string& file) {
+      Example example = encoder.Encode(ReadDataRow(line, file, encoder.has_chat_template()));
       if (TrainedTokens(example) > 0) examples_.push_back(std::move(example));
-    }
+    });
     if (examples_.empty()) BadInput("{}: holds no answer to score", held_out_path_);
     rows_ = examples_.size();
     if (bundle_.tokenizer == nullptr) return;
@@ -224,10 +219,9 @@ class Ladder {
   }
 
   void RunPromptRung(double share, LadderRung& rung) const {
-    if (bundle_.chat_template == nullptr) {
-      rung.skipped = "the model has no chat template, so a prompt cannot be put before a question";
-      return;
-    }
+    if (bundle_.chat_template == nullptr) rung.skipped = "the model has no chat template, so a prompt cannot be put before a question";
+    if (!are_conversations_) rung.skipped = "not all rows are questions with answers, which a prompt needs";
+    if (!rung.skipped.empty()) return;
     const std::string output = AbsolutePath(job_.output_dir) + "/prompt.json";
     RemoveTree(output);  // of a ladder that was stopped before it was counted
     PromptJob job;
@@ -294,10 +288,17 @@ class Ladder {
     const OnProgress progress = [&](const char* what, int64_t done, int64_t total) {
       if (on_progress_) on_progress_((rung.name + ": " + what).c_str(), done, total);
     };
-    const TrainedRungResult found = RunTrainedRung(job, state, [&] {
+    const auto keep = [&] {
       state_["trained"][rung.name] = ToJson(state);
       Keep();
-    }, progress);
+    };
+    TrainedRungResult found;
+    try {
+      found = RunTrainedRung(job, state, keep, progress);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kBadInput) throw;
+      Failed("{}: {}; the whole ladder goes on when it is started again with this output_dir", rung.name, error.what());
+    }
     rung.skipped = found.skipped;
     if (!found.skipped.empty()) return;
     rung.what = fmt::format("learning_rate {}, {} steps{}", found.learning_rate, found.steps, state.is_swept ? ", the best of 3 rates" : "");
@@ -343,6 +344,7 @@ class Ladder {
   Prices prices_;
   std::vector<std::string> train_, held_out_;
   std::string train_path_, held_out_path_, path_;
+  bool are_conversations_ = true;  // all rows
   Json state_;
   std::vector<Example> examples_;
   size_t rows_ = 0;  // of the examples; general text follows

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/nearest.h"
-#include "data/data_files.h"
+#include "data/each_line.h"
 #include "data/encode.h"
 #include "formats/json.h"
 
@@ -74,17 +74,12 @@ void MakeConversation(DataRow* row) {
 
 std::vector<DataRow> ReadConversations(const std::string& path) {
   std::vector<DataRow> rows;
-  for (const std::string& file : DataFiles(path)) {
-    const MappedFile mapped(file);
-    LineReader lines(mapped.text());
-    for (JsonlLine line; lines.Next(&line);) {
-      DataRow row = ReadDataRow(line, file, true);
-      MakeConversation(&row);
-      if (row.kind != DataRow::Kind::kMessages) BadInput("{}: has no question and answer, which a prompt needs", row.where);
-      rows.push_back(std::move(row));
-    }
-  }
-  if (rows.empty()) BadInput("{}: holds no row", path);
+  ForEachLine(path, [&](const JsonlLine& line, const std::string& file) {
+    DataRow row = ReadDataRow(line, file, true);
+    MakeConversation(&row);
+    if (row.kind != DataRow::Kind::kMessages) BadInput("{}: has no question and answer, which a prompt needs", row.where);
+    rows.push_back(std::move(row));
+  });
   return rows;
 }
 

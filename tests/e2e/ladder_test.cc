@@ -63,6 +63,18 @@ TEST_F(LadderTest, MeasuresEveryMethodOnTheSameRowsAndGoesOn) {
   for (const size_t i : {0u, 1u, 3u, 4u}) EXPECT_EQ(second["rungs"][i], first["rungs"][i]);
 }
 
+TEST_F(LadderTest, TextHasNoPrompt) {
+  std::string text;
+  for (int i = 0; i < 90; ++i) text += "a line of text, the " + std::to_string(i) + "th\n";
+  WriteFileAtomic(Path("lines.txt"), text);
+  const Outcome outcome = Attune({"advise", "--measure", "--model", "model", "--data", "lines.txt", "--budget", "60s", "--output_dir", "ladder", "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json rungs = Json::parse(outcome.out)["rungs"];
+  EXPECT_NE(rungs[1]["skipped"].get<std::string>().find("not all rows are questions"), std::string::npos);
+  EXPECT_EQ(rungs[2]["skipped"], "");
+  EXPECT_LT(rungs[2]["eval_loss"], rungs[0]["eval_loss"]);
+}
+
 TEST_F(LadderTest, AdviceLooksAtTheLossOnTheRows) {
   const auto advice = [&](const std::vector<std::string>& more) {
     std::vector<std::string> arguments = {"advise", "--model", "model", "--data", "rows.jsonl", "--json"};
