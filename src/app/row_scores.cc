@@ -194,7 +194,7 @@ void ScoreNewRows(std::vector<RowToScore>& rows, const DataEncoder& encoder, int
   const AnswersAlone alone(encoder.bundle());
   const int64_t most =
       std::max(kScoredTokensInFlight, max_length);  // an answer alone is no longer than its row
-  const auto model = MakeForwardModel(encoder.bundle().files, "", false, {most, most, max_length, most});
+  const auto model = MakeForwardModel(encoder.bundle().files, {}, {most, most, max_length, most});
   for (const Chunk& chunk : CutAllIntoChunks(ShapesOf(examples), most)) {
     const auto first = static_cast<size_t>(chunk.front());
     const std::span<const Example> part = std::span(examples).subspan(first, chunk.size());

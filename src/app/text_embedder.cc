@@ -17,7 +17,7 @@ TextEmbedder::TextEmbedder(const ModelBundle& bundle, int64_t max_tokens)
       after_text_(tokenizer_.Encode(kAfterText, false)) {
   const int64_t longest = max_tokens + std::ssize(after_text_),
                 tokens = std::max(kEmbeddedTokensInFlight, longest);
-  model_ = MakeForwardModel(bundle.files, "", false, {tokens, tokens, longest, tokens});
+  model_ = MakeForwardModel(bundle.files, {}, {tokens, tokens, longest, tokens});
 }
 
 Embeddings TextEmbedder::Embed(std::span<const std::string> texts, const OnProgress& on_progress) {
