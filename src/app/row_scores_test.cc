@@ -38,7 +38,7 @@ class RowScoresTest : public testing::Test {
     EvalJob job;
     job.model = job_.model;
     job.data = path;
-    return RunEval(job).loss;
+    return RunEval(job, {}).loss;
   }
   std::string folder_;
   RowScoreJob job_;
