@@ -203,7 +203,7 @@ TEST_F(Data, ShardsGiveWhatOneProcessGives) {
   for (int i = 0; i < 60; ++i) rows += Chat("Say " + std::to_string(i), "It is the number " + std::to_string(i % 40) + ".");
   Write("rows.jsonl", rows);
   const auto dedupe = [&](const std::string& output, const std::vector<std::string>& more) {
-    std::vector<std::string> arguments = {"data", "dedupe", "rows.jsonl", "--by", "answer", "--output", output};
+    std::vector<std::string> arguments = {"data", "dedupe", "rows.jsonl", "--by", "answer", "--threshold", "1", "--output", output};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Outcome outcome = Attune(arguments);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
