@@ -32,7 +32,7 @@ class EvalBench {
       }
       if (!job.prompts.empty() && row.messages.is_null()) BadInput("{}: is no conversation, so no prompt can stand before it", row.row.where);
     }
-    if (job.has_general) general_ = GeneralText(bundle_, job.general);
+    if (!job.general.empty()) general_ = GeneralText(bundle_, job.general);
   }
 
   EvalBenchResult Run() {

@@ -17,8 +17,7 @@ struct EvalBenchJob {
   std::string model, data;
   std::vector<std::string> adapters, prompts;  // each is a system beside the model alone
   MetricOptions metrics;
-  bool has_general = false;
-  std::string general;   // a text; empty: the built-in one
+  std::string general;   // a text whose loss is measured too, or kBuiltInText; empty: none
   int64_t max_rows = 0;  // evenly from all; 0: all
   bool bf16 = false;
   SamplingOptions sampling;

@@ -40,7 +40,7 @@ std::vector<std::vector<Example>> PiecesOf(const std::vector<Example>& examples,
 }  // namespace
 
 std::vector<Example> GeneralText(const ModelBundle& bundle, const std::string& path) {
-  const std::string text = path.empty() ? std::string(EmbeddedGeneralText()) : ReadFile(path);
+  const std::string text = path == kBuiltInText ? std::string(EmbeddedGeneralText()) : ReadFile(path);
   if (!IsValidUtf8(text)) BadInput("{}: is not UTF-8 text", path);
   std::vector<int32_t> ids = bundle.RequireTokenizer().Encode(text, false);
   if (ids.size() < kFewestGeneralTokens) {
@@ -60,7 +60,7 @@ std::vector<Example> GeneralText(const ModelBundle& bundle, const std::string& p
 
 LossContrast MeasureLossContrast(const ModelBundle& bundle, const std::vector<Example>& examples, double seconds, const OnProgress& on_progress) {
   const double begin = Now();
-  const std::vector<Example> text = GeneralText(bundle, "");
+  const std::vector<Example> text = GeneralText(bundle, kBuiltInText);
   std::vector<int64_t> in_order(text.size());
   std::iota(in_order.begin(), in_order.end(), int64_t{0});
   // Rows at random, so that a measurement that is cut short is of all parts of the data.

@@ -11,8 +11,10 @@
 
 namespace attune {
 
-// A text in stretches of at most 512 tokens, the first 8192 of them, every token scored but the first of each. `path` "": the text that
-// is built in (catalogue/general.txt), which was written for this purpose, so that no model has learned it by heart. Errors:
+inline constexpr const char* kBuiltInText = "built-in";
+
+// A text in stretches of at most 512 tokens, the first 8192 of them, every token scored but the first of each. `path` kBuiltInText: the text
+// that is built in (catalogue/general.txt), which was written for this purpose, so that no model has learned it by heart. Errors:
 // Error{kBadInput}: a file that is not UTF-8 or holds too little, a model without a tokenizer.
 std::vector<Example> GeneralText(const ModelBundle& bundle, const std::string& path);
 

@@ -177,7 +177,7 @@ class Ladder {
     if (examples_.empty()) BadInput("{}: holds no answer to score", held_out_path_);
     rows_ = examples_.size();
     if (bundle_.tokenizer == nullptr) return;
-    const std::vector<Example> general = GeneralText(bundle_, "");
+    const std::vector<Example> general = GeneralText(bundle_, kBuiltInText);
     examples_.insert(examples_.end(), general.begin(), general.end());
   }
 

@@ -19,7 +19,6 @@ struct EvalFlags {
   EvalBenchJob bench;
   int64_t max_length = 1024;
   std::vector<CLI::Option*> of_bench;  // each of them asks for the bench
-  const CLI::Option* general = nullptr;
 };
 
 void SayLoss(const EvalFlags& flags, const CommandContext& context) {
@@ -74,8 +73,6 @@ void SayDifferences(const EvalBenchResult& r, const CommandContext& context) {
 
 void SayBench(EvalFlags& flags, const CommandContext& context) {
   EvalBenchJob& job = flags.bench;
-  job.has_general = flags.general->count() > 0;
-  if (job.general == "built-in") job.general.clear();
   if (job.metrics.metrics.empty()) job.metrics.metrics = {"loss"};
   EvalBenchResult result;
   {
@@ -101,7 +98,7 @@ void AddBenchFlags(CLI::App* command, EvalFlags* flags) {
   command->add_flag("--allow_code_execution", m.allow_code_execution, "For code: programs that the model writes may run here, in a sandbox");
   command->add_option("--interpreter", m.interpreter, "For code: the command that programs are given to (default python3)");
   command->add_option("--code_seconds", m.code_seconds, "For code: how long a program may take (default 10)");
-  flags->general = command->add_option("--general", job.general, "Also the loss of a text file, or of \"built-in\" text: what was forgotten");
+  command->add_option("--general", job.general, "Also the loss of a text file, or of \"built-in\" text: what was forgotten");
   command->add_option("--max_rows", job.max_rows, "Rows to judge, evenly from all; 0: all (default)")->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   command->add_option("--output", job.output, "Write a new .html page with the answers side by side");
   AddSampling(command, &job.sampling);
