@@ -59,7 +59,7 @@ class EvalBench {
   void RunSystem(BenchSystem& system) {
     const double begin = Now();
     const std::unique_ptr<Prompter> prompter =
-        system.prompt.empty() ? nullptr : std::make_unique<Prompter>(ReadPromptFile(system.prompt));
+        system.prompt.empty() ? nullptr : std::make_unique<Prompter>(ReadPromptFile(system.prompt), bundle_);
     SystemOutput output;
     ScoreLosses(system, prompter.get(), output);
     if (metrics_.needs_answers()) output.answers = Answers(system, prompter.get());

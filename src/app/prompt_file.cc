@@ -54,6 +54,10 @@ PromptFile ReadPromptFile(const std::string& path) {
     }
     prompt.similar_data = similar["data"].get<std::string>();
     prompt.similar_shots = similar["shots"].get<int64_t>();
+    if (similar.contains("vectors")) {
+      if (!similar["vectors"].is_string()) BadInput("{}: similar: vectors: must be a path", path);
+      prompt.similar_vectors = similar["vectors"].get<std::string>();
+    }
   }
   return prompt;
 }
@@ -63,6 +67,7 @@ Json ToJson(const PromptFile& prompt) {
   if (!prompt.system.empty()) json["system"] = prompt.system;
   if (!prompt.examples.empty()) json["examples"] = prompt.examples;
   if (prompt.similar_shots > 0) json["similar"] = {{"data", prompt.similar_data}, {"shots", prompt.similar_shots}};
+  if (!prompt.similar_vectors.empty()) json["similar"]["vectors"] = prompt.similar_vectors;
   return json;
 }
 
@@ -92,20 +97,32 @@ std::string QuestionOf(const Json& messages) {
   return question;
 }
 
-Prompter::Prompter(PromptFile prompt) : prompt_(std::move(prompt)) {
-  if (prompt_.similar_shots > 0) Index(ReadConversations(prompt_.similar_data));
+std::vector<std::string> QuestionsOf(const std::vector<DataRow>& rows) {
+  std::vector<std::string> questions;
+  for (const DataRow& row : rows) questions.push_back(QuestionOf(row.messages));
+  return questions;
 }
 
-Prompter::Prompter(PromptFile prompt, const std::vector<DataRow>& rows) : prompt_(std::move(prompt)) {
-  if (prompt_.similar_shots > 0) Index(rows);
-}
-
-void Prompter::Index(const std::vector<DataRow>& rows) {
-  for (const DataRow& row : rows) {
-    conversations_.push_back(row.messages);
-    questions_.push_back(QuestionOf(row.messages));
+Prompter::Prompter(PromptFile prompt, const ModelBundle& bundle) : prompt_(std::move(prompt)) {
+  if (prompt_.similar_shots == 0) return;
+  Keep(ReadConversations(prompt_.similar_data));
+  if (prompt_.similar_vectors.empty()) {
+    nearest_ = std::make_shared<NearestByWords>(questions_);
+  } else {
+    nearest_ = std::make_shared<NearestByMeaning>(bundle, questions_, prompt_.similar_vectors);
   }
-  index_ = std::make_unique<Bm25Index>(questions_);
+}
+
+Prompter::Prompter(PromptFile prompt, const std::vector<DataRow>& rows, std::shared_ptr<const NearestQuestions> nearest)
+    : prompt_(std::move(prompt)) {
+  if (prompt_.similar_shots == 0) return;
+  Keep(rows);
+  nearest_ = std::move(nearest);
+}
+
+void Prompter::Keep(const std::vector<DataRow>& rows) {
+  for (const DataRow& row : rows) conversations_.push_back(row.messages);
+  questions_ = QuestionsOf(rows);
 }
 
 Json Prompter::Start(const std::string& question) const {
@@ -117,10 +134,9 @@ Json Prompter::Start(const std::string& question) const {
     }
   };
   for (const Json& example : prompt_.examples) show(example);
-  if (index_ == nullptr) return start;
-  const int64_t all = std::ssize(questions_);
+  if (nearest_ == nullptr) return start;
   std::vector<int64_t> chosen;
-  for (const int64_t row : index_->Nearest(question, std::min(all, 2 * prompt_.similar_shots + 8))) {
+  for (const int64_t row : nearest_->Nearest(question, 2 * prompt_.similar_shots + 8)) {
     if (questions_[static_cast<size_t>(row)] != question && std::ssize(chosen) < prompt_.similar_shots) chosen.push_back(row);
   }
   for (auto row = chosen.rbegin(); row != chosen.rend(); ++row) show(conversations_[static_cast<size_t>(*row)]);  // the likest last

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "app/bundle.h"
-#include "data/bm25.h"
+#include "app/nearest_questions.h"
 #include "data/formats.h"
 
 namespace attune {
@@ -18,6 +18,7 @@ struct PromptFile {
   std::vector<nlohmann::ordered_json> examples;  // conversations that are always shown
   std::string similar_data;                      // rows to choose from, by likeness to the question
   int64_t similar_shots = 0;                     // how many; 0: none
+  std::string similar_vectors;                   // NearestByMeaning's file of those rows; empty: likeness goes by words
 
   bool operator==(const PromptFile&) const = default;
 };
@@ -36,12 +37,15 @@ void MakeConversation(DataRow* row);
 // What the user says before the first answer.
 std::string QuestionOf(const nlohmann::ordered_json& messages);
 
+std::vector<std::string> QuestionsOf(const std::vector<DataRow>& rows);
+
 // Puts a prompt before conversations. Rows to choose from are read once.
 class Prompter {
  public:
-  explicit Prompter(PromptFile prompt);
-  // `rows`: those of similar_data, read already.
-  Prompter(PromptFile prompt, const std::vector<DataRow>& rows);
+  // `bundle`: of the model that is prompted; must outlive it.
+  Prompter(PromptFile prompt, const ModelBundle& bundle);
+  // `rows`: those of similar_data, read already; `nearest`: of their questions, may be null where none are chosen.
+  Prompter(PromptFile prompt, const std::vector<DataRow>& rows, std::shared_ptr<const NearestQuestions> nearest);
 
   // The messages to show before a conversation that asks `question`. A row with exactly this question is not shown: it would
   // give the answer away.
@@ -51,12 +55,12 @@ class Prompter {
   DataRow Prompted(const DataRow& row) const;
 
  private:
-  void Index(const std::vector<DataRow>& rows);
+  void Keep(const std::vector<DataRow>& rows);
 
   PromptFile prompt_;
   std::vector<nlohmann::ordered_json> conversations_;
   std::vector<std::string> questions_;
-  std::unique_ptr<Bm25Index> index_;
+  std::shared_ptr<const NearestQuestions> nearest_;  // null: no examples are chosen
 };
 
 // Encodes rows with nothing cut; ready tokens need no tokenizer. `bundle` and `none` must outlive it.

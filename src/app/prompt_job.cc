@@ -17,6 +17,11 @@ namespace {
 
 constexpr int64_t kSearchRows = 16;  // training rows that random sets are compared on: held-out rows are for the result alone
 
+constexpr const char* kByWords = "bm25";
+constexpr const char* kByMeaning = "embedding";
+
+std::string VectorsPath(const PromptJob& job) { return AbsolutePath(job.output.empty() ? "prompt.json" : job.output) + ".vectors.safetensors"; }
+
 // The beginning of a text, for a line.
 std::string Shortened(const std::string& text) {
   size_t length = std::min<size_t>(text.size(), 24);
@@ -37,15 +42,19 @@ class PromptSearch {
         held_out_(EvenlyFrom(ReadConversations(job.eval_data), job.max_rows)) {}
 
   PromptResult Run() {
-    plain_tokens_ = MeanTokens(EncodePrompted(bundle_, Prompter({}, train_), held_out_));
+    plain_tokens_ = MeanTokens(EncodePrompted(bundle_, Prompter({}, train_, nullptr), held_out_));
     Add({"no prompt", {}, ""}, held_out_);
     for (const std::string& system : job_.systems) Add({"system: " + Shortened(system), {.system = system}, ""}, held_out_);
     const std::string system = Best().prompt.system;  // examples come behind the best of them
     const std::string behind = system.empty() ? "" : ", system: " + Shortened(system);
-    for (const int64_t shots : job_.shots) {
-      if (shots < 1) continue;
-      PromptFile prompt{.system = system, .similar_data = AbsolutePath(job_.data), .similar_shots = shots};
-      Add({fmt::format("{} examples like the question{}", shots, behind), std::move(prompt), ""}, held_out_);
+    for (const std::string& by : job_.similarity) {
+      for (const int64_t shots : job_.shots) {
+        if (shots < 1) continue;
+        PromptFile prompt{.system = system, .similar_data = AbsolutePath(job_.data), .similar_shots = shots};
+        if (by == kByMeaning) prompt.similar_vectors = VectorsPath(job_);
+        Add({fmt::format("{} examples like the question{}{}", shots, by == kByMeaning ? " in meaning" : "", behind), std::move(prompt), ""},
+            held_out_);
+      }
     }
     for (const int64_t shots : job_.shots) {
       if (shots >= 1 && job_.search > 0) Add({fmt::format("{} examples, the best of {} sets{}", shots, job_.search, behind), BestSet(system, shots), ""}, held_out_);
@@ -58,6 +67,11 @@ class PromptSearch {
     return result;
   }
 
+  // What the best prompt needs beside prompt.json.
+  void WriteVectors(const PromptFile& prompt) const {
+    if (!prompt.similar_vectors.empty()) by_meaning_->Write(prompt.similar_vectors);
+  }
+
  private:
   static double LossOf(const PromptCandidate& c) {
     return c.skipped.empty() ? c.metrics.loss : std::numeric_limits<double>::infinity();
@@ -67,7 +81,7 @@ class PromptSearch {
   }
 
   void Score(PromptCandidate& c, const std::vector<DataRow>& rows) {
-    const std::vector<Example> examples = EncodePrompted(bundle_, Prompter(c.prompt, train_), rows);
+    const std::vector<Example> examples = EncodePrompted(bundle_, Prompter(c.prompt, train_, NearestFor(c.prompt)), rows);
     if (examples.empty()) BadInput("{}: holds no answer to score", job_.eval_data);
     const int64_t positions = bundle_.files.spec().max_position_embeddings;
     for (const Example& e : examples) {
@@ -85,6 +99,16 @@ class PromptSearch {
       if (on_progress_) on_progress_(c.name.c_str(), done, std::ssize(examples));
     });
     tokens_a_second_ = tokens / std::max(1e-9, c.metrics.seconds);
+  }
+
+  std::shared_ptr<const NearestQuestions> NearestFor(const PromptFile& prompt) {
+    if (prompt.similar_shots == 0) return nullptr;
+    if (prompt.similar_vectors.empty()) {
+      if (by_words_ == nullptr) by_words_ = std::make_shared<NearestByWords>(QuestionsOf(train_));
+      return by_words_;
+    }
+    if (by_meaning_ == nullptr) by_meaning_ = std::make_shared<NearestByMeaning>(bundle_, QuestionsOf(train_), on_progress_);
+    return by_meaning_;
   }
 
   void Add(PromptCandidate c, const std::vector<DataRow>& rows) {
@@ -123,6 +147,8 @@ class PromptSearch {
   const OnProgress& on_progress_;
   ModelBundle bundle_;
   std::vector<DataRow> train_, held_out_;
+  std::shared_ptr<const NearestByWords> by_words_;
+  std::shared_ptr<const NearestByMeaning> by_meaning_;
   std::vector<PromptCandidate> found_;
   double plain_tokens_ = 0;
   double began_ = Now(), tokens_a_second_ = 0;  // as the last candidate was scored
@@ -132,8 +158,14 @@ class PromptSearch {
 
 PromptResult RunPrompt(const PromptJob& job, const OnPrompt& on_prompt, const OnProgress& on_progress) {
   if (!job.output.empty() && PathExists(job.output)) BadInput("{}: exists; name a new file", job.output);
-  const PromptResult result = PromptSearch(job, on_prompt, on_progress).Run();
+  for (const std::string& by : job.similarity) {
+    if (by != kByWords && by != kByMeaning) BadInput("--similarity: \"{}\" is none; use {}, {} or both", by, kByWords, kByMeaning);
+    if (by == kByMeaning && PathExists(VectorsPath(job))) BadInput("{}: exists; name another output or remove it", VectorsPath(job));
+  }
+  PromptSearch search(job, on_prompt, on_progress);
+  const PromptResult result = search.Run();
   if (job.output.empty()) return result;
+  search.WriteVectors(result.candidates[result.best_prompt].prompt);
   const PromptCandidate& best = result.candidates[result.best_prompt];
   nlohmann::ordered_json json = ToJson(best.prompt);
   json["made_by"] = {{"command", "attune prompt"}, {"model", job.model}, {"eval_data", job.eval_data},

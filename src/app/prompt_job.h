@@ -20,13 +20,14 @@ struct PromptJob {
   std::string eval_data;  // held-out rows
   std::vector<std::string> systems;        // system prompts to try, beside none
   std::vector<int64_t> shots = {2, 4};     // numbers of examples to try, beside none
+  std::vector<std::string> similarity = {"bm25"};  // how examples like the question are found: by words (bm25), by meaning (embedding)
   int64_t search = 0;                      // random sets of examples to try for each of these numbers; 0: none
   std::vector<std::string> adapters;       // scored on the same rows
   int64_t max_rows = 100;                  // held-out rows that are scored, evenly from all
   bool bf16 = false;
   double seconds = 0;  // no candidate is begun that would end later, but for the first; 0: no limit
   uint64_t seed = 42;
-  std::string output;  // prompt.json; empty: not written
+  std::string output;  // prompt.json, and with vectors of the questions OUTPUT.vectors.safetensors; empty: not written
 };
 
 struct PromptCandidate {

@@ -54,7 +54,7 @@ EvalMetrics RunEval(const EvalJob& job, const OnProgress& on_progress) {
     });
   };
   if (!job.prompt.empty()) {
-    const Prompter prompter(ReadPromptFile(job.prompt));
+    const Prompter prompter(ReadPromptFile(job.prompt), bundle);
     const std::vector<Example> examples = EncodePrompted(bundle, prompter, ReadConversations(job.data));
     if (examples.empty()) BadInput("{}: holds no answer to score", job.data);
     return evaluate(examples);
@@ -68,9 +68,9 @@ EvalMetrics RunEval(const EvalJob& job, const OnProgress& on_progress) {
   return evaluate(LoadDataset(job.data, encoder).examples);
 }
 
-nlohmann::ordered_json StartOfConversation(const std::string& prompt_file, const std::string& system, const std::string& question) {
+nlohmann::ordered_json ChatSession::Start(const std::string& prompt_file, const std::string& system, const std::string& question) const {
   if (!prompt_file.empty() && !system.empty()) BadInput("--system and a prompt file exclude each other: the file has its own");
-  if (!prompt_file.empty()) return Prompter(ReadPromptFile(prompt_file)).Start(question + "\n");
+  if (!prompt_file.empty()) return Prompter(ReadPromptFile(prompt_file), bundle_).Start(question + "\n");
   nlohmann::ordered_json messages = nlohmann::ordered_json::array();
   if (!system.empty()) messages.push_back({{"role", "system"}, {"content", system}});
   return messages;

@@ -38,10 +38,6 @@ struct EvalSystem {
 EvalMetrics EvaluateExamples(const ModelBundle& bundle, const EvalSystem& system, const std::vector<Example>& examples,
                              std::vector<RowLoss>* of_each = nullptr, const OnEvaluated& on_evaluated = {});
 
-// The messages that a conversation begins with: those of a prompt.json (empty: none) for a question, or a system prompt. Errors:
-// Error{kBadInput} when both are given.
-nlohmann::ordered_json StartOfConversation(const std::string& prompt_file, const std::string& system, const std::string& question);
-
 struct LogitsJob {
   std::string model, adapter;
   std::string input_ids;  // a JSON file: [[ids], [ids], ...]
@@ -57,6 +53,10 @@ class ChatSession {
   // `max_length`: the most tokens a conversation may take; 0: what the model was made for, at most 8192.
   ChatSession(const std::string& model, const std::string& adapter, int64_t max_length);
   ~ChatSession();
+
+  // The messages that a conversation begins with: those of a prompt.json (empty: none) for a question, or a system prompt. Errors:
+  // Error{kBadInput} when both are given.
+  nlohmann::ordered_json Start(const std::string& prompt_file, const std::string& system, const std::string& question) const;
 
   // Answers a list of messages by the model's chat template. Errors: Error{kBadInput} when there is no template.
   Generation Answer(const nlohmann::ordered_json& messages, const SamplingOptions& options,

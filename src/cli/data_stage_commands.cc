@@ -227,7 +227,7 @@ struct SelectFlags {
   StageFlags stage;
   SelectSettings settings;
   RowModel model;
-  std::string by = "longest", loss_band = "middle", diversity = "k-centre";
+  std::string by = "longest", loss_band, diversity;  // empty: as the settings have them
 };
 
 void SayPart(const CommandContext& context, const char* name, const nlohmann::ordered_json& part) {
@@ -243,8 +243,13 @@ void RunSelect(const SelectFlags& flags, const CommandContext& context) {
   SelectSettings settings = flags.settings;
   flags.stage.Fill(&settings.stage);
   settings.rules.by = SelectRulesNamed(flags.by);
-  settings.rules.loss_band = LossBandNamed(flags.loss_band);
-  settings.rules.diversity = DiversityRuleNamed(flags.diversity);
+  if (!flags.loss_band.empty()) settings.rules.loss_band = LossBandNamed(flags.loss_band);
+  if (!flags.diversity.empty()) settings.rules.diversity = DiversityRuleNamed(flags.diversity);
+  const auto need = [&](const std::string& flag, SelectRule rule, const char* name) {
+    if (!flag.empty() && !settings.rules.Uses(rule)) BadInput("--{}: says how {} chooses, which is not among --by {}", flag, name, flags.by);
+  };
+  need(flags.loss_band.empty() ? "" : "loss_band", SelectRule::kLoss, "loss");
+  need(flags.diversity.empty() ? "" : "diversity", SelectRule::kDiverse, "diverse");
   const auto manifest = WithProgress(flags.model, [&](const RowModel& model) { return RunDataSelect(settings, model); });
   for (const char* part : {"selected", "control"}) SayPart(context, part, manifest[part]);
   SayStage(context, manifest);
@@ -264,9 +269,9 @@ void AddSelect(CLI::App* data, CommandContext& context) {
   command->add_option("--by", flags->by,
                       "longest (answers), ifd or loss (of a model), diverse (each far from the others), random; several with "
                       "weights: ifd=0.5,diverse=0.5");
-  command->add_option("--loss_band", flags->loss_band, "For loss: lowest, middle or highest");
+  command->add_option("--loss_band", flags->loss_band, "For loss: lowest, middle (default) or highest");
   command->add_option("--diversity", flags->diversity,
-                      "For diverse: k-centre (the far-off ones) or facility-location (those that stand for many)");
+                      "For diverse: k-centre (default, the far-off ones) or facility-location (those that stand for many)");
   command->add_option("--model", flags->model.model,
                       "Model folder, .gguf file or org/name: scores rows for ifd and loss, places them for diverse");
   command->add_option("--scores", flags->model.scores, "A file that keeps the model's scores; rows in it are not scored again");

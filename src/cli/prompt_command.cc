@@ -47,6 +47,9 @@ void AddPromptCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--eval_data", job->eval_data, "Held-out rows")->required();
   command->add_option("--system", job->systems, "A system prompt to try; may be given several times")->allow_extra_args(false);
   command->add_option("--shots", job->shots, "Numbers of examples to try (default 2,4)")->delimiter(',')->check(CLI::Range(int64_t{0}, int64_t{1000}));
+  command->add_option("--similarity", job->similarity,
+                      "How examples like the question are found: bm25 (its words, the default), embedding (what it means to the model), or both")
+      ->delimiter(',');
   command->add_option("--search", job->search, "Random sets of examples to try for each number (default 0)")
       ->check(CLI::Range(int64_t{0}, int64_t{100000}));
   command->add_option("--adapter", job->adapters, "An adapter to score on the same rows; may be given several times")

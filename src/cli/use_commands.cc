@@ -47,7 +47,7 @@ void RunGenerate(const GenerateFlags& flags, const CommandContext& context) {
   if (flags.raw || !session.has_chat_template()) {
     result = session.Continue(flags.system.empty() ? flags.prompt : flags.system + "\n\n" + flags.prompt, flags.sampling, show);
   } else {
-    nlohmann::ordered_json messages = StartOfConversation(flags.prompt_file, flags.system, flags.prompt);
+    nlohmann::ordered_json messages = session.Start(flags.prompt_file, flags.system, flags.prompt);
     messages.push_back({{"role", "user"}, {"content", flags.prompt}});
     result = session.Answer(messages, flags.sampling, show);
   }
@@ -77,7 +77,7 @@ void RunChat(const GenerateFlags& flags) {
   while (true) {
     if (terminal) fmt::print(stderr, "> ");
     if (!std::getline(std::cin, line) || line.empty()) break;
-    if (messages.is_null()) messages = StartOfConversation(flags.prompt_file, flags.system, line);
+    if (messages.is_null()) messages = session.Start(flags.prompt_file, flags.system, line);
     messages.push_back({{"role", "user"}, {"content", line}});
     const Generation answer = session.Answer(messages, flags.sampling, [](const std::string& piece) {
       std::fwrite(piece.data(), 1, piece.size(), stdout);

@@ -34,7 +34,7 @@ inline float Cosine(std::span<const float> a, std::span<const float> b) {
 // Makes its length 1; zeros stay.
 void Normalize(std::span<float> vector);
 
-// Takes the mean of all vectors but zeros from each of them, and makes their lengths 1 again.
-void CenterEmbeddings(Embeddings* embeddings);
+// Takes the mean of all vectors but zeros from each of them, and makes their lengths 1 again. Returns the mean.
+std::vector<float> CenterEmbeddings(Embeddings* embeddings);
 
 }  // namespace attune

@@ -36,6 +36,7 @@ struct ChunkLimits {
   int64_t tokens = 1, sequences = 1, length = 1, labelled = 1;
   void Include(const Chunk& chunk, std::span<const RowShape> shapes);
   void Include(const ChunkLimits& other);
+  bool operator==(const ChunkLimits&) const = default;
 };
 
 }  // namespace attune

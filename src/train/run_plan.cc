@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 
 #include "base/error.h"
 #include "models/decoder.h"
@@ -55,16 +57,42 @@ void CheckBestModel(const PlanInputs& in, const RunPlan& plan) {
   }
 }
 
+// More than no chunk of any update can be, whatever the order of the rows.
+ChunkLimits BoundOf(const std::vector<RowShape>& shapes, const TrainingArguments& a) {
+  const int64_t rows = a.per_device_train_batch_size * a.gradient_accumulation_steps;
+  const auto largest = [&](int64_t RowShape::* what) {
+    std::vector<int64_t> values;
+    for (const RowShape& shape : shapes) values.push_back(shape.*what);
+    std::sort(values.begin(), values.end(), std::greater<>());
+    values.resize(static_cast<size_t>(std::min(rows, std::ssize(values))));
+    return values;
+  };
+  const auto sum = [&](const std::vector<int64_t>& values) { return std::accumulate(values.begin(), values.end(), int64_t{0}); };
+  ChunkLimits bound;
+  const std::vector<int64_t> tokens = largest(&RowShape::tokens), longest = largest(&RowShape::longest);
+  if (tokens.empty()) return bound;
+  bound.tokens = std::max(tokens.front(), std::min(a.tokens_in_flight, sum(tokens)));
+  bound.length = longest.front();
+  bound.labelled = std::min(bound.tokens, sum(largest(&RowShape::labelled)));
+  bound.sequences = std::min(bound.tokens, sum(largest(&RowShape::sequences)));
+  return bound;
+}
+
 ChunkLimits LimitsOf(const PlanInputs& in, const RunPlan& plan) {
+  constexpr int64_t kMostWalked = 4'000'000;  // rows of updates: a second
   ChunkLimits limits;
-  int64_t update = 0;
+  const ChunkLimits bound = BoundOf(plan.shapes, in.arguments);
+  int64_t update = 0, walked = 0;
   const int64_t total = plan.steps.total_updates, in_flight = in.arguments.tokens_in_flight;
-  for (int64_t epoch = 0; epoch < plan.steps.epochs_run && update < total; ++epoch) {
-    for (const Update& rows : plan.EpochUpdatesOf(epoch)) {
+  for (int64_t epoch = 0; epoch < plan.steps.epochs_run && update < total && limits != bound && walked < kMostWalked; ++epoch) {
+    for (const Update& updated : plan.EpochUpdatesOf(epoch)) {
       if (update++ >= total) break;
-      for (const Chunk& chunk : CutIntoChunks(RowsOf(rows), plan.shapes, in_flight)) limits.Include(chunk, plan.shapes);
+      const std::vector<int64_t> rows = RowsOf(updated);
+      walked += std::ssize(rows);
+      for (const Chunk& chunk : CutIntoChunks(rows, plan.shapes, in_flight)) limits.Include(chunk, plan.shapes);
     }
   }
+  if (update < total) limits.Include(bound);  // what is left to come may reach it
   if (in.eval != nullptr) {
     const std::vector<RowShape> shapes = ShapesOf(in.eval->examples);
     for (const Chunk& chunk : CutAllIntoChunks(shapes, in_flight)) limits.Include(chunk, shapes);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "models/adapter_model.h"
 #include "models/decoder.h"
 #include "models/model_shapes.h"
@@ -44,6 +46,30 @@ TEST_F(RunPlanTest, TheTableAddsUpToThePeak) {
   ASSERT_EQ(plan.memory.size(), 8u);
   EXPECT_EQ(plan.memory[0].name, "base weights");
   EXPECT_EQ(plan.memory[3].bytes, 2 * plan.memory[2].bytes);  // two moments, as large as the gradients
+}
+
+// Nobody waits for a plan that walks a thousand million updates: it takes what no update can exceed.
+TEST_F(RunPlanTest, ARunWithoutEndIsPlannedByWhatNoUpdateExceeds) {
+  std::vector<Example> rows;
+  for (int64_t i = 0; i < 40; ++i) {
+    rows.push_back(Rows(1, 5 + i * i % 97 * 3).front());
+    for (int64_t t = 0; t < i % 5; ++t) rows.back().labels[static_cast<size_t>(t)] = -100;
+  }
+  arguments_.gradient_accumulation_steps = 2;
+  for (const int64_t in_flight : {64, 600, 100000}) {
+    arguments_.tokens_in_flight = in_flight;
+    arguments_.max_steps = 1'000'000'000;
+    const RunPlan endless = PlanRun(Inputs(rows));
+    for (const int64_t steps : {1, 10, 300}) {
+      arguments_.max_steps = steps;
+      const RunPlan plan = PlanRun(Inputs(rows));
+      EXPECT_LE(plan.settings.max_tokens, endless.settings.max_tokens);
+      EXPECT_LE(plan.settings.max_sequences, endless.settings.max_sequences);
+      EXPECT_LE(plan.settings.max_length, endless.settings.max_length);
+      EXPECT_LE(plan.settings.max_labelled, endless.settings.max_labelled);
+    }
+    EXPECT_LE(endless.settings.max_tokens, std::max<int64_t>(in_flight, 5 + 96 * 3));
+  }
 }
 
 TEST_F(RunPlanTest, NamesTheCheapestSettingThatFits) {

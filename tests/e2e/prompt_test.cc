@@ -80,6 +80,23 @@ TEST_F(PromptTest, GenerateShowsTheExamplesThatAreLikeTheQuestion) {
   EXPECT_EQ(tokens({"--prompt_file", "prompt.json"}), tokens({}) + 4 + 2 * 10);
 }
 
+TEST_F(PromptTest, ExamplesByMeaningAreChosenByEvalAsTheyWereByPrompt) {
+  const Json result = Prompt({"--shots", "3", "--similarity", "embedding", "--output", "prompt.json"});
+  ASSERT_EQ(result["candidates"].size(), 2u);
+  const Json by_meaning = Find(result, "3 examples like the question in meaning");
+  ASSERT_EQ(result["candidates"][0], by_meaning) << "the prompt that is written has no examples";
+  EXPECT_TRUE(by_meaning["prompt"]["similar"]["vectors"].get<std::string>().ends_with("/prompt.json.vectors.safetensors"));
+  EXPECT_DOUBLE_EQ(by_meaning["eval_loss"], EvalLoss({"--prompt_file", "prompt.json"}));
+  EXPECT_EQ(Attune({"generate", "--model", "model", "--prompt", "q7", "--max_new_tokens", "1", "--prompt_file", "prompt.json"}).exit_code, 0);
+  ExpectRefused(Arguments({"--similarity", "meaning"}), "use bm25, embedding or both");
+  const std::string rows = ReadFile(Path("train.jsonl"));
+  WriteFileAtomic(Path("train.jsonl"), rows + Row("q99", "a99"));
+  ExpectRefused({"eval", "--model", "model", "--data", "held-out.jsonl", "--prompt_file", "prompt.json"}, "run attune prompt again");
+  WriteFileAtomic(Path("train.jsonl"), rows);
+  WriteFileAtomic(Path("prompt.json.vectors.safetensors"), "no vectors");
+  ExpectRefused({"eval", "--model", "model", "--data", "held-out.jsonl", "--prompt_file", "prompt.json"}, "prompt.json.vectors.safetensors");
+}
+
 TEST_F(PromptTest, RefusesInOneLine) {
   WriteFileAtomic(Path("bad.json"), R"({"sistem": "x"})");
   WriteFileAtomic(Path("text.jsonl"), "{\"text\": \"a\"}\n");
