@@ -9,22 +9,16 @@
 #include "store/run_summary.h"
 
 namespace attune {
-namespace {
 
 std::string ModuleOf(const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); }
 
-bool IsQuantized(const ModelFiles& files) {
-  const DType dtype = files.Find("model.layers.0.self_attn.q_proj.weight")->dtype;
-  return dtype == DType::kBnb4 || dtype == DType::kInt8Rows;
-}
-
-}  // namespace
+bool IsQuantized(const StoredTensor& tensor) { return tensor.dtype == DType::kBnb4 || tensor.dtype == DType::kInt8Rows; }
 
 void RequireItsBase(const ModelFiles& files, const std::string& model, const std::string& adapter, bool any_base) {
   const std::string record = adapter + "/run.json";
   if (adapter.empty() || !FileExists(record)) return;
   const nlohmann::ordered_json run = ParseOrderedJsonFile(record);
-  if (FieldText(run, "/settings/lora/init_lora_weights") == "loftq" && !IsQuantized(files)) {
+  if (FieldText(run, "/settings/lora/init_lora_weights") == "loftq" && !IsQuantized(*files.Find("model.layers.0.self_attn.q_proj.weight"))) {
     BadInput("{}: an adapter that started from loftq makes up for what quantising its base loses, so it belongs to the quantised "
              "one: write that with attune quantize, and give it here with --any_base", record);
   }

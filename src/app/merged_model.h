@@ -9,6 +9,12 @@
 
 namespace attune {
 
+// The module that a tensor belongs to: "lm_head" of "lm_head.weight".
+std::string ModuleOf(const std::string& tensor);
+
+// Whether it is a quantised weight of a bitsandbytes checkpoint.
+bool IsQuantized(const StoredTensor& tensor);
+
 // An adapter's numbers mean something on the base they were trained on; run.json beside it says which that was. `files` are
 // those of `model`. Errors: Error{kBadInput}: it was another one, unless `any_base`; it started from loftq and this base is
 // not quantised. Nothing to say where there is no adapter or no run.json.

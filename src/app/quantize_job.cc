@@ -34,9 +34,9 @@ DType PlainType(const ModelFiles& files) {
 
 void RefuseQuantized(const ModelFiles& files) {
   for (const ExpectedTensor& t : ExpectedTensors(files.spec())) {
-    const DType type = files.Find(t.name)->dtype;
-    if (type == DType::kBnb4 || type == DType::kInt8Rows) {
-      BadInput("{}: \"{}\" is {} already; quantise the 16-bit model it was made from", files.path(), t.name, NameOf(type));
+    const StoredTensor& stored = *files.Find(t.name);
+    if (IsQuantized(stored)) {
+      BadInput("{}: \"{}\" is {} already; quantise the 16-bit model it was made from", files.path(), t.name, NameOf(stored.dtype));
     }
   }
 }
@@ -84,7 +84,7 @@ class Quantization {
   // weight_format 0 is by rows.
   TensorGroup Declare(const ExpectedTensor& t) const {
     if (!config_.load_in_8bit) return EncoderOf(t).Declare();
-    const std::string module = t.name.substr(0, t.name.rfind('.'));
+    const std::string module = ModuleOf(t.name);
     return {{{t.name, DType::kI8, t.shape}, {module + ".SCB", DType::kF32, {t.shape[0]}}, {module + ".weight_format", DType::kU8, {}}}, {}};
   }
 
@@ -112,7 +112,7 @@ class Quantization {
                  files_.path(), stored.name, row);
       }
     }
-    const std::string module = stored.name.substr(0, stored.name.rfind('.'));
+    const std::string module = ModuleOf(stored.name);
     const uint8_t by_rows = 0;
     writer.WriteAt(stored.name, 0, std::as_bytes(std::span(codes)));
     writer.WriteAt(module + ".SCB", 0, std::as_bytes(std::span(scales)));
