@@ -1,14 +1,16 @@
-// Blocking of the matrix product. B is taken in blocks of columns and of the reduction that fit a slice of the last-level
-// cache; the threads pack a block together, meet, and each multiplies its own rows by it while the next block's turn comes
-// in the other half of the buffer: one meeting a block. Few rows (weight gradients of rank r, single tokens) are split by
-// columns instead, and need no meeting at all. Partial sums of a long reduction are added up in C where it is f32, else in
-// a tile beside it.
+// Blocking of the matrix product. C is cut into blocks, and each is a task that one thread takes from beginning to end: it packs
+// the panels of B that it needs, as many as its L2 cache holds, and multiplies rows of A by them. Threads take the next task as
+// they come and wait for each other only at the end, so that a core that is slower, or shared with another program, does not
+// hold up the rest. Partial sums of a long reduction are added up in C where it is f32, else in a tile beside it.
 #include "ops/cpu/gemm.h"
 
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "base/error.h"
 #include "ops/cpu/raw.h"
@@ -19,11 +21,13 @@ namespace {
 
 constexpr int64_t kPanelInL1 = 20 << 10;  // bytes of a panel that stay in L1, where a kernel needs that
 constexpr int kRowsForL2 = 12;          // a tile this high uses a line of a panel so often that it may come from L2
-constexpr int64_t kRowsInL2 = 196;      // rows of A that stay in L2 while the panels of a block pass by
+constexpr int64_t kRowsInL2 = 196;      // rows of A that stay in L2 while panels pass by, where a panel has to come from L1
+constexpr int64_t kRowsPacked = 112;    // rows of A that are packed at a time, at most
+constexpr int64_t kPackedStep = 16;     // ... and a multiple of this: the squares in which they are transposed
 constexpr int64_t kBlockUnits = 1024;   // reduction of a packed block of B, at most
 constexpr int64_t kBlockStep = 256;     // ... and a multiple of this where there are several: whole blocks of every stored type
 constexpr int64_t kStridePadding = 16;  // units: without it rows of a power of two would share the same few cache sets
-constexpr int64_t kPackedBytes = kSharedScratchBytes / 2;  // one half of the double buffer
+constexpr int64_t kPanelsInL2 = 640 << 10;   // bytes of panels of B that stay in L2 while rows of A pass by
 constexpr int64_t kDecodedBytes = 16 << 10;  // of a stored b, decoded at a time: stays in L1 until it is packed
 
 struct Plan {
@@ -32,14 +36,14 @@ struct Plan {
   int64_t m, n, k;         // k in elements
   int64_t units;           // reduction length in units
   int64_t block_units;     // of a packed block
-  int64_t rows_in_l2;      // whole tiles
+  int64_t rows_at_once;    // of A, that panels pass by: whole tiles
   int64_t low_units;       // 0: no low-rank term
   int64_t tile_units;      // reduction of one tile
   int64_t panels;          // column panels of C
-  int64_t block_panels;    // panels of one packed block
   float alpha;             // with the factors of the operands' masks
   bool c_is_f32;
   bool b_is_stored;        // in another type than the compute type: decoded while it is packed
+  bool a_in_place;         // not packed
 };
 
 // A part of the reduction, in units, and how much room a panel of it takes. The low-rank term goes with the first part.
@@ -137,7 +141,7 @@ void PackPanels(const Plan& plan, const Part& part, int64_t p0, int64_t p1, uint
   }
 }
 
-// What one call multiplies: rows [m0, m1), at most rows_in_l2, by the packed panels [p0, p1) of a part of the reduction.
+// What one call multiplies: rows [m0, m1), at most rows_at_once, by the packed panels [p0, p1) of a part of the reduction.
 struct Work {
   int64_t m0, m1, p0, p1;
   Part part;
@@ -219,11 +223,17 @@ void MultiplyRows(const Plan& plan, const Work& w) {
 
 // Whether A can be read in place: dense units, no mask, no transposition, and rows that do not all meet in the same few
 // sets of the L1 cache, which a stride of half pages makes them do.
-bool ReadsInPlace(const Plan& plan) {
-  const Gemm& g = plan.g;
-  const bool collides = plan.m > plan.kernel.mr && g.a.stride * (4 / plan.kernel.unit_elements) % 2048 == 0;
-  return !collides && !g.a_transposed && !g.a_mask.bits && plan.k % plan.kernel.unit_elements == 0 &&
-         g.a.stride % plan.kernel.unit_elements == 0 && g.a.data.value % sizeof(uint32_t) == 0;
+bool ReadsInPlace(const GemmKernel& kernel, const Gemm& g, int64_t k) {
+  const bool collides = g.c.rows > kernel.mr && g.a.stride * (4 / kernel.unit_elements) % 2048 == 0;
+  return !collides && !g.a_transposed && !g.a_mask.bits && k % kernel.unit_elements == 0 && g.a.stride % kernel.unit_elements == 0 &&
+         g.a.data.value % sizeof(uint32_t) == 0;
+}
+
+// Rows of A that panels pass by. In place as few as a tile has, where those may come from L2; else a few tiles.
+int64_t RowsAtOnce(const GemmKernel& kernel, bool a_in_place) {
+  if (a_in_place) return kernel.mr >= kRowsForL2 ? kernel.mr : kRowsInL2 / kernel.mr * kernel.mr;
+  const int64_t whole = std::lcm<int64_t>(kernel.mr, kPackedStep);
+  return kRowsPacked / whole * whole;
 }
 
 // Units from one packed row of A to the next.
@@ -234,7 +244,7 @@ const uint32_t* RowsOfA(const Plan& plan, const Part& part, int64_t m0, int64_t 
   const Gemm& g = plan.g;
   const int e = plan.kernel.unit_elements;
   const int64_t element_bytes = 4 / e, k0 = part.k0(plan), k = part.k1(plan) - k0;
-  if (ReadsInPlace(plan)) {
+  if (plan.a_in_place) {
     *stride = g.a.stride / e;
     return Raw<const uint32_t>(g.a) + m0 * *stride + part.u0;
   }
@@ -250,100 +260,105 @@ const uint32_t* RowsOfA(const Plan& plan, const Part& part, int64_t m0, int64_t 
   return room;
 }
 
-// How the room of one thread is shared out: a tile of f32 results, a decoded piece of B, panels (split by columns), and rows of
-// A in all that is left.
+// How the room of one thread is shared out: a tile of f32 results, a decoded piece of B, panels, and rows of A in all that is
+// left.
 struct ThreadRoom {
   float* tile;
   std::byte* decoded;
   uint32_t* panels;
   uint32_t* a;
-  int64_t a_units;  // how many units of A fit
 };
 
 constexpr int64_t kTileBytes = int64_t{1} << 20;
-constexpr int64_t kPanelRoomBytes = (kBlockUnits + kGemmMaxRank) * 32 * 4;  // one panel of the longest part and the highest rank
-static_assert(kPanelRoomBytes <= kPackedBytes && kTileBytes + kDecodedBytes + kPanelRoomBytes +
-                                                         kRowsInL2 * (kBlockUnits + 4 + kStridePadding) * 4 <= kThreadScratchBytes);
+// At least one panel of the longest part and the highest rank.
+constexpr int64_t kPanelRoomBytes = int64_t{5} << 18;
+static_assert(kPanelRoomBytes >= (kBlockUnits + kGemmMaxRank) * 32 * 4 &&
+              kTileBytes + kDecodedBytes + kPanelRoomBytes + kRowsInL2 * (kBlockUnits + 4 + kStridePadding) * 4 <= kThreadScratchBytes);
 
 ThreadRoom RoomOf(const Scratch& scratch, int thread) {
   std::byte* base = scratch.thread(thread);
-  constexpr int64_t kBefore = kTileBytes + kDecodedBytes + kPanelRoomBytes;
-  return {reinterpret_cast<float*>(base), base + kTileBytes, reinterpret_cast<uint32_t*>(base + kTileBytes + kDecodedBytes),
-          reinterpret_cast<uint32_t*>(base + kBefore), (kThreadScratchBytes - kBefore) / 4};
+  std::byte* panels = base + kTileBytes + kDecodedBytes;
+  return {reinterpret_cast<float*>(base), base + kTileBytes, reinterpret_cast<uint32_t*>(panels),
+          reinterpret_cast<uint32_t*>(panels + kPanelRoomBytes)};
 }
 
 // Whether sums of rows stay in the tile while one part of the reduction follows another.
 bool TileLasts(const Plan& plan) { return !plan.c_is_f32 && plan.block_units < plan.units; }
 
-// Rows that a thread takes through all of a reduction before its next ones: as many as its tile has room for.
-int64_t RowsAtOnce(const Plan& plan, int64_t columns) {
+// Rows that are taken through all of the reduction before the next ones, so that panels are packed anew for these.
+int64_t RowsPerPacking(const Plan& plan, int64_t panels) {
   if (!TileLasts(plan)) return plan.m;
-  return std::max<int64_t>(1, kTileBytes / 4 / columns / plan.kernel.mr) * plan.kernel.mr;
+  return kTileBytes / 4 / (panels * plan.kernel.nr) / plan.rows_at_once * plan.rows_at_once;
 }
 
-// Multiplies rows [m0, m1) by packed panels, a few at a time. `a`: all rows of this part as dense units, `a_stride` apart; or
-// null: they are read in place or packed here.
-void MultiplyAll(const Plan& plan, const Part& part, const ThreadRoom& room, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
-                 const uint32_t* packed, const uint32_t* a = nullptr, int64_t a_stride = 0) {
-  const int64_t block_cols = std::min(p1 * plan.kernel.nr, plan.n) - p0 * plan.kernel.nr;
-  for (int64_t row = m0; row < m1; row += plan.rows_in_l2) {
-    Work work{row, std::min(m1, row + plan.rows_in_l2), p0, p1, part, packed, a + row * a_stride, a_stride, room.tile};
-    if (a == nullptr) work.a = RowsOfA(plan, part, row, work.m1 - row, room.a, &work.a_stride);
-    if (TileLasts(plan)) work.tile += (row - m0) * block_cols;
-    MultiplyRows(plan, work);
-  }
-}
+// A product as tasks: blocks of C, each multiplied by one thread from beginning to end, with its own panels of B.
+struct Grid {
+  int64_t panels = 1, rows = 0;  // of a task
+  int64_t across = 1, down = 1;  // tasks
+};
 
-void SplitByRows(const Plan& plan, const Scratch& scratch) {
-  const int64_t half = kPackedBytes / 4;
-#pragma omp parallel num_threads(scratch.threads)
-  {
-    const int threads = omp_get_num_threads(), me = omp_get_thread_num();
-    const ThreadRoom room = RoomOf(scratch, me);
-    const int64_t rows_at_once = RowsAtOnce(plan, plan.block_panels * plan.kernel.nr) * threads;
-    int turn = 0;
-    for (int64_t start = 0; start < plan.m; start += rows_at_once) {
-      const int64_t rows = std::min(rows_at_once, plan.m - start), tiles = CeilDiv(rows, plan.kernel.mr);
-      const int64_t m0 = start + std::min(rows, tiles * me / threads * plan.kernel.mr);
-      const int64_t m1 = start + std::min(rows, tiles * (me + 1) / threads * plan.kernel.mr);
-      for (int64_t p0 = 0; p0 < plan.panels; p0 += plan.block_panels) {
-        const int64_t p1 = std::min(plan.panels, p0 + plan.block_panels);
-        const int64_t first = p0 + (p1 - p0) * me / threads, last = p0 + (p1 - p0) * (me + 1) / threads;
-        for (int64_t u0 = 0; u0 == 0 || u0 < plan.units; u0 += plan.block_units, turn ^= 1) {
-          const Part part = PartAt(plan, u0);
-          uint32_t* packed = reinterpret_cast<uint32_t*>(scratch.shared()) + turn * half;
-          PackPanels(plan, part, first, last, packed + (first - p0) * part.panel_size(plan), room.decoded);
-#pragma omp barrier
-          if (m0 < m1) MultiplyAll(plan, part, room, m0, m1, p0, p1, packed);
-        }
-      }
+// What packing costs, in products of as many elements with one panel of B. Operands read in place still come from far away.
+constexpr double kReadA = 0.1, kPackA = 0.8, kTransposeA = 1.2, kPackB = 0.5, kDecodeB = 1.5;
+// A thread that others hold up ends a task late while the rest wait: half a task of each, at worst.
+constexpr double kWait = 0.25;
+
+// The grid that costs least: large tasks pack less, small ones share better. It depends on the number of threads, but what is
+// summed up in which order does not.
+Grid ChooseGrid(const Plan& plan, int threads) {
+  const int64_t panel_bytes = std::max<int64_t>(1, PartAt(plan, 0).panel_size(plan) * 4);
+  int64_t most = std::clamp<int64_t>((plan.a_in_place ? kPanelsInL2 : kPanelRoomBytes) / panel_bytes, 1, plan.panels);
+  if (TileLasts(plan)) most = std::min<int64_t>(most, kTileBytes / (plan.rows_at_once * plan.kernel.nr * 4));
+  const double cost_a = plan.a_in_place ? kReadA : plan.g.a_transposed ? kTransposeA : kPackA;
+  const double cost_b = plan.b_is_stored ? kDecodeB : kPackB;
+  const int64_t tiles = CeilDiv(plan.m, plan.kernel.mr);
+  Grid best;
+  double least = 0;
+  for (int64_t width = 1; width <= most; ++width) {
+    for (int64_t down = 1; down <= tiles; down *= 2) {
+      Grid grid;
+      grid.across = CeilDiv(plan.panels, width);
+      grid.panels = CeilDiv(plan.panels, grid.across);
+      grid.rows = CeilDiv(tiles, down) * plan.kernel.mr;
+      grid.down = CeilDiv(plan.m, grid.rows);
+      const double rows = static_cast<double>(std::min({plan.m, grid.rows, RowsPerPacking(plan, grid.panels)}));
+      const double tasks = static_cast<double>(grid.across * grid.down);
+      const double rounds = std::ceil(tasks / threads) * threads / tasks;  // some threads idle in the last
+      const double cost = rounds * (1 + cost_a / static_cast<double>(grid.panels) + cost_b * plan.kernel.nr / rows) +
+                          kWait * threads / tasks;
+      if (least > 0 && cost >= least) continue;
+      least = cost;
+      best = grid;
     }
   }
+  return best;
 }
 
-void SplitByColumns(const Plan& plan, const Scratch& scratch) {
-#pragma omp parallel num_threads(scratch.threads)
-  {
-    const int threads = omp_get_num_threads(), me = omp_get_thread_num();
-    const ThreadRoom room = RoomOf(scratch, me);
-    const int64_t first = plan.panels * me / threads, last = plan.panels * (me + 1) / threads;
-    // Panels are packed a few at a time while there is room: neighbouring columns of a row share cache lines and pages.
-    const int64_t largest = std::max<int64_t>(1, PartAt(plan, 0).panel_size(plan));
-    const int64_t group = std::clamp<int64_t>(kPanelRoomBytes / 4 / largest, 1, 4);
-    // The few rows are packed once, not for every panel, where they fit.
-    const bool fits = plan.block_units >= plan.units && plan.m * PackedStride(PartAt(plan, 0)) <= room.a_units;
-    int64_t stride = 0;
-    const uint32_t* a = fits && first < last ? RowsOfA(plan, PartAt(plan, 0), 0, plan.m, room.a, &stride) : nullptr;
-    const int64_t rows_at_once = RowsAtOnce(plan, group * plan.kernel.nr);
-    for (int64_t p = first; p < last; p += group) {
-      const int64_t end = std::min(last, p + group);
-      for (int64_t m0 = 0; m0 < plan.m; m0 += rows_at_once) {
-        const int64_t m1 = std::min(plan.m, m0 + rows_at_once);
-        for (int64_t u0 = 0; u0 == 0 || u0 < plan.units; u0 += plan.block_units) {
-          const Part part = PartAt(plan, u0);
-          PackPanels(plan, part, p, end, room.panels, room.decoded);
-          MultiplyAll(plan, part, room, m0, m1, p, end, room.panels, a, stride);
-        }
+// What a thread's room holds from its last task, so that the next one need not pack it again.
+struct Packed {
+  int64_t panel = -1;  // the first of the panels, of a whole reduction
+  int64_t row = -1;    // the first of the rows, of a whole reduction
+  const uint32_t* a = nullptr;
+  int64_t a_stride = 0;
+};
+
+// One task: rows [m0, m1) by panels [p0, p1).
+void Multiply(const Plan& plan, const ThreadRoom& room, int64_t m0, int64_t m1, int64_t p0, int64_t p1, Packed* packed) {
+  const bool whole = plan.block_units >= plan.units;
+  const int64_t block_cols = std::min(p1 * plan.kernel.nr, plan.n) - p0 * plan.kernel.nr;
+  const int64_t rows = std::min(m1 - m0, RowsPerPacking(plan, p1 - p0));
+  for (int64_t start = m0; start < m1; start += rows) {
+    const int64_t end = std::min(m1, start + rows);
+    for (int64_t u0 = 0; u0 == 0 || u0 < plan.units; u0 += plan.block_units) {
+      const Part part = PartAt(plan, u0);
+      if (!whole || packed->panel != p0) PackPanels(plan, part, p0, p1, room.panels, room.decoded);
+      packed->panel = whole ? p0 : -1;
+      for (int64_t row = start; row < end; row += plan.rows_at_once) {
+        Work work{row, std::min(end, row + plan.rows_at_once), p0, p1, part, room.panels, packed->a, packed->a_stride, room.tile};
+        if (!whole || packed->row != row) work.a = packed->a = RowsOfA(plan, part, row, work.m1 - row, room.a, &work.a_stride);
+        packed->a_stride = work.a_stride;
+        packed->row = whole ? row : -1;
+        if (TileLasts(plan)) work.tile += (row - start) * block_cols;
+        MultiplyRows(plan, work);
       }
     }
   }
@@ -365,17 +380,21 @@ void RunGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& g) {
   const int64_t units = CeilDiv(k, kernel.unit_elements), low_units = g.low_a ? CeilDiv(g.low_a.cols, kernel.unit_elements) : 0;
   int64_t block_units = std::max<int64_t>(1, units);
   if (units > kBlockUnits) block_units = CeilDiv(EvenPart(units, kBlockUnits), kBlockStep) * kBlockStep;
-  Plan plan{kernel, g, m, n, k, units, block_units, kRowsInL2 / kernel.mr * kernel.mr, low_units,
-            kernel.mr >= kRowsForL2 ? block_units : EvenPart(block_units, kPanelInL1 / 4 / kernel.nr), CeilDiv(n, kernel.nr), 1,
-            g.alpha * (g.a_mask.bits ? g.a_mask.scale : 1.0f) * (g.b_mask.bits ? g.b_mask.scale : 1.0f),
-            g.c.dtype == DType::kF32, b_is_stored};
-  const int64_t panel_bytes = PartAt(plan, 0).panel_size(plan) * 4;
-  const int64_t tile_panels = kTileBytes / (plan.rows_in_l2 * kernel.nr * 4);
-  plan.block_panels = EvenPart(plan.panels, std::clamp<int64_t>(kPackedBytes / std::max<int64_t>(1, panel_bytes), 1, tile_panels));
-  if (m >= 4 * kernel.mr * scratch.threads || plan.panels < 2 * scratch.threads) {
-    SplitByRows(plan, scratch);
-  } else {
-    SplitByColumns(plan, scratch);
+  const bool a_in_place = ReadsInPlace(kernel, g, k);
+  const Plan plan{kernel, g, m, n, k, units, block_units, RowsAtOnce(kernel, a_in_place), low_units,
+                  kernel.mr >= kRowsForL2 ? block_units : EvenPart(block_units, kPanelInL1 / 4 / kernel.nr), CeilDiv(n, kernel.nr),
+                  g.alpha * (g.a_mask.bits ? g.a_mask.scale : 1.0f) * (g.b_mask.bits ? g.b_mask.scale : 1.0f),
+                  g.c.dtype == DType::kF32, b_is_stored, a_in_place};
+  const Grid grid = ChooseGrid(plan, scratch.threads);
+  std::atomic<int64_t> next{0};
+#pragma omp parallel num_threads(scratch.threads)
+  {
+    const ThreadRoom room = RoomOf(scratch, omp_get_thread_num());
+    Packed packed;
+    for (int64_t task = next++; task < grid.across * grid.down; task = next++) {
+      const int64_t p0 = task / grid.down * grid.panels, m0 = task % grid.down * grid.rows;
+      Multiply(plan, room, m0, std::min(m, m0 + grid.rows), p0, std::min(plan.panels, p0 + grid.panels), &packed);
+    }
   }
 }
 
