@@ -222,9 +222,9 @@ void MultiplyRows(const Plan& plan, const Work& w) {
 }
 
 // Whether A can be read in place: dense units, no mask, no transposition, and rows that do not all meet in the same few
-// sets of the L1 cache, which a stride of half pages makes them do.
+// sets of the L1 cache, which a stride of whole pages makes them do.
 bool ReadsInPlace(const GemmKernel& kernel, const Gemm& g, int64_t k) {
-  const bool collides = g.c.rows > kernel.mr && g.a.stride * (4 / kernel.unit_elements) % 2048 == 0;
+  const bool collides = g.c.rows > kernel.mr && g.a.stride * (4 / kernel.unit_elements) % 4096 == 0;
   return !collides && !g.a_transposed && !g.a_mask.bits && k % kernel.unit_elements == 0 && g.a.stride % kernel.unit_elements == 0 &&
          g.a.data.value % sizeof(uint32_t) == 0;
 }
