@@ -26,7 +26,7 @@ int64_t DoraRoomBytes(const AdapterSpec& spec) {
 }  // namespace
 
 InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const AdapterValues* adapter, int64_t capacity)
-    : device_(device), files_(files), storage_(files, DType::kF32, nullptr), spec_(files.spec()), capacity_(capacity) {
+    : device_(device), files_(files), storage_(files, DType::kF32), spec_(files.spec()), capacity_(capacity) {
   RefuseWhatTheDecoderLacks(spec_);
   const int64_t q_cols = spec_.num_attention_heads * spec_.head_dim, kv_cols = spec_.num_key_value_heads * spec_.head_dim;
   int64_t rank = 1;
