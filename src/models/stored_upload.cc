@@ -120,8 +120,8 @@ void EncodeBnb4Into(Device& device, const StoredTensor& tensor, const StoredForm
   UploadHeader(device, header, to);
 }
 
-void UploadInt8(Device& device, const StoredTensor& tensor, int64_t first, int64_t rows, DeviceAddress to,
-                std::vector<std::byte>& room) {
+void UploadInt8(Device& device, const StoredTensor& tensor, const StoredFormat& format, int64_t first, int64_t rows,
+                DeviceAddress to, std::vector<std::byte>& room) {
   const int64_t columns = tensor.columns();
   const Int8RowsPiece piece(tensor.rows(), columns);
   const Int8RowsHeader header{to.Plus(piece.scales), to.Plus(piece.codes)};
@@ -177,7 +177,7 @@ void UploadPiece(Device& device, const ModelFiles& files, const StoredTensor& te
   if (format.dtype == DType::kBnb4) {
     return tensor.bnb4 ? UploadBnb4(device, *tensor.bnb4, format, to) : EncodeBnb4Into(device, tensor, format, to, room);
   }
-  if (format.dtype == DType::kInt8Rows) return UploadInt8(device, tensor, first, rows, to, room);
+  if (format.dtype == DType::kInt8Rows) return UploadInt8(device, tensor, format, first, rows, to, room);
   if (format.dtype == tensor.dtype) {
     const int64_t bytes = BytesOf(format.dtype, rows * columns);
     if (tensor.permuted_head_dim == 0) return device.Upload(to.Plus(offset), tensor.bytes.data() + offset, bytes);
