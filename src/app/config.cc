@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/nearest.h"
+#include "quant/bnb_state.h"
 #include "train/optimizer.h"
 
 namespace attune {
@@ -94,7 +95,7 @@ const Fields& ModelFields() {
       {"adapter", [](RunConfig& c, const Value& v) { c.adapter = v.Text(); }},
       {"offload", [](RunConfig& c, const Value& v) { c.offload = v.Bool(); }},
       {"torch_dtype",
-       [](RunConfig& c, const Value& v) { c.torch_dtype = v.OneOf({"auto", "float32", "bfloat16", "float16"}); }},
+       [](RunConfig& c, const Value& v) { c.torch_dtype = TorchDType(v.OneOf({"auto", "float32", "bfloat16", "float16"})); }},
   };
   return fields;
 }

@@ -21,7 +21,7 @@ struct RunConfig {
   std::string init_from_config;  // train from scratch a model of this config.json, instead of `model`
   std::string tokenizer;         // a folder with tokenizer.json; empty: the model's own
   std::string chat_template;     // a .jinja file; empty: the model's own
-  std::string torch_dtype = "auto";
+  std::optional<DType> torch_dtype;  // in which frozen matrices of 16 or 32 bits are held; none: auto
   bool offload = false;  // frozen weights stay in the model's files
   std::string adapter;   // continue training this one
   std::string train_data, eval_data;

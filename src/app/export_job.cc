@@ -63,8 +63,8 @@ ExportResult ExportFolder(const ExportJob& job) {
     const float limit = dtype == DType::kF16 ? 65504.0f : INFINITY;
     for (const float value : values) {
       if (!(std::fabs(value) < INFINITY) || std::fabs(value) > limit) {
-        Failed("{}: merged values are not finite{}; nothing was written", declared.name,
-               dtype == DType::kF16 ? " in float16: use --dtype bfloat16" : "");
+        BadInput("{}: \"{}\" holds values that are not finite{}; nothing was written", job.model, declared.name,
+                 dtype == DType::kF16 ? " in float16: use --dtype bfloat16" : ": the model or its adapter is damaged");
       }
     }
     WriteTensor(writer, declared.name, dtype, values);

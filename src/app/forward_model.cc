@@ -28,7 +28,7 @@ std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const Fo
   model->device = MakeCpuDevice({});
   if (!options.adapter.empty()) model->adapter = ReadAdapter(files, options.adapter);
   const DType compute = ForwardCompute(options.bf16, *model->device);
-  model->weights.emplace(*model->device, files, model->adapter.spec, BaseStorage::OfRun(files, compute, options.is_qlora, std::nullopt, options.offload));
+  model->weights.emplace(*model->device, files, model->adapter.spec, BaseStorage(files, compute, {.is_qlora = options.is_qlora, .offload = options.offload}));
   model->vectors.emplace(*model->device, model->adapter.tensors, TrainableVectors::Purpose::kUse);
   LoadTrained(*model->device, *model->vectors, model->adapter.tensors, model->adapter.values);
   DecoderSettings settings;

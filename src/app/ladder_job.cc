@@ -256,8 +256,8 @@ class Ladder {
     }
     if (method != "qlora") return "";
     const DType compute = advice_->plan.device.compute;
-    const BaseStorage as_it_is = BaseStorage::OfRun(bundle_.files, compute, false, std::nullopt, false);
-    const BaseStorage quantized = BaseStorage::OfRun(bundle_.files, compute, true, std::nullopt, false);
+    const BaseStorage as_it_is(bundle_.files, compute);
+    const BaseStorage quantized(bundle_.files, compute, {.is_qlora = true});
     for (const ExpectedTensor& t : ExpectedTensors(bundle_.files.spec())) {
       if (as_it_is.BytesOfTensor(t) != quantized.BytesOfTensor(t)) return "";
     }

@@ -48,10 +48,12 @@ ChunkLimits FullRows(int64_t rows, int64_t length) {
 
 BaseStorage StorageOf(const std::string& method, const PlannedModel& model, const ModelFiles* files, const RunConfig& config,
                       DType compute) {
-  if (files != nullptr) return BaseStorage::OfRun(*files, compute, method == "qlora", config.quantization, config.offload);
+  const bool is_qlora = method == "qlora";
+  if (files != nullptr) return {*files, compute, {is_qlora, config.quantization, config.offload, config.torch_dtype}};
   const BnbConfig quantization = config.quantization.value_or(QloraQuantization());
   const DType stored = TorchDType(model.spec.torch_dtype).value_or(DType::kBF16);
-  return BaseStorage(model.spec, compute, stored, method == "qlora" ? &quantization : nullptr);
+  const DType smaller = BytesOf(stored, 1) < BytesOf(compute, 1) ? stored : compute;
+  return {model.spec, compute, config.torch_dtype.value_or(smaller), is_qlora ? &quantization : nullptr};
 }
 
 MethodMemory::MethodMemory(const std::string& method, const PlannedModel& model, const RunConfig& config, const PlanDevice& device,

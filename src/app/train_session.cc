@@ -13,6 +13,7 @@
 #include "data/data_files.h"
 #include "data/overlap.h"
 #include "data/packed_dataset.h"
+#include "quant/bnb_state.h"
 
 namespace attune {
 namespace {
@@ -121,6 +122,7 @@ TrainSession::TrainSession(const RunConfig& config, TrainEvents& events, Use use
   if (config_.offload && ModelWeights::MappedBytes(bundle_.files.spec(), method_->spec(), storage_) == 0) {
     BadInput("model.offload: no frozen weight of {} is used as it lies in its file; leave it out", bundle_.files.path());
   }
+  CheckTorchDtype();
   LoadData();
   const std::string rows_note = method_->Settle(train_.examples, config_.training, storage_);
   program_bytes_ = ProgramBytes(tokenizer().VocabularySize(), train_.examples, eval());
@@ -175,8 +177,18 @@ void TrainSession::CheckFit() const {
                         : "it fits with " + fits);
 }
 
+// What is trained is float32 whatever is asked, and quantised weights stay as they are.
+void TrainSession::CheckTorchDtype() const {
+  if (!config_.torch_dtype) return;
+  const bool is_trained = config_.method == "full" && *config_.torch_dtype == DType::kF32;
+  if (is_trained || ModelWeights::BytesHeldAs(*config_.torch_dtype, bundle_.files.spec(), method_->spec(), storage_) > 0) return;
+  BadInput("model.torch_dtype {}: no matrix of {} can be held in it: quantised ones stay as they are, and what is trained is "
+           "float32; leave it out",
+           TorchName(*config_.torch_dtype), bundle_.files.path());
+}
+
 BaseStorage TrainSession::StorageWith(bool offload) const {
-  return BaseStorage::OfRun(bundle_.files, compute_, config_.method == "qlora", config_.quantization, offload);
+  return {bundle_.files, compute_, {config_.method == "qlora", config_.quantization, offload, config_.torch_dtype}};
 }
 
 // The base in its files, where that is enough.

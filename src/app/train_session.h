@@ -38,6 +38,7 @@ class TrainSession {
  private:
   void LoadData();
   void LookAtData();
+  void CheckTorchDtype() const;
   void CheckFit() const;
   BaseStorage StorageWith(bool offload) const;
   std::string OffloadThatFits(int64_t available) const;

@@ -25,6 +25,17 @@ void Say(const CommandContext& context, const std::string& line) {
   std::fflush(out);
 }
 
+// One line, whatever a file had to say in it.
+void PrintError(std::string_view message, std::string_view advice = "") {
+  constexpr size_t kLongest = 2000;  // bytes
+  std::string line;
+  for (const char c : message.substr(0, kLongest)) {
+    const auto byte = static_cast<unsigned char>(c);
+    byte < 32 || byte == 127 ? line += fmt::format("\\x{:02x}", byte) : line += c;
+  }
+  fmt::print(stderr, "attune: {}{}{}\n", line, message.size() > kLongest ? " ..." : "", advice);
+}
+
 DType DTypeOf(const std::string& name, const char* flag) {
   const std::optional<DType> dtype = TorchDType(name);
   if (!dtype) BadInput("{} {}: use float32, bfloat16 or float16", flag, name);
@@ -63,23 +74,23 @@ int RunCommandLine(int argc, char** argv) {
   } catch (const CLI::Success& done) {  // --help, --version
     return app.exit(done);
   } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "attune: {} (attune --help lists the commands)\n", error.what());
+    PrintError(error.what(), " (attune --help lists the commands)");
     return 2;
   } catch (const Error& error) {
-    fmt::print(stderr, "attune: {}\n", error.what());
+    PrintError(error.what());
     return error.kind() == ErrorKind::kBadInput ? 2 : 1;
   }
   try {
     context.run();
     return 0;
   } catch (const Error& error) {
-    fmt::print(stderr, "attune: {}\n", error.what());
+    PrintError(error.what());
     return error.kind() == ErrorKind::kBadInput ? 2 : 1;
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "attune: out of memory\n");
     return 1;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "attune: {}\n", error.what());
+    PrintError(error.what());
     return 1;
   }
 }

@@ -10,34 +10,66 @@
 #include "text/stream_decoder.h"
 
 namespace attune {
+namespace {
+
+// Tokens by falling logit, of equals the lower first, put in order only as far as they are asked for: a draw looks at a few
+// of a vocabulary.
+class FallingTokens {
+ public:
+  explicit FallingTokens(std::span<const float> logits) : below_{logits}, left_(logits.size()) {
+    std::iota(left_.begin(), left_.end(), 0);
+    std::make_heap(left_.begin(), left_.end(), below_);
+  }
+
+  int32_t operator[](size_t place) {
+    while (taken_.size() <= place) {
+      std::pop_heap(left_.begin(), left_.end(), below_);
+      taken_.push_back(left_.back());
+      left_.pop_back();
+    }
+    return taken_[place];
+  }
+
+ private:
+  struct Below {
+    std::span<const float> logits;
+    bool operator()(int32_t a, int32_t b) const {
+      const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
+      return x < y || (x == y && a > b);
+    }
+  };
+
+  Below below_;
+  std::vector<int32_t> left_, taken_;
+};
+
+}  // namespace
 
 int32_t PickToken(std::span<const float> logits, const SamplingOptions& options, double uniform) {
   const auto largest = std::max_element(logits.begin(), logits.end());
   if (options.temperature <= 0) return static_cast<int32_t>(largest - logits.begin());
-  std::vector<int32_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
-  });
-  if (options.top_k > 0 && options.top_k < static_cast<int64_t>(order.size())) order.resize(static_cast<size_t>(options.top_k));
-  std::vector<double> weights;
+  const auto weight = [&](float logit) { return std::exp((logit - *largest) / options.temperature); };
+  FallingTokens tokens(logits);
+  const size_t most = options.top_k > 0 ? std::min(logits.size(), static_cast<size_t>(options.top_k)) : logits.size();
   double total = 0;
-  for (const int32_t id : order) {
-    weights.push_back(std::exp((logits[static_cast<size_t>(id)] - *largest) / options.temperature));
-    total += weights.back();
+  if (most < logits.size()) {
+    for (size_t i = 0; i < most; ++i) total += weight(logits[static_cast<size_t>(tokens[i])]);
+  } else {
+    for (const float logit : logits) total += weight(logit);
   }
-  double kept = 0;
-  size_t count = 0;
-  while (count < weights.size()) {
-    kept += weights[count++];
-    if (kept >= options.top_p * total) break;
+  size_t count = most;
+  double kept = total;
+  if (options.top_p < 1) {
+    kept = 0;
+    for (count = 0; count < most && kept < options.top_p * total; ++count) kept += weight(logits[static_cast<size_t>(tokens[count])]);
+    count = std::max<size_t>(count, 1);
   }
   double left = uniform * kept;
   for (size_t i = 0; i < count; ++i) {
-    left -= weights[i];
-    if (left < 0) return order[i];
+    left -= weight(logits[static_cast<size_t>(tokens[i])]);
+    if (left < 0) return tokens[i];
   }
-  return order[count - 1];
+  return tokens[count - 1];
 }
 
 Generation Generate(InferenceModel& model, const Tokenizer& tokenizer, std::span<const int32_t> prompt,

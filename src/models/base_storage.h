@@ -1,6 +1,7 @@
 // In which type each frozen matrix of a base lies in memory. What is stored in fewer bytes than the compute type stays as it
 // is and is decoded inside every product (ops/gemm.h): a GGUF file's blocks, 4-bit and 8-bit checkpoints, 16-bit weights
-// where products are f32. What a BitsAndBytesConfig asks for is quantised while it is read.
+// where products are f32. What a BitsAndBytesConfig asks for is quantised while it is read; what has 16 or 32 bits may be
+// held in another such type.
 #pragma once
 
 #include <optional>
@@ -14,20 +15,25 @@
 
 namespace attune {
 
+// What a run says of its base.
+struct BaseSettings {
+  bool is_qlora = false;
+  std::optional<BnbConfig> quantization;  // none: the method's own choice (models/quantized_layers.h)
+  bool offload = false;             // matrices that stay as they are also stay where they are, in the files
+  std::optional<DType> torch_dtype;  // in which matrices of 16 or 32 bits are held; none: the smaller of stored and computed
+};
+
 class BaseStorage {
  public:
   // Everything in the compute type, F32 or BF16.
   explicit BaseStorage(DType compute) : compute_(compute) {}
 
-  // As the files have it. `quantization` may be null. `offload`: matrices that stay as they are also stay where they are, in
-  // the files. Errors: Error{kBadInput} where it would quantise what is quantised.
-  BaseStorage(const ModelFiles& files, DType compute, const BnbConfig* quantization, bool offload = false);
+  // As the files have it. Errors: Error{kBadInput} where it would quantise what is quantised.
+  BaseStorage(const ModelFiles& files, DType compute, const BaseSettings& settings = {});
 
-  // Of a model that is only planned, whose matrices would be stored as `stored` (F32, F16, BF16). `quantization` may be null.
-  BaseStorage(const ModelSpec& spec, DType compute, DType stored, const BnbConfig* quantization);
-
-  // As a run holds it: quantised by method qlora as `given` or the method's own choice says (models/quantized_layers.h).
-  static BaseStorage OfRun(const ModelFiles& files, DType compute, bool is_qlora, const std::optional<BnbConfig>& given, bool offload);
+  // Of a model that is only planned, whose matrices are held as F32, F16 or BF16, quantised as `quantization` says, which may
+  // be null.
+  BaseStorage(const ModelSpec& spec, DType compute, DType held, const BnbConfig* quantization);
 
   DType compute() const { return compute_; }
 
@@ -37,8 +43,9 @@ class BaseStorage {
   // Whether the tensor is used where it lies in its file.
   bool IsMapped(const ExpectedTensor& tensor) const { return mapped_.contains(tensor.name); }
 
-  // Bytes of the tensor in memory, in whole cache lines.
+  // Bytes of the tensor in memory, in whole cache lines, and how many of them are the file's.
   int64_t BytesOfTensor(const ExpectedTensor& tensor) const;
+  int64_t MappedBytesOf(const ExpectedTensor& tensor) const;
 
  private:
   DType compute_;

@@ -76,7 +76,7 @@ class Engine {
     }
     if (c.config) adapter_ = BuildAdapterSpec(files_.spec(), *c.config, "test");
     if (c.full) adapter_ = BuildFullSpec(files_.spec(), {}, "full");
-    weights_.emplace(*device_, files_, adapter_, c.decoded ? BaseStorage(c.compute) : BaseStorage(files_, c.compute, nullptr));
+    weights_.emplace(*device_, files_, adapter_, c.decoded ? BaseStorage(c.compute) : BaseStorage(files_, c.compute));
     trainables_ = AdapterTrainables(adapter_);
     vectors_ = std::make_unique<TrainableVectors>(*device_, trainables_);
     if (c.config) InitializeTrained(*device_, *vectors_, trainables_, *c.config, adapter_.tokens, files_, 1);

@@ -26,7 +26,7 @@ int64_t DoraRoomBytes(const AdapterSpec& spec) {
 }  // namespace
 
 InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const AdapterValues* adapter, int64_t capacity)
-    : device_(device), files_(files), storage_(files, DType::kF32, nullptr), spec_(files.spec()), capacity_(capacity) {
+    : device_(device), files_(files), storage_(files, DType::kF32), spec_(files.spec()), capacity_(capacity) {
   RefuseWhatTheDecoderLacks(spec_);
   const int64_t q_cols = spec_.num_attention_heads * spec_.head_dim, kv_cols = spec_.num_key_value_heads * spec_.head_dim;
   int64_t rank = 1;
@@ -261,6 +261,10 @@ std::span<const float> InferenceModel::Append(std::span<const int32_t> ids) {
   device_.Run(RmsNorm{h, x_.Rows(last, 1), final_norm_, {}, {}, static_cast<float>(spec_.rms_norm_eps)});
   RunLinear(head_, h, logits_, {});
   device_.Download(host_logits_.data(), logits_.data, spec_.vocab_size * 4);
+  if (!std::all_of(host_logits_.begin(), host_logits_.end(), [](float logit) { return std::isfinite(logit); })) {
+    BadInput("{}: what it predicts after {} tokens is not finite: the weights of the model or of its adapter are damaged", files_.path(),
+             length_);
+  }
   return host_logits_;
 }
 

@@ -22,7 +22,7 @@ class InferenceModel {
   InferenceModel(Device& device, const ModelFiles& files, const AdapterValues* adapter, int64_t capacity);
 
   // Appends tokens to the cache; gives the logits (vocab) after the last of them, valid until the next call.
-  // Errors: Error{kBadInput} when the cache is full or an id is outside the vocabulary.
+  // Errors: Error{kBadInput} when the cache is full, an id is outside the vocabulary or logits are not finite.
   std::span<const float> Append(std::span<const int32_t> ids);
 
   // Forgets all but the first `length` tokens.

@@ -70,6 +70,10 @@ TEST(Inference, WithTrainedBiases) { ExpectSame(kData + "/models/llama_tied_bias
 TEST(Inference, WithATrainedHead) { ExpectSame(kData + "/models/llama", kData + "/lora/llama_modules_to_save"); }
 TEST(Inference, WithASlidingWindow) { ExpectSame(kData + "/models/mistral", ""); }
 TEST(Inference, WithNormsOnQueriesAndKeys) { ExpectSame(kData + "/models/qwen3", ""); }
+TEST(Inference, FromPackedCodes) {
+  ExpectSame(kData + "/nf4/llama_nf4_dq", "");
+  ExpectSame(kData + "/nf4/llama_fp4", "");
+}
 TEST(Inference, FromQuantisedBlocks) { ExpectSame(kData + "/gguf/tiny_llama_mixed.gguf", ""); }
 
 }  // namespace attune::inference_test

@@ -150,7 +150,7 @@ TEST(Loftq, TakesUpWhatQuantisingLoses) {
   BnbConfig nf4;
   nf4.load_in_4bit = true;
   nf4.bnb_4bit_quant_type = Bnb4Type::kNf4;
-  engine.weights.emplace(*engine.device, engine.files, engine.spec, BaseStorage(engine.files, DType::kF32, &nf4));
+  engine.weights.emplace(*engine.device, engine.files, engine.spec, BaseStorage(engine.files, DType::kF32, {.is_qlora = true, .quantization = nf4}));
   const auto distance = [&] {
     engine.MakeDecoder();
     const std::vector<float> logits = engine.Logits(), base = BaseLogits();
@@ -164,7 +164,7 @@ TEST(Loftq, TakesUpWhatQuantisingLoses) {
   EXPECT_LT(distance(), 0.9 * quantized);
   // All of the residual's rank: nothing is lost in these modules.
   Engine whole(ConfigOf(R"({"init_lora_weights": "loftq", "r": 12, "lora_alpha": 9, "target_modules": ["k_proj"]})"));
-  whole.weights.emplace(*whole.device, whole.files, whole.spec, BaseStorage(whole.files, DType::kF32, &nf4));
+  whole.weights.emplace(*whole.device, whole.files, whole.spec, BaseStorage(whole.files, DType::kF32, {.is_qlora = true, .quantization = nf4}));
   InitialAdapter::FromResidual(*whole.device, *whole.weights, whole.files, whole.spec).Upload(*whole.device, *whole.vectors, whole.tensors);
   const Matrix held = whole.weights->Find("model.layers.0.self_attn.k_proj.weight");
   ASSERT_EQ(held.dtype, DType::kBnb4);

@@ -6,6 +6,8 @@
 
 #include "base/error.h"
 #include "quant/dynamic8.h"
+#include "quant/float16.h"
+#include "quant/gguf_blocks.h"
 #include "quant/int8_rows.h"
 
 namespace attune {
@@ -21,39 +23,73 @@ T* Room(std::vector<std::byte>& room, int64_t elements) {
   return reinterpret_cast<T*>(room.data());
 }
 
-void UploadHeader(Device& device, const StoredFormat& format, const std::array<float, 16>& table, float offset,
-                  DeviceAddress to) {
-  Bnb4Piece::Header header{{}, offset, static_cast<int32_t>(format.block_size),
-                           static_cast<int32_t>(format.nested ? format.nested_block_size : 0)};
+// Without the places of its parts.
+Bnb4Header MakeHeader(const StoredFormat& format, const std::array<float, 16>& table, float offset) {
+  Bnb4Header header{{}, offset, static_cast<int32_t>(format.block_size),
+                    static_cast<int32_t>(format.nested ? format.nested_block_size : 0)};
   std::copy(table.begin(), table.end(), header.table);
-  device.Upload(to, &header, sizeof header);
+  return header;
 }
 
-void UploadNested(Device& device, const Bnb4Piece& piece, const void* map, const void* codes, int64_t blocks,
-                  const void* absmax, int64_t nested_blocks, DeviceAddress to) {
-  device.Upload(to.Plus(piece.map), map, 256 * 4);
-  device.Upload(to.Plus(piece.absmax), codes, blocks);
-  device.Upload(to.Plus(piece.nested_absmax), absmax, nested_blocks * 4);
+// Of a matrix whose parts follow it at `to`.
+Bnb4Header HeaderOfPiece(const StoredFormat& format, int64_t elements, const std::array<float, 16>& table, float offset,
+                         DeviceAddress to) {
+  const Bnb4Piece piece(format, elements);
+  Bnb4Header header = MakeHeader(format, table, offset);
+  header.map = to.Plus(piece.map);
+  header.absmax = to.Plus(piece.absmax);
+  header.nested_absmax = to.Plus(piece.nested_absmax);
+  header.codes = to.Plus(piece.codes);
+  return header;
+}
+
+void UploadHeader(Device& device, const Bnb4Header& header, DeviceAddress to) { device.Upload(to, &header, sizeof header); }
+
+void UploadNested(Device& device, const Bnb4Header& header, const void* map, const void* codes, int64_t blocks,
+                  const void* absmax, int64_t nested_blocks) {
+  device.Upload(header.map, map, 256 * 4);
+  device.Upload(header.absmax, codes, blocks);
+  device.Upload(header.nested_absmax, absmax, nested_blocks * 4);
 }
 
 // A weight of a 4-bit checkpoint.
 void UploadBnb4(Device& device, const Bnb4Weight& weight, const StoredFormat& format, DeviceAddress to) {
   const int64_t elements = weight.rows() * weight.columns(), blocks = BlockCount(elements, format.block_size);
-  const Bnb4Piece piece(format, elements);
   const Bnb4View& view = weight.view;
-  UploadHeader(device, format, view.table, view.offset, to);
+  const Bnb4Header header = HeaderOfPiece(format, elements, view.table, view.offset, to);
+  UploadHeader(device, header, to);
   if (format.nested) {
-    UploadNested(device, piece, view.nested_map, view.absmax, blocks, view.nested_absmax,
-                 BlockCount(blocks, format.nested_block_size), to);
+    UploadNested(device, header, view.nested_map, view.absmax, blocks, view.nested_absmax,
+                 BlockCount(blocks, format.nested_block_size));
   } else {
-    device.Upload(to.Plus(piece.absmax), view.absmax, blocks * 4);
+    device.Upload(header.absmax, view.absmax, blocks * 4);
   }
-  device.Upload(to.Plus(piece.codes), view.packed, Bnb4PackedBytes(elements));
+  device.Upload(header.codes, view.packed, Bnb4PackedBytes(elements));
+}
+
+// Elements [first, first + count) of a plain tensor on their way to codes, in `dtype`.
+struct PlainValues {
+  DType dtype;
+  const std::byte* data;
+};
+
+// Rounded as the format asks, in `rounded`, or as they are stored.
+PlainValues ValuesToEncode(const StoredTensor& tensor, const StoredFormat& format, int64_t first, int64_t count,
+                           std::vector<uint16_t>& rounded) {
+  const std::byte* stored = tensor.bytes.data() + BytesOf(tensor.dtype, first);
+  if (format.source == DType::kF32 || format.source == tensor.dtype) return {tensor.dtype, stored};
+  std::vector<float> values(static_cast<size_t>(count));
+  rounded.resize(values.size());
+  DecodeBlocks(tensor.dtype, stored, count, values.data());
+  NarrowFloats(values.data(), count, format.source, rounded.data());
+  return {format.source, reinterpret_cast<const std::byte*>(rounded.data())};
 }
 
 void CheckFinite(const std::vector<float>& absmax, const StoredTensor& tensor) {
   for (const float scale : absmax) {
-    if (!std::isfinite(scale)) BadInput("\"{}\" holds a value that is not finite, so it cannot be quantised", tensor.name);
+    if (!std::isfinite(scale)) {
+      BadInput("\"{}\" holds a value that is not finite, or not in the type it passes through, so it cannot be quantised", tensor.name);
+    }
   }
 }
 
@@ -61,33 +97,36 @@ void CheckFinite(const std::vector<float>& absmax, const StoredTensor& tensor) {
 void EncodeBnb4Into(Device& device, const StoredTensor& tensor, const StoredFormat& format, DeviceAddress to,
                     std::vector<std::byte>& room) {
   const int64_t elements = tensor.rows() * tensor.columns(), blocks = BlockCount(elements, format.block_size);
-  const Bnb4Piece piece(format, elements);
+  Bnb4Header header = HeaderOfPiece(format, elements, Bnb4Table(format.type), 0, to);
   std::vector<float> absmax(static_cast<size_t>(blocks));
   const int64_t step = kPieceElements;  // whole blocks of every size
   auto* packed = Room<uint8_t>(room, step / 2);
+  std::vector<uint16_t> rounded;
   for (int64_t first = 0; first < elements; first += step) {
     const int64_t count = std::min(step, elements - first);
-    EncodeBnb4(format.type, format.block_size, tensor.dtype, tensor.bytes.data() + BytesOf(tensor.dtype, first), count, packed,
-               absmax.data() + first / format.block_size);
-    device.Upload(to.Plus(piece.codes + first / 2), packed, Bnb4PackedBytes(count));
+    const PlainValues values = ValuesToEncode(tensor, format, first, count, rounded);
+    EncodeBnb4(format.type, format.block_size, values.dtype, values.data, count, packed, absmax.data() + first / format.block_size);
+    device.Upload(header.codes.Plus(first / 2), packed, Bnb4PackedBytes(count));
   }
   CheckFinite(absmax, tensor);
-  float offset = 0;
   if (format.nested) {
     const NestedScales nested = EncodeNestedScales(absmax);
-    offset = nested.offset;
-    UploadNested(device, piece, DynamicMap(true).data(), nested.codes.data(), blocks, nested.absmax.data(),
-                 std::ssize(nested.absmax), to);
+    header.offset = nested.offset;
+    UploadNested(device, header, DynamicMap(true).data(), nested.codes.data(), blocks, nested.absmax.data(),
+                 std::ssize(nested.absmax));
   } else {
-    device.Upload(to.Plus(piece.absmax), absmax.data(), blocks * 4);
+    device.Upload(header.absmax, absmax.data(), blocks * 4);
   }
-  UploadHeader(device, format, Bnb4Table(format.type), offset, to);
+  UploadHeader(device, header, to);
 }
 
-void UploadInt8(Device& device, const StoredTensor& tensor, int64_t first, int64_t rows, DeviceAddress to,
-                std::vector<std::byte>& room) {
+void UploadInt8(Device& device, const StoredTensor& tensor, const StoredFormat& format, int64_t first, int64_t rows,
+                DeviceAddress to, std::vector<std::byte>& room) {
   const int64_t columns = tensor.columns();
-  const DeviceAddress scales = to.Plus(first * 4), codes = to.Plus(Int8RowsCodes(tensor.rows()) + first * columns);
+  const Int8RowsPiece piece(tensor.rows(), columns);
+  const Int8RowsHeader header{to.Plus(piece.scales), to.Plus(piece.codes)};
+  if (first == 0) device.Upload(to, &header, sizeof header);
+  const DeviceAddress scales = header.scales.Plus(first * 4), codes = header.codes.Plus(first * columns);
   if (tensor.dtype == DType::kInt8Rows) {
     device.Upload(scales, tensor.scales.data() + first * 4, rows * 4);
     device.Upload(codes, tensor.bytes.data() + first * columns, rows * columns);
@@ -95,14 +134,35 @@ void UploadInt8(Device& device, const StoredTensor& tensor, int64_t first, int64
   }
   std::vector<float> absmax(static_cast<size_t>(rows));
   auto* encoded = Room<int8_t>(room, rows * columns);
-  EncodeInt8Rows(tensor.dtype, tensor.bytes.data() + BytesOf(tensor.dtype, first * columns), rows, columns, encoded,
-                 absmax.data());
+  std::vector<uint16_t> rounded;
+  const PlainValues values = ValuesToEncode(tensor, format, first * columns, rows * columns, rounded);
+  EncodeInt8Rows(values.dtype, values.data, rows, columns, encoded, absmax.data());
   CheckFinite(absmax, tensor);
   device.Upload(scales, absmax.data(), rows * 4);
   device.Upload(codes, encoded, rows * columns);
 }
 
 }  // namespace
+
+DeviceAddress AdoptStored(Device& device, const StoredTensor& tensor, const StoredFormat& format, DeviceAddress to) {
+  const DeviceAddress codes = device.Adopt(tensor.bytes.data());
+  if (format.dtype == DType::kBnb4) {
+    const Bnb4View& view = tensor.bnb4->view;
+    Bnb4Header header = MakeHeader(format, view.table, view.offset);
+    header.codes = codes;
+    header.absmax = device.Adopt(view.absmax);
+    header.nested_absmax = device.Adopt(view.nested_absmax);
+    header.map = device.Adopt(view.nested_map);
+    UploadHeader(device, header, to);
+    return to;
+  }
+  if (format.dtype == DType::kInt8Rows) {
+    const Int8RowsHeader header{device.Adopt(tensor.scales.data()), codes};
+    device.Upload(to, &header, sizeof header);
+    return to;
+  }
+  return codes;
+}
 
 int64_t RowsOfPiece(const StoredTensor& tensor, const StoredFormat& format) {
   if (format.dtype == DType::kBnb4) return tensor.rows();
@@ -117,7 +177,7 @@ void UploadPiece(Device& device, const ModelFiles& files, const StoredTensor& te
   if (format.dtype == DType::kBnb4) {
     return tensor.bnb4 ? UploadBnb4(device, *tensor.bnb4, format, to) : EncodeBnb4Into(device, tensor, format, to, room);
   }
-  if (format.dtype == DType::kInt8Rows) return UploadInt8(device, tensor, first, rows, to, room);
+  if (format.dtype == DType::kInt8Rows) return UploadInt8(device, tensor, format, first, rows, to, room);
   if (format.dtype == tensor.dtype) {
     const int64_t bytes = BytesOf(format.dtype, rows * columns);
     if (tensor.permuted_head_dim == 0) return device.Upload(to.Plus(offset), tensor.bytes.data() + offset, bytes);
@@ -125,13 +185,23 @@ void UploadPiece(Device& device, const ModelFiles& files, const StoredTensor& te
     files.CopyRows(tensor, first, rows, ordered);
     return device.Upload(to.Plus(offset), ordered, bytes);
   }
-  auto* values = Room<float>(room, rows * columns);
+  const int64_t count = rows * columns;
   if (format.dtype == DType::kBF16) {
-    files.ReadRowsBf16(tensor, first, rows, reinterpret_cast<uint16_t*>(values));
-  } else {
-    files.ReadRows(tensor, first, rows, values);
+    auto* values = Room<uint16_t>(room, count);
+    files.ReadRowsBf16(tensor, first, rows, values);
+    return device.Upload(to.Plus(offset), values, count * 2);
   }
-  device.Upload(to.Plus(offset), values, BytesOf(format.dtype, rows * columns));
+  auto* values = Room<float>(room, count);
+  files.ReadRows(tensor, first, rows, values);
+  if (format.dtype == DType::kF32) return device.Upload(to.Plus(offset), values, count * 4);
+  std::vector<uint16_t> halves(static_cast<size_t>(count));
+  NarrowFloats(values, count, format.dtype, halves.data());
+  for (int64_t i = 0; i < count; ++i) {
+    if (!std::isfinite(HalfToFloat(halves[static_cast<size_t>(i)])) && std::isfinite(values[i])) {
+      BadInput("\"{}\" holds {}, beyond float16: use torch_dtype bfloat16 or float32", tensor.name, values[i]);
+    }
+  }
+  device.Upload(to.Plus(offset), halves.data(), count * 2);
 }
 
 }  // namespace attune

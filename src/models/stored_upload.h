@@ -20,4 +20,8 @@ int64_t RowsOfPiece(const StoredTensor& tensor, const StoredFormat& format);
 void UploadPiece(Device& device, const ModelFiles& files, const StoredTensor& tensor, const StoredFormat& format,
                  int64_t first, int64_t rows, DeviceAddress to, std::vector<std::byte>& room);
 
+// The tensor as a matrix that stays where it is, in its file; at `to` is room for its header (HeaderBytes), where its format
+// has one. Gives the matrix's address.
+DeviceAddress AdoptStored(Device& device, const StoredTensor& tensor, const StoredFormat& format, DeviceAddress to);
+
 }  // namespace attune

@@ -57,7 +57,7 @@ int64_t AllocatedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const 
   int64_t bytes = 0;
   for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) {
     const BaseStorage& its = formats.For(tensor);
-    if (!its.IsMapped(tensor)) bytes += its.BytesOfTensor(tensor);
+    bytes += its.BytesOfTensor(tensor) - its.MappedBytesOf(tensor);
   }
   return bytes;
 }
@@ -67,8 +67,7 @@ std::map<int64_t, int64_t> MappedBytesByLayer(const ModelSpec& spec, const Adapt
   const Formats formats(storage, adapter);
   std::map<int64_t, int64_t> bytes;
   for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) {
-    const BaseStorage& its = formats.For(tensor);
-    if (its.IsMapped(tensor)) bytes[LayerOf(tensor.name, spec.num_hidden_layers)] += its.BytesOfTensor(tensor);
+    bytes[LayerOf(tensor.name, spec.num_hidden_layers)] += formats.For(tensor).MappedBytesOf(tensor);
   }
   return bytes;
 }
@@ -79,6 +78,16 @@ int64_t ModelWeights::PlannedBytes(const ModelSpec& spec, const AdapterSpec& ada
   int64_t largest = 0;
   for (const auto& [layer, bytes] : MappedBytesByLayer(spec, adapter, storage)) largest = std::max(largest, bytes);
   return AllocatedBytes(spec, adapter, storage) + largest;
+}
+
+int64_t ModelWeights::BytesHeldAs(DType type, const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
+  const Formats formats(storage, adapter);
+  int64_t bytes = 0;
+  for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) {
+    const BaseStorage& its = formats.For(tensor);
+    if (tensor.shape.size() == 2 && its.FormatOf(tensor).dtype == type) bytes += its.BytesOfTensor(tensor);
+  }
+  return bytes;
 }
 
 int64_t ModelWeights::MappedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
@@ -106,21 +115,23 @@ ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const Adapte
   const Formats formats(storage, adapter);
   std::vector<Piece> pieces;
   for (const ExpectedTensor& expected : frozen) {
-    const StoredFormat format = formats.For(expected).FormatOf(expected);
+    const BaseStorage& its = formats.For(expected);
+    const StoredFormat format = its.FormatOf(expected);
     const bool is_vector = expected.shape.size() == 1;
     Matrix& matrix = matrices_[expected.name];
     matrix = DenseMatrix(next, format.dtype, is_vector ? 1 : expected.shape[0], expected.shape.back());
     const StoredTensor* stored = files.Find(expected.name);
-    if (formats.For(expected).IsMapped(expected)) {
-      matrix.data = device.Adopt(stored->bytes.data());
+    const DeviceAddress place = next;
+    next = next.Plus(its.BytesOfTensor(expected) - its.MappedBytesOf(expected));
+    if (its.IsMapped(expected)) {
+      matrix.data = AdoptStored(device, *stored, format, place);
       mapped_[LayerOf(expected.name, files.spec().num_hidden_layers)].push_back(stored);
       continue;
     }
     const int64_t rows = RowsOfPiece(*stored, format);
     for (int64_t row = 0; row < stored->rows(); row += rows) {
-      pieces.push_back({stored, format, row, std::min(rows, stored->rows() - row), next});
+      pieces.push_back({stored, format, row, std::min(rows, stored->rows() - row), place});
     }
-    next = next.Plus(formats.For(expected).BytesOfTensor(expected));
   }
   InThreads<std::vector<std::byte>>(device.threads(), pieces.size(), [&](size_t i, std::vector<std::byte>& room) {
     const Piece& p = pieces[i];

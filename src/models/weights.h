@@ -30,6 +30,9 @@ class ModelWeights {
   // What the constructor will allocate, and the most that mapped weights take at a time: one layer.
   static int64_t PlannedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage);
 
+  // Bytes of the frozen matrices that are held in this type.
+  static int64_t BytesHeldAs(DType type, const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage);
+
   // Bytes that stay in the files.
   static int64_t MappedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage);
 

@@ -2,7 +2,7 @@
 // double.
 #include "ops/linear.h"
 
-#include "ops/test_operands.h"
+#include "ops/stored_samples.h"
 
 namespace attune::linear_test {
 
@@ -38,7 +38,7 @@ TEST(StoredLinear, EveryType) {
 }
 
 TEST(StoredLinear, Starts) {
-  for (DType type : {DType::kF32, DType::kQ4_1, DType::kQ2_K}) {
+  for (DType type : {DType::kF32, DType::kQ4_1, DType::kQ2_K, DType::kQ3_K}) {
     Operands o;
     const Matrix w = StoredWeights(o, type, 9, 256), x = o.Random(3, 256);
     Check(o, {o.Make(3, 9), x, w, o.Random(3, 9)});
@@ -65,6 +65,45 @@ TEST(StoredLinear, ColumnViews) {
     const int64_t block = LayoutOf(type).block_elements;
     const Matrix w = StoredWeights(o, type, 7, 6 * block).Columns(2 * block, 3 * block);
     Check(o, {o.Make(3, 7), o.Random(3, w.cols), w, Matrix{}});
+  }
+}
+
+// Formats whose scales lie apart, against the product by what they decode to.
+void CheckSample(Operands& o, const Sample& s, int64_t m, bool starts) {
+  SCOPED_TRACE(fmt::format("{} ({}, {}) m {}", NameOf(s.w.dtype), s.w.rows, s.w.cols, m));
+  const Matrix dense = o.Bytes(s.values.data(), s.w.cols, DType::kF32, s.w.rows);
+  const Matrix x = o.Random(m, s.w.cols, DType::kF32, 1, 5);
+  const StoredLinear op{o.Make(m, s.w.rows, DType::kF32, 2), x, s.w, starts ? o.Random(m, s.w.rows) : Matrix{}};
+  StoredLinear expected = op, one = op;
+  expected.w = dense;
+  expected.y = o.Clone(op.y);
+  one.y = o.Clone(op.y);
+  Cpu(3).Run(op);
+  Cpu(1).Run(one);
+  Reference(expected);
+  ExpectClose(op.y, expected.y, 1e-5);
+  ExpectSameBits(op.y, one.y);
+}
+
+TEST(StoredLinear, CodesWithScalesApart) {
+  Operands o;
+  for (const int64_t k : {1, 7, 31, 32, 33, 64, 96, 130, 224, 576, 1100, 4096, 4192, 8480}) {
+    for (const int64_t n : {1, 4, 6}) {
+      for (const Sample& s : Samples(o, n, k)) {
+        if (s.w.dtype != DType::kBnb4 && s.w.dtype != DType::kInt8Rows) continue;
+        for (const int64_t m : {1, 2, 3, 5, 8, 15}) CheckSample(o, s, m, m == 3);
+      }
+    }
+  }
+}
+
+TEST(StoredLinear, LargeBlocksThatCrossRows) {
+  Operands o;
+  for (const int64_t block : {128, 1024, 4096}) {
+    for (const bool nested : {false, true}) {
+      CheckSample(o, Bnb4(o, {DType::kBnb4, block, nested}, 13, 8480), 1, true);
+      CheckSample(o, Bnb4(o, {DType::kBnb4, block, nested}, 700, 288), 2, false);
+    }
   }
 }
 

@@ -3,93 +3,12 @@
 #include "ops/cpu/stored_tile.h"
 
 #include "base/error.h"
-#include "ops/test_operands.h"
+#include "ops/stored_samples.h"
 #include "quant/float16.h"
-#include "quant/gguf_blocks.h"
-#include "quant/int8_rows.h"
-#include "quant/stored_matrix.h"
 
 namespace attune::stored_gemm_test {
 
 constexpr DType kF32 = DType::kF32, kBF16 = DType::kBF16;
-
-// A stored matrix, and what the decoders of quant/ make of it.
-struct Sample {
-  Matrix w;
-  std::vector<float> values;
-};
-
-Sample OfFileType(Operands& o, DType type, int64_t rows, int64_t cols) {
-  Sample s{StoredWeights(o, type, rows, cols), std::vector<float>(static_cast<size_t>(rows * cols))};
-  DecodeBlocks(type, reinterpret_cast<const std::byte*>(Operands::Pointer(s.w)), rows * cols, s.values.data());
-  return s;
-}
-
-Matrix InPiece(Operands& o, const std::vector<std::byte>& piece, DType type, int64_t rows, int64_t cols) {
-  Matrix m = o.Bytes(piece.data(), static_cast<int64_t>(piece.size()), DType::kU8, 1);
-  m.dtype = type;
-  m.rows = rows;
-  m.cols = m.stride = cols;
-  return m;
-}
-
-std::vector<float> Normal(Operands& o, int64_t count) {
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& value : values) value = normal(o.random());
-  return values;
-}
-
-Sample Bnb4(Operands& o, const StoredFormat& format, int64_t rows, int64_t cols) {
-  const int64_t elements = rows * cols, blocks = BlockCount(elements, format.block_size);
-  const std::vector<float> source = Normal(o, elements);
-  const Bnb4Piece parts(format, elements);
-  std::vector<std::byte> piece(static_cast<size_t>(parts.bytes));
-  Bnb4Piece::Header header{{}, 0, static_cast<int32_t>(format.block_size), 0};
-  std::copy_n(Bnb4Table(Bnb4Type::kNf4).begin(), 16, header.table);
-  std::vector<float> absmax(static_cast<size_t>(blocks));
-  EncodeBnb4(Bnb4Type::kNf4, format.block_size, kF32, reinterpret_cast<const std::byte*>(source.data()), elements,
-             reinterpret_cast<uint8_t*>(piece.data() + parts.codes), absmax.data());
-  if (format.nested) {
-    const NestedScales nested = EncodeNestedScales(absmax);
-    header.offset = nested.offset;
-    header.nested_block_size = static_cast<int32_t>(format.nested_block_size);
-    std::vector<float> map = Normal(o, 256);  // any map will do
-    std::memcpy(piece.data() + parts.map, map.data(), 1024);
-    std::memcpy(piece.data() + parts.absmax, nested.codes.data(), nested.codes.size());
-    std::memcpy(piece.data() + parts.nested_absmax, nested.absmax.data(), nested.absmax.size() * 4);
-  } else {
-    std::memcpy(piece.data() + parts.absmax, absmax.data(), absmax.size() * 4);
-  }
-  std::memcpy(piece.data(), &header, sizeof header);
-  Sample s{InPiece(o, piece, DType::kBnb4, rows, cols), std::vector<float>(static_cast<size_t>(elements))};
-  DecodeBnb4(ViewBnb4Piece(reinterpret_cast<const std::byte*>(Operands::Pointer(s.w)), elements), 0, elements, s.values.data());
-  return s;
-}
-
-Sample Int8(Operands& o, int64_t rows, int64_t cols) {
-  const std::vector<float> source = Normal(o, rows * cols);
-  std::vector<std::byte> piece(static_cast<size_t>(StoredBytes({DType::kInt8Rows}, rows, cols)));
-  auto* absmax = reinterpret_cast<float*>(piece.data());
-  auto* codes = reinterpret_cast<int8_t*>(piece.data() + Int8RowsCodes(rows));
-  EncodeInt8Rows(kF32, reinterpret_cast<const std::byte*>(source.data()), rows, cols, codes, absmax);
-  Sample s{InPiece(o, piece, DType::kInt8Rows, rows, cols), std::vector<float>(static_cast<size_t>(rows * cols))};
-  DecodeInt8Rows(codes, absmax, rows, cols, s.values.data());
-  return s;
-}
-
-// Every type and, of those without blocks in a row, awkward widths.
-std::vector<Sample> Samples(Operands& o, int64_t rows, int64_t cols) {
-  std::vector<Sample> samples;
-  for (const DType type : kFileTypes) {
-    if (cols % LayoutOf(type).block_elements == 0) samples.push_back(OfFileType(o, type, rows, cols));
-  }
-  for (const int64_t block : {32, 64, 256}) {
-    for (const bool nested : {false, true}) samples.push_back(Bnb4(o, {DType::kBnb4, block, nested}, rows, cols));
-  }
-  samples.push_back(Int8(o, rows, cols));
-  return samples;
-}
 
 TEST(RowSquares, OfEveryStoredFormat) {
   Operands o;

@@ -82,6 +82,7 @@ int32_t ReadTokenId(const JsonField& field) {
 }
 
 std::vector<std::optional<int32_t>> ReadTemplate(const JsonField& field) {
+  constexpr size_t kMost = 1024;  // what every text is made longer by: a small file must not ask for all memory
   std::vector<std::optional<int32_t>> steps;
   for (const JsonField& piece : field.At("single").Items()) {
     if (const auto sequence = piece.Find("Sequence")) {
@@ -94,6 +95,7 @@ std::vector<std::optional<int32_t>> ReadTemplate(const JsonField& field) {
     } else {
       piece.Bad("must hold 'Sequence' or 'SpecialToken'");
     }
+    if (steps.size() > kMost) piece.Bad("adds to a text what makes more than 1024 pieces");
   }
   return steps;
 }

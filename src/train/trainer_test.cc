@@ -108,7 +108,7 @@ Outcome Train(TestRun setup) {
   LoraConfig lora = FixtureLora();
   lora.lora_dropout = setup.dropout;
   const AdapterSpec adapter = is_lora ? BuildAdapterSpec(files.spec(), lora, "test") : BuildFullSpec(files.spec(), {}, "test");
-  const BaseStorage storage(files, DType::kF32, nullptr);
+  const BaseStorage storage(files, DType::kF32);
   const ModelWeights weights(*device, files, adapter, storage);
   const auto trainables = AdapterTrainables(adapter);
   const TrainableVectors vectors(*device, trainables);

@@ -98,6 +98,38 @@ TEST_F(QloraTest, OffloadedBasesGiveTheSameBits) {
   EXPECT_LT(weights("mapped"), weights("held"));
 }
 
+TEST_F(QloraTest, PackedBasesThatStayInTheirFilesGiveTheSameBits) {
+  const std::vector<std::pair<std::string, Arguments>> formats = {{"nf4", {"--bnb_4bit_use_double_quant", "true"}},
+                                                                  {"fp4", {"--bnb_4bit_quant_type", "fp4"}},
+                                                                  {"int8", {"--load_in_8bit", "true"}}};
+  for (const auto& [name, format] : formats) {
+    Arguments quantize = {"quantize", "--model", Llama(), "--output", Path(name)};
+    quantize.insert(quantize.end(), format.begin(), format.end());
+    ASSERT_EQ(Run(quantize).exit_code, 0) << name;
+    ASSERT_EQ(Run(On(Path(name), name + "-held", {"--method", "qlora"})).exit_code, 0) << name;
+    const Outcome mapped = Run(On(Path(name), name + "-mapped", {"--method", "qlora", "--offload", "true"}));
+    ASSERT_EQ(mapped.exit_code, 0) << mapped.err;
+    EXPECT_TRUE(SameFile(name + "-held/adapter_model.safetensors", name + "-mapped/adapter_model.safetensors")) << name;
+    const auto planned = [&](const std::string& run) { return ReadJson(name + run + "/run.json")["planned_bytes"].get<int64_t>(); };
+    EXPECT_LT(planned("-mapped"), planned("-held")) << name;
+  }
+}
+
+// The plan of a run is that of `attune plan`, and says in which type the base is held.
+TEST_F(QloraTest, TorchDtypeIsPlanned) {
+  std::map<std::string, int64_t> planned;
+  for (const std::string dtype : {"auto", "float32", "bfloat16", "float16"}) {
+    const Outcome outcome = Run(On(Llama(), dtype, {"--bf16", "false", "--torch_dtype", dtype}));
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    planned[dtype] = ReadJson(dtype + "/run.json")["planned_bytes"].get<int64_t>();
+    EXPECT_NEAR(Losses(dtype)[0], Losses("auto")[0], 0.01);
+  }
+  EXPECT_EQ(planned["float32"], planned["auto"]);  // as it is stored
+  EXPECT_LT(planned["bfloat16"], planned["float32"]);
+  EXPECT_EQ(planned["bfloat16"], planned["float16"]);
+  EXPECT_NE(Losses("float16"), Losses("bfloat16"));
+}
+
 TEST_F(QloraTest, WhatCannotBeIsRefused) {
   const auto refused = [&](const Arguments& arguments, const std::vector<std::string>& pieces) {
     ExpectRefused(Run(arguments), pieces);
@@ -110,7 +142,11 @@ TEST_F(QloraTest, WhatCannotBeIsRefused) {
   refused(On(Llama(), "out", {"--method", "qlora", "--load_in_4bit", "false"}), {"load_in_4bit"});
   refused(On(Llama(), "out", {"--load_in_4bit", "true", "--bnb_4bit_quant_type", "nf5"}), {"bnb_4bit_quant_type", "nf4"});
   refused(On(Llama(), "out", {"--load_in_4bits", "true"}), {"load_in_4bit"});
+  refused(On(Llama(), "out", {"--torch_dtype", "float8"}), {"torch_dtype", "bfloat16"});
   refused(On(Llama(), "out", {"--load_in_8bit", "true", "--llm_int8_has_fp16_weight", "true"}), {"llm_int8_has_fp16_weight"});
+  refused({"train", "--model", Llama(), "--data", Path("rows.jsonl"), "--output_dir", Path("out"), "--method", "full",
+           "--torch_dtype", "bfloat16"},
+          {"torch_dtype bfloat16", "float32"});
 }
 
 TEST_F(QloraTest, MergesAreComparedAndOnlyOntoTheirBase) {

@@ -215,6 +215,59 @@ struct Q8_0 {
   }
 };
 
+// Two bits of each of sixteen quants of Q2_K and Q3_K, other bits above.
+HWY_INLINE VBytes TwoBits(const uint8_t* quants, int g) {
+  const hn::Repartition<uint16_t, FullF32> d16;
+  const VBytes bytes = LoadSixteen(quants + 32 * (g / 8) + 16 * (g % 2));
+  return hn::BitCast(Bytes(), hn::ShiftRightSame(hn::BitCast(d16, bytes), 2 * (g % 8 / 2)));
+}
+
+struct Q2_K {
+  static constexpr int kElements = 256, kBytes = 84, kGroup = 16;
+  static constexpr bool kHasOffset = true;
+  template <int kRows>
+  static HWY_INLINE void LoadFactors(const uint8_t* w, int64_t row_bytes, int64_t blocks, FactorRoom room) {
+    for (int r = 0; r < kRows; ++r) {
+      const uint8_t* block = w + r * row_bytes;
+      float* out = room.out + r * room.stride;
+      for (int64_t b = 0; b < blocks; ++b, block += kBytes, out += 32) {
+        const float scale = LoadHalf(block + 80), minimum = -LoadHalf(block + 82);
+        for (int g = 0; g < 16; ++g) {
+          out[2 * g] = scale * static_cast<float>(block[g] & 15);
+          out[2 * g + 1] = minimum * static_cast<float>(block[g] >> 4);
+        }
+      }
+    }
+  }
+  static HWY_INLINE void LoadGroup(const uint8_t* block, int g, V* q) { Spread<3>(TwoBits(block + 16, g), q); }
+};
+
+struct Q3_K {
+  static constexpr int kElements = 256, kBytes = 110, kGroup = 16;
+  static constexpr bool kHasOffset = false;
+  template <int kRows>
+  static HWY_INLINE void LoadFactors(const uint8_t* w, int64_t row_bytes, int64_t blocks, FactorRoom room) {
+    for (int r = 0; r < kRows; ++r) {
+      const uint8_t* block = w + r * row_bytes;
+      float* out = room.out + r * room.stride;
+      for (int64_t b = 0; b < blocks; ++b, block += kBytes, out += 16) {
+        const float scale = LoadHalf(block + 108) * kSignedUnit;
+        const uint8_t* packed = block + 96;
+        for (int g = 0; g < 16; ++g) {
+          const int low = packed[g % 8] >> (g / 8 * 4) & 15, high = packed[8 + g % 4] >> (g / 4 * 2) & 3;
+          out[g] = scale * static_cast<float>((low | high << 4) - 32);
+        }
+      }
+    }
+  }
+  static HWY_INLINE void LoadGroup(const uint8_t* block, int g, V* q) {
+    const VBytes bit = hn::Set(Bytes(), static_cast<uint8_t>(1 << (g / 2)));
+    const VBytes third = hn::ShiftRight<2>(FifthBit(LoadSixteen(block + 16 * (g % 2)), bit));
+    const VBytes low = hn::And(TwoBits(block + 32, g), hn::Set(Bytes(), uint8_t{3}));
+    WidenFrom(4, hn::Or(low, third), q);
+  }
+};
+
 // The factors of Q4_K and Q5_K: six bits each, packed into 12 bytes, times two float16.
 template <int kBlockBytes>
 HWY_INLINE void LoadPackedFactors(const uint8_t* w, int64_t blocks, float* factors) {

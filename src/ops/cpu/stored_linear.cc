@@ -13,8 +13,11 @@
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/raw.h"
 #include "ops/cpu/stored_blocks-inl.h"
+#include "ops/cpu/stored_codes-inl.h"
 #include "ops/cpu/stored_tile.h"
+#include "ops/cpu/stored_view.h"
 #include "ops/cpu/vector-inl.h"
+#include "quant/int8_rows.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attune {
@@ -26,7 +29,7 @@ constexpr int64_t kRowsTogether = 4;  // of weights, where few rows of x leave r
 
 // Rows of x as the tiles read them.
 struct Input {
-  const float* x;  // for formats that spread their quants: reordered and scaled to match
+  const float* x;  // for formats that spread their quants or look codes up: reordered, and scaled, to match
   int64_t stride;
   int64_t k;
   const float*
@@ -34,16 +37,23 @@ struct Input {
   int64_t sums_stride;
 };
 
-// Rows of blocks. acc[r][m] = the dot product of weights r and x m, in lanes yet to be added.
+// Rows of weights: Tile adds the dot products of rows n + r and x m to acc[r][m], in lanes yet to be added; Product makes of
+// the sum of a row's lanes what it stands for.
+
+// Rows of blocks.
 template <class Format>
 struct Blocks {
+  const uint8_t* data;
+  int64_t row_bytes;
+
   static constexpr int kGroups = Format::kElements / Format::kGroup, kVectors = Format::kGroup / kLanes;
   static constexpr int kFactors = Format::kHasOffset ? 2 : 1;  // of a group
   static constexpr int64_t kBlocksTogether = kGroupsTogether / kGroups;
 
   template <int kRows, int kM>
-  static HWY_INLINE void Tile(const uint8_t* w, int64_t row_bytes, const Input& in, V (&acc)[kRows][kM]) {
+  HWY_INLINE void Tile(int64_t n, const Input& in, V (&acc)[kRows][kM]) const {
     const FullF32 d;
+    const uint8_t* w = data + n * row_bytes;
     HWY_ALIGN float factors[kRows][kGroupsTogether * kFactors];
     const float* x = in.x;
     const float* sums = in.sums;
@@ -87,20 +97,23 @@ struct Blocks {
     }
   }
 
-  // The products that no whole vector holds: none.
-  static float Rest(const uint8_t*, const Input&, int64_t) { return 0.0f; }
+  float Product(int64_t, float sum, const Input&, int64_t) const { return sum; }
 };
 
-// Rows of F32, BF16 or F16.
+// Rows of F32, BF16 or F16, or of the codes of 8-bit rows.
 template <class T>
 struct Plain {
+  const T* data;
+  int64_t stride;
+
   template <int kRows, int kM>
-  static HWY_INLINE void Tile(const uint8_t* w, int64_t row_bytes, const Input& in, V (&acc)[kRows][kM]) {
+  HWY_INLINE void Tile(int64_t n, const Input& in, V (&acc)[kRows][kM]) const {
     const FullF32 d;
+    const T* w = data + n * stride;
     for (int64_t i = 0; i + kLanes <= in.k; i += kLanes) {
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
-        const V q = LoadAs(d, reinterpret_cast<const T*>(w + r * row_bytes) + i);
+        const V q = LoadAs(d, w + r * stride + i);
 #pragma GCC unroll 8
         for (int m = 0; m < kM; ++m)
           acc[r][m] = hn::MulAdd(q, hn::LoadU(d, in.x + m * in.stride + i), acc[r][m]);
@@ -108,19 +121,35 @@ struct Plain {
     }
   }
 
-  static float Rest(const uint8_t* w, const Input& in, int64_t m) {
+  // With what no whole vector holds.
+  float Product(int64_t n, float sum, const Input& in, int64_t m) const {
     const hn::CappedTag<float, 1> one;
-    float sum = 0;
+    float rest = 0;
     for (int64_t i = in.k / kLanes * kLanes; i < in.k; ++i) {
-      sum += hn::GetLane(LoadAs(one, reinterpret_cast<const T*>(w) + i)) * in.x[m * in.stride + i];
+      rest += hn::GetLane(LoadAs(one, data + n * stride + i)) * in.x[m * in.stride + i];
     }
-    return sum;
+    return sum + rest;
+  }
+};
+
+// 8-bit rows, each with its scale.
+struct Int8Rows {
+  Plain<int8_t> codes;
+  const std::byte* scales;
+
+  template <int kRows, int kM>
+  HWY_INLINE void Tile(int64_t n, const Input& in, V (&acc)[kRows][kM]) const {
+    codes.Tile(n, in, acc);
+  }
+
+  float Product(int64_t n, float sum, const Input& in, int64_t m) const {
+    return codes.Product(n, sum, in, m) * LoadScale(scales, n) * kInt8Unit;
   }
 };
 
 // Rows [n, n + kRows) of weights by rows [m, m + kM) of x.
 template <class Weights, int kRows, int kM>
-void Multiply(const StoredLinear& op, const uint8_t* w, int64_t row_bytes, Input in, int64_t n, int64_t m) {
+void Multiply(const StoredLinear& op, const Weights& weights, Input in, int64_t n, int64_t m) {
   in.x += m * in.stride;
   in.sums += m * in.sums_stride;
   V acc[kRows][kM];
@@ -129,13 +158,13 @@ void Multiply(const StoredLinear& op, const uint8_t* w, int64_t row_bytes, Input
 #pragma GCC unroll 8
     for (int i = 0; i < kM; ++i) acc[r][i] = hn::Zero(FullF32());
   }
-  Weights::template Tile<kRows, kM>(w, row_bytes, in, acc);
+  weights.Tile(n, in, acc);
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
     for (int i = 0; i < kM; ++i) {
       const float start = op.start ? RawRow<const float>(op.start, m + i)[n + r] : 0.0f;
-      const float product = SumLanes(FullF32(), acc[r][i]) + Weights::Rest(w + r * row_bytes, in, i);
+      const float product = weights.Product(n + r, SumLanes(FullF32(), acc[r][i]), in, i);
       RawRow<float>(op.y, m + i)[n + r] = start + product;
     }
   }
@@ -143,25 +172,23 @@ void Multiply(const StoredLinear& op, const uint8_t* w, int64_t row_bytes, Input
 
 // `rows` rows of weights from n by rows [m, m + kM) of x: side by side as far as the registers reach.
 template <class Weights, int kM>
-void MultiplyRows(const StoredLinear& op, const uint8_t* w, int64_t row_bytes, const Input& in, int64_t n,
-                  int64_t rows, int64_t m) {
+void MultiplyRows(const StoredLinear& op, const Weights& weights, const Input& in, int64_t n, int64_t rows, int64_t m) {
   constexpr int kTogether = static_cast<int>(std::min(kRowsTogether, kRowsOfX / kM));
   int64_t r = 0;
   for (; r + kTogether <= rows; r += kTogether) {
-    Multiply<Weights, kTogether, kM>(op, w + r * row_bytes, row_bytes, in, n + r, m);
+    Multiply<Weights, kTogether, kM>(op, weights, in, n + r, m);
   }
-  for (; r < rows; ++r) Multiply<Weights, 1, kM>(op, w + r * row_bytes, row_bytes, in, n + r, m);
+  for (; r < rows; ++r) Multiply<Weights, 1, kM>(op, weights, in, n + r, m);
 }
 
 // `rows` rows of weights from n by all of x.
 template <class Weights>
-void MultiplyAll(const StoredLinear& op, const uint8_t* w, int64_t row_bytes, const Input& in, int64_t n,
-                 int64_t rows) {
+void MultiplyAll(const StoredLinear& op, const Weights& weights, const Input& in, int64_t n, int64_t rows) {
   int64_t m = 0;
-  for (; m + 8 <= op.x.rows; m += 8) MultiplyRows<Weights, 8>(op, w, row_bytes, in, n, rows, m);
-  for (; m + 4 <= op.x.rows; m += 4) MultiplyRows<Weights, 4>(op, w, row_bytes, in, n, rows, m);
-  for (; m + 2 <= op.x.rows; m += 2) MultiplyRows<Weights, 2>(op, w, row_bytes, in, n, rows, m);
-  if (m < op.x.rows) MultiplyRows<Weights, 1>(op, w, row_bytes, in, n, rows, m);
+  for (; m + 8 <= op.x.rows; m += 8) MultiplyRows<Weights, 8>(op, weights, in, n, rows, m);
+  for (; m + 4 <= op.x.rows; m += 4) MultiplyRows<Weights, 4>(op, weights, in, n, rows, m);
+  for (; m + 2 <= op.x.rows; m += 2) MultiplyRows<Weights, 2>(op, weights, in, n, rows, m);
+  if (m < op.x.rows) MultiplyRows<Weights, 1>(op, weights, in, n, rows, m);
 }
 
 // x and its sums as formats with offsets and spread quants read them.
@@ -192,39 +219,45 @@ void ForRowsOfWeights(const CpuState& state, int64_t rows, const Body& body) {
 }
 
 template <class Weights>
-void RunRows(const CpuState& state, const StoredLinear& op, const Input& in) {
-  const int64_t row_bytes = BytesOf(op.w.dtype, op.w.stride);
-  ForRowsOfWeights(state, op.w.rows, [&](int64_t n, int64_t rows) {
-    MultiplyAll<Weights>(op, Raw<const uint8_t>(op.w) + n * row_bytes, row_bytes, in, n, rows);
-  });
+void RunRows(const CpuState& state, const StoredLinear& op, const Weights& weights, const Input& in) {
+  ForRowsOfWeights(state, op.w.rows, [&](int64_t n, int64_t rows) { MultiplyAll(op, weights, in, n, rows); });
 }
 
 // x as it is.
-template <class Weights>
+Input PlainInput(const StoredLinear& op) { return {Raw<const float>(op.x), op.x.stride, op.w.cols, nullptr, 0}; }
+
+template <class T>
 void RunPlain(const CpuState& state, const StoredLinear& op) {
-  RunRows<Weights>(state, op, {Raw<const float>(op.x), op.x.stride, op.w.cols, nullptr, 0});
+  RunRows(state, op, Plain<T>{Raw<const T>(op.w), op.w.stride}, PlainInput(op));
+}
+
+// Calls body(part of the op, room for its x) for as many rows of x at a time as fit the shared scratch, `floats` each: one
+// turn, but for very many rows.
+template <class Body>
+void ForRowsOfX(const CpuState& state, const StoredLinear& op, int64_t floats, const Body& body) {
+  const int64_t room = kSharedScratchBytes / static_cast<int64_t>(sizeof(float)) / floats;
+  for (int64_t m0 = 0; m0 < op.x.rows; m0 += room) {
+    const int64_t count = std::min(room, op.x.rows - m0);
+    body(StoredLinear{op.y.Rows(m0, count), op.x.Rows(m0, count), op.w, op.start ? op.start.Rows(m0, count) : op.start},
+         reinterpret_cast<float*>(state.scratch.shared()));
+  }
 }
 
 template <class Format>
 void RunBlocks(const CpuState& state, const StoredLinear& op) {
   const int64_t k = op.w.cols;
-  if (!Format::kHasOffset) return RunPlain<Blocks<Format>>(state, op);
+  const Blocks<Format> blocks{Raw<const uint8_t>(op.w), BytesOf(op.w.dtype, op.w.stride)};
+  if (!Format::kHasOffset) return RunRows(state, op, blocks, PlainInput(op));
   const int64_t sums_stride = (k / Format::kGroup * 2 + kLanes - 1) / kLanes * kLanes;
-  float* spread = reinterpret_cast<float*>(state.scratch.shared());
-  const int64_t room = kSharedScratchBytes / static_cast<int64_t>(sizeof(float)) / (k + sums_stride);
-  for (int64_t m0 = 0; m0 < op.x.rows; m0 += room) {  // one turn, but for very many rows
-    const int64_t count = std::min(room, op.x.rows - m0);
-    const StoredLinear part{op.y.Rows(m0, count), op.x.Rows(m0, count), op.w,
-                            op.start ? op.start.Rows(m0, count) : op.start};
-    float* sums = spread + count * k;
+  ForRowsOfX(state, op, k + sums_stride, [&](const StoredLinear& part, float* spread) {
+    float* sums = spread + part.x.rows * k;
     PrepareInput(part.x, Format::kGroup, spread, sums, sums_stride);
-    RunRows<Blocks<Format>>(state, part, {spread, k, k, sums, sums_stride});
-  }
+    RunRows(state, part, blocks, {spread, k, k, sums, sums_stride});
+  });
 }
 
-// Any other type: a row at a time is decoded into the thread's scratch.
+// 4-bit rows of awkward length: one at a time is decoded into the thread's scratch.
 void RunDecoded(const CpuState& state, const StoredLinear& op) {
-  const Input in{Raw<const float>(op.x), op.x.stride, op.w.cols, nullptr, 0};
   StoredTile tile{DenseMatrix(op.w.data, op.w.dtype, op.w.rows, op.w.stride)};
   tile.rows = 1;
   tile.cols = op.w.cols;
@@ -233,20 +266,35 @@ void RunDecoded(const CpuState& state, const StoredLinear& op) {
     row.out = state.scratch.thread(ThreadIndex());
     for (row.row = n; row.row < n + rows; ++row.row) {
       DecodeTile(row, DType::kF32);
-      MultiplyAll<Plain<float>>(op, static_cast<const uint8_t*>(row.out), 0, in, row.row, 1);
+      MultiplyAll(op, Plain<float>{static_cast<const float*>(row.out), 0}, PlainInput(op), row.row, 1);
     }
   });
+}
+
+void RunCodes(const CpuState& state, const StoredLinear& op) {
+  const int64_t k = op.w.cols, padded = (k + kSweep - 1) / kSweep * kSweep;
+  if (k % kPart != 0) return RunDecoded(state, op);
+  const Codes codes(ViewBnb4(op.w), k);
+  ForRowsOfX(state, op, padded, [&](const StoredLinear& part, float* ordered) {
+    for (int64_t m = 0; m < part.x.rows; ++m) OrderAsCodes(RawRow<const float>(part.x, m), k, ordered + m * padded);
+    RunRows(state, part, codes, {ordered, padded, k, nullptr, 0});
+  });
+}
+
+void RunInt8(const CpuState& state, const StoredLinear& op) {
+  const Int8RowsView view = ViewInt8Rows(op.w);
+  RunRows(state, op, Int8Rows{{view.codes, op.w.cols}, view.scales}, PlainInput(op));
 }
 
 void StoredLinearKernel(const CpuState& state, const StoredLinear& op) {
   if (op.w.cols > kMaxColumns) Failed("stored_linear: {} columns are more than {}", op.w.cols, kMaxColumns);
   switch (op.w.dtype) {
     case DType::kF32:
-      return RunPlain<Plain<float>>(state, op);
+      return RunPlain<float>(state, op);
     case DType::kBF16:
-      return RunPlain<Plain<uint16_t>>(state, op);
+      return RunPlain<uint16_t>(state, op);
     case DType::kF16:
-      return RunPlain<Plain<StoredHalf>>(state, op);
+      return RunPlain<StoredHalf>(state, op);
     case DType::kQ4_0:
       return RunBlocks<Q4_0>(state, op);
     case DType::kQ4_1:
@@ -257,14 +305,22 @@ void StoredLinearKernel(const CpuState& state, const StoredLinear& op) {
       return RunBlocks<Q5_1>(state, op);
     case DType::kQ8_0:
       return RunBlocks<Q8_0>(state, op);
+    case DType::kQ2_K:
+      return RunBlocks<Q2_K>(state, op);
+    case DType::kQ3_K:
+      return RunBlocks<Q3_K>(state, op);
     case DType::kQ4_K:
       return RunBlocks<Q4_K>(state, op);
     case DType::kQ5_K:
       return RunBlocks<Q5_K>(state, op);
     case DType::kQ6_K:
       return RunBlocks<Q6_K>(state, op);
+    case DType::kBnb4:
+      return RunCodes(state, op);
+    case DType::kInt8Rows:
+      return RunInt8(state, op);
     default:
-      return RunDecoded(state, op);
+      Failed("stored_linear: weights of type {} cannot be multiplied", NameOf(op.w.dtype));
   }
 }
 

@@ -12,11 +12,11 @@
 #include "base/error.h"
 #include "ops/cpu/raw.h"
 #include "ops/cpu/stored_tile.h"
+#include "ops/cpu/stored_view.h"
 #include "ops/cpu/typed.h"
 #include "ops/cpu/vector-inl.h"
 #include "quant/float16.h"
 #include "quant/int8_rows.h"
-#include "quant/stored_matrix.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attune {
@@ -246,17 +246,13 @@ void DecodeFormat(const StoredTile& t) {
 
 template <class T>
 void DecodeInt8(const StoredTile& t) {
-  const auto* scales = Raw<const float>(t.w);
-  const auto* codes = Raw<const int8_t>(t.w) + Int8RowsCodes(t.w.rows);
+  const Int8RowsView view = ViewInt8Rows(t.w);
   for (int64_t r = 0; r < t.rows; ++r) {
-    const int8_t* from = codes + (t.row + r) * t.w.cols + t.col;
-    const float scale = scales[t.row + r];
+    const int8_t* from = view.codes + (t.row + r) * t.w.cols + t.col;
+    const float scale = LoadScale(view.scales, t.row + r);
     T* out = OutRow<T>(t, r);
     ForEach(t.cols, [&](auto d, int64_t i) HWY_ATTR {
-      const hn::RebindToSigned<decltype(d)> di;
-      const hn::Rebind<int8_t, decltype(d)> d8;
-      const auto q = hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(d8, from + i)));
-      StoreAs(hn::Mul(hn::Mul(q, hn::Set(d, scale)), hn::Set(d, kInt8Unit)), d, out + i);
+      StoreAs(hn::Mul(hn::Mul(LoadAs(d, from + i), hn::Set(d, scale)), hn::Set(d, kInt8Unit)), d, out + i);
     });
   }
 }
@@ -335,24 +331,19 @@ class BlockScales {
       : view_(view), nested_shift_(std::countr_zero(static_cast<uint64_t>(view.nested_block_size))) {}
 
   HWY_INLINE float operator()(int64_t block) const {
-    const auto* absmax = reinterpret_cast<const uint8_t*>(view_.absmax);
-    if (!view_.nested) return Load(absmax + 4 * block);
-    return Load(view_.nested_map + 4 * absmax[block]) * Load(view_.nested_absmax + 4 * (block >> nested_shift_)) + view_.offset;
+    if (!view_.nested) return LoadScale(view_.absmax, block);
+    const auto code = static_cast<uint8_t>(view_.absmax[block]);
+    return LoadScale(view_.nested_map, code) * LoadScale(view_.nested_absmax, block >> nested_shift_) + view_.offset;
   }
 
  private:
-  static float Load(const void* from) {
-    float value;
-    std::memcpy(&value, from, sizeof value);
-    return value;
-  }
   const Bnb4View& view_;
   int nested_shift_;
 };
 
 template <class T, class Lookup>
 void DecodeCodes(const StoredTile& t) {
-  const Bnb4View view = ViewBnb4Piece(Raw<const std::byte>(t.w), t.w.rows * t.w.cols);
+  const Bnb4View view = ViewBnb4(t.w);
   const BlockScales scale(view);
   const int shift = std::countr_zero(static_cast<uint64_t>(view.block_size));
   const auto* packed = reinterpret_cast<const uint8_t*>(view.packed);

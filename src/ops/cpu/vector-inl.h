@@ -43,6 +43,13 @@ HWY_INLINE hn::Vec<D> LoadAs(D d, const StoredHalf* from) {
 }
 
 template <class D>
+HWY_INLINE hn::Vec<D> LoadAs(D d, const int8_t* from) {
+  const hn::RebindToSigned<D> di;
+  const hn::Rebind<int8_t, D> d8;
+  return hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(d8, from)));
+}
+
+template <class D>
 HWY_INLINE void StoreAs(hn::Vec<D> x, D d, float* to) {
   hn::StoreU(x, d, to);
 }
