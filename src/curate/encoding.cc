@@ -1,7 +1,6 @@
 #include "curate/encoding.h"
 
-#include <cstring>
-
+#include "curate/byte_scan.h"
 #include "text/unicode.h"
 
 namespace attune {
@@ -65,15 +64,6 @@ bool IsSafeForNfc(char32_t c) {
          c == 0x200D || c == 0xFE0F;
 }
 
-// Eight bytes, none of which is above 0x7E or below 0x20.
-bool IsPlainWord(const char* at) {
-  uint64_t word = 0;
-  std::memcpy(&word, at, 8);
-  const uint64_t low = word & 0x7F7F7F7F7F7F7F7F;  // no sum carries into the next byte
-  const uint64_t fine = (low + 0x6060606060606060) & ~(low + 0x0101010101010101) & ~word;
-  return (fine & 0x8080808080808080) == 0x8080808080808080;
-}
-
 bool IsControl(char32_t c) {
   return (c < 0x20 && c != '\n' && c != '\t' && c != '\r') || (c >= 0x7F && c < 0xA0);
 }
@@ -120,21 +110,13 @@ size_t MendMojibakeAt(std::string_view text, size_t at, std::string* mended) {
 }
 
 void FindEncoding(std::string_view text, uint32_t part, std::vector<Finding>* findings) {
-  size_t at = 0, one_by_one = 0;
   bool looked_at_nfc = false, is_nfc = true;
-  while (at < text.size()) {
-    if (at >= one_by_one) {
-      if (at + 8 <= text.size() && IsPlainWord(text.data() + at)) {
-        at += 8;
-        continue;
-      }
-      one_by_one = at + 8;
-    }
+  for (size_t at = NextUnplain(text, 0); at < text.size();) {
     const auto byte = static_cast<unsigned char>(text[at]);
     const size_t begin = at;
     if (byte < 0x80) {
-      ++at;
-      if (IsControl(byte)) AddEncoding(Rule::kControlCharacter, part, begin, at, findings);
+      if (IsControl(byte)) AddEncoding(Rule::kControlCharacter, part, begin, at + 1, findings);
+      at = NextUnplain(text, at + 1);
       continue;
     }
     const char32_t c = NextCodePoint(text, &at);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "curate/byte_scan.h"
 #include "text/unicode.h"
 
 namespace attune {
@@ -36,6 +37,18 @@ uint64_t Packed(std::string_view word) {
   return packed;
 }
 
+// The lowest bytes of a number set, at most eight.
+uint64_t LowBytes(size_t count) { return count == 8 ? ~uint64_t{0} : (uint64_t{1} << 8 * count) - 1; }
+
+// A count for each language, a byte each: none can have more words than half the bytes that are looked at.
+struct LanguageHits {
+  uint64_t counts[2] = {};
+  void Add(const LanguageHits& more) { counts[0] += more.counts[0], counts[1] += more.counts[1]; }
+  void AddOne(size_t language) { counts[language / 8] += uint64_t{1} << language % 8 * 8; }
+  int Of(size_t language) const { return static_cast<int>(counts[language / 8] >> language % 8 * 8 & 0xFF); }
+};
+static_assert(kLatins <= 16 && kLooked / 2 < 256);
+
 class CommonWords {
  public:
   CommonWords() {
@@ -43,32 +56,29 @@ class CommonWords {
       std::string_view words = kCommonWords[i];
       while (!words.empty()) {
         const size_t end = std::min(words.find(' '), words.size());
-        Entry& entry = Slot(Packed(words.substr(0, end)));
-        entry.word = Packed(words.substr(0, end));
-        entry.languages |= 1u << i;
+        const uint64_t word = Packed(words.substr(0, end));
+        size_t slot = Home(word);
+        while (slots_[slot].word != 0 && slots_[slot].word != word) slot = (slot + 1) % kSlots;
+        slots_[slot].word = word;
+        slots_[slot].languages.AddOne(i);
         words.remove_prefix(std::min(end + 1, words.size()));
       }
     }
   }
-  uint32_t Find(uint64_t packed) const {
-    for (size_t i = Home(packed);; i = (i + 1) % kSlots) {
-      if (slots_[i].word == packed) return slots_[i].languages;
-      if (slots_[i].word == 0) return 0;
-    }
+  // None where the word is no such word.
+  const LanguageHits& Find(uint64_t packed) const {
+    size_t slot = Home(packed);
+    while (slots_[slot].word != packed && slots_[slot].word != 0) slot = (slot + 1) % kSlots;
+    return slots_[slot].languages;
   }
 
  private:
   struct Entry {
     uint64_t word = 0;
-    uint32_t languages = 0;
+    LanguageHits languages;
   };
   static constexpr size_t kSlots = 1024;
   static size_t Home(uint64_t word) { return word * 0x9E3779B97F4A7C15 >> 54; }
-  Entry& Slot(uint64_t word) {  // the word's own, or the empty one where it goes
-    size_t i = Home(word);
-    while (slots_[i].word != 0 && slots_[i].word != word) i = (i + 1) % kSlots;
-    return slots_[i];
-  }
   std::array<Entry, kSlots> slots_;
 };
 
@@ -90,23 +100,29 @@ const char* ScriptOf(char32_t c) {
 
 const char* LatinLanguage(std::string_view text) {
   static const CommonWords words;
-  std::array<int, kLatins> hits{};
-  uint64_t word = 0;  // as Packed
-  size_t size = 0;
-  for (size_t i = 0; i <= text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(i < text.size() ? text[i] : ' ');
-    const bool capital = c >= 'A' && c <= 'Z';
-    if (capital || (c >= 'a' && c <= 'z') || c >= 0x80) {
-      if (size < 8) word |= uint64_t{capital ? c + 32u : c} << 8 * size;
-      ++size;
-      continue;
+  LanguageHits found;
+  const auto take = [&](size_t begin, size_t end) {
+    if (end - begin > sizeof(uint64_t)) return;
+    uint64_t word = begin + sizeof(word) <= text.size() ? Packed(text.substr(begin, sizeof(word))) & LowBytes(end - begin)
+                                                        : Packed(text.substr(begin, end - begin));
+    word |= (~word & 0x8080808080808080) >> 2 & LowBytes(end - begin);  // ASCII letters in lower case
+    found.Add(words.Find(word));
+  };
+  size_t begin = 0;  // of a word that has not ended
+  bool within = false;
+  for (size_t base = 0; base < text.size(); base += 64) {
+    const uint64_t letters = LetterBits(text.substr(base));
+    // Where words begin and end, turn and turn about.
+    for (uint64_t turns = letters ^ (letters << 1 | within); turns != 0; turns &= turns - 1) {
+      const size_t at = base + static_cast<size_t>(__builtin_ctzll(turns));
+      if (within) take(begin, at);
+      begin = at;
+      within = !within;
     }
-    if (size > 0 && size <= 8) {
-      const uint32_t languages = words.Find(word);
-      for (size_t l = 0; languages >> l != 0; ++l) hits[l] += languages >> l & 1;
-    }
-    word = size = 0;
   }
+  if (within) take(begin, text.size());
+  std::array<int, kLatins> hits{};
+  for (size_t l = 0; l < kLatins; ++l) hits[l] = found.Of(l);
   const auto best = std::max_element(hits.begin(), hits.end());
   const int most = *best;
   const char* name = kLatin[best - hits.begin()];
@@ -123,8 +139,7 @@ const char* LanguageOf(std::string_view text) {
     while (end > 0 && (text[end] & 0xC0) == 0x80) --end;
     text = text.substr(0, end);
   }
-  if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; }))
-    return LatinLanguage(text);
+  if (IsAscii(text)) return LatinLanguage(text);
   std::vector<std::pair<const char*, int>> scripts;
   int letters = 0;
   for (size_t at = 0; at < text.size();) {

@@ -1,8 +1,9 @@
 #include "curate/personal_data.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
+
+#include "curate/byte_scan.h"
 
 namespace attune {
 namespace {
@@ -138,19 +139,8 @@ size_t EndOfIban(std::string_view text, size_t at) {
   return at;
 }
 
-bool EightWithoutDigit(const char* at) {
-  uint64_t word = 0;
-  std::memcpy(&word, at, 8);
-  word ^= 0x3030303030303030;  // a digit is now below ten
-  return ((((word & 0x7F7F7F7F7F7F7F7F) + 0x7676767676767676) | word) & 0x8080808080808080) ==
-         0x8080808080808080;
-}
-
 void FindNumbers(std::string_view text, uint32_t part, std::vector<Finding>* findings) {
-  for (size_t i = 0; i < text.size(); ++i) {
-    while (i + 8 <= text.size() && EightWithoutDigit(text.data() + i)) i += 8;
-    if (i == text.size()) break;
-    if (!IsDigit(text[i])) continue;
+  for (size_t i = NextDigit(text, 0); i < text.size(); i = NextDigit(text, i + 1)) {
     const bool after_letter = i > 0 && (IsAlnum(text[i - 1]) || text[i - 1] == '_');
     if (i >= 2 && IsUpper(text[i - 1]) && IsUpper(text[i - 2]) && (i == 2 || !IsAlnum(text[i - 3])) &&
         i + 1 < text.size() && IsDigit(text[i + 1])) {

@@ -109,6 +109,22 @@ std::string ReplaceInvalidUtf8(std::string_view text) {
   return out;
 }
 
+std::string HarmlessText(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const int length = SequenceLength(text, at);
+    const size_t begin = at;
+    at += std::abs(length);
+    size_t read = begin;
+    const char32_t c = length > 0 ? NextCodePoint(text, &read) : 0xFFFD;
+    const bool harmful = (c < 0x20 && c != '\n' && c != '\t') || (c >= 0x7F && c < 0xA0) ||
+                         (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
+    out += harmful || length <= 0 ? std::string_view("\xEF\xBF\xBD") : text.substr(begin, at - begin);
+  }
+  return out;
+}
+
 bool IsWhitespace(char32_t c) {
   if (c < 0x80) return c == ' ' || (c >= 0x09 && c <= 0x0D);
   return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
