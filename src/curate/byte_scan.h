@@ -14,8 +14,31 @@ namespace attune {
 size_t NextUnplain(std::string_view text, size_t at);  // neither printable ASCII nor tab, line feed or carriage return
 size_t NextDigit(std::string_view text, size_t at);
 
-// Of up to 64 bytes, a bit for each that is an ASCII letter or no ASCII, the first in the lowest bit.
-uint64_t LetterBits(std::string_view text);
+// Of the first 64 bytes, a bit for each that is such a byte, the first in the lowest bit.
+uint64_t LetterBits(std::string_view text);  // an ASCII letter, or no ASCII
+uint64_t WordBits(std::string_view text);    // an ASCII letter or digit
+
+// ASCII capitals in lower case and a blank for white space, into as much room as the text takes. false: blanks stand side by
+// side (what is in `out` is of no use then).
+bool FoldCase(std::string_view text, char* out);
+
+// Calls take(begin, end) for each run of bytes that have a bit in bits_of (LetterBits or WordBits).
+template <class Take>
+void ForEachRun(std::string_view text, uint64_t (*bits_of)(std::string_view), const Take& take) {
+  size_t begin = 0;
+  bool within = false;
+  for (size_t base = 0; base < text.size(); base += 64) {
+    const uint64_t bits = bits_of(text.substr(base));
+    // Where runs begin and end, turn and turn about.
+    for (uint64_t turns = bits ^ (bits << 1 | static_cast<uint64_t>(within)); turns != 0; turns &= turns - 1) {
+      const size_t at = base + static_cast<size_t>(__builtin_ctzll(turns));
+      if (within) take(begin, at);
+      begin = at;
+      within = !within;
+    }
+  }
+  if (within) take(begin, text.size());
+}
 
 // Where one of several phrases may begin. Two questions leave few places: first "Teddy" of Hyperscan (Wang et al. 2019, section
 // 4.2), which puts the phrases into eight sets and lets a place pass when, for one of the sets, the two halves of each of its

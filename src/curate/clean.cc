@@ -158,9 +158,9 @@ class Cleaner {
     if (!row.readable()) return TakeUnreadable(block, record, row, parser, output);
     const DataFile& file = files_[block.file];
     RowCleaner cleaner(row, settings_.actions);
-    std::string line;
     if (const auto drop = cleaner.Clean()) {
       const RuleInfo& info = InfoOf(drop->rule);
+      std::string line;
       parser.Write(&line);
       return output.Remove(info.id, drop->detail.empty() ? info.what : drop->detail, file, record.line, line,
                            false);
@@ -169,8 +169,7 @@ class Cleaner {
       ++output.changed_rows[InfoOf(rule).id];
       AddExample(rule, cleaner, row, file, record.line, output);
     }
-    parser.Write(cleaner.texts(), &line);
-    output.Keep(0, line);
+    output.Keep(0, parser, cleaner.texts());
   }
 
  private:

@@ -43,12 +43,13 @@ uint64_t LowBytes(size_t count) { return count == 8 ? ~uint64_t{0} : (uint64_t{1
 // A count for each language, a byte each: none can have more words than half the bytes that are looked at.
 struct LanguageHits {
   uint64_t counts[2] = {};
-  void Add(const LanguageHits& more) { counts[0] += more.counts[0], counts[1] += more.counts[1]; }
   void AddOne(size_t language) { counts[language / 8] += uint64_t{1} << language % 8 * 8; }
   int Of(size_t language) const { return static_cast<int>(counts[language / 8] >> language % 8 * 8 & 0xFF); }
 };
 static_assert(kLatins <= 16 && kLooked / 2 < 256);
 
+// Words are found without a branch, since nobody can foresee which of a text's words are among them: the hash has no
+// collisions, and the tables stay in the nearest cache.
 class CommonWords {
  public:
   CommonWords() {
@@ -56,20 +57,17 @@ class CommonWords {
       std::string_view words = kCommonWords[i];
       while (!words.empty()) {
         const size_t end = std::min(words.find(' '), words.size());
-        const uint64_t word = Packed(words.substr(0, end));
-        size_t slot = Home(word);
-        while (slots_[slot].word != 0 && slots_[slot].word != word) slot = (slot + 1) % kSlots;
-        slots_[slot].word = word;
-        slots_[slot].languages.AddOne(i);
+        EntryOf(Packed(words.substr(0, end))).languages.AddOne(i);
         words.remove_prefix(std::min(end + 1, words.size()));
       }
     }
+    while (!Place()) factor_ += 2 * kFactor;  // it stays odd
   }
-  // None where the word is no such word.
-  const LanguageHits& Find(uint64_t packed) const {
-    size_t slot = Home(packed);
-    while (slots_[slot].word != packed && slots_[slot].word != 0) slot = (slot + 1) % kSlots;
-    return slots_[slot].languages;
+
+  void Count(uint64_t packed, LanguageHits* hits) const {
+    const Entry& entry = entries_[places_[Home(packed)]];
+    const uint64_t same = -static_cast<uint64_t>(entry.word == packed);
+    for (size_t i = 0; i < std::size(hits->counts); ++i) hits->counts[i] += entry.languages.counts[i] & same;
   }
 
  private:
@@ -77,9 +75,29 @@ class CommonWords {
     uint64_t word = 0;
     LanguageHits languages;
   };
-  static constexpr size_t kSlots = 1024;
-  static size_t Home(uint64_t word) { return word * 0x9E3779B97F4A7C15 >> 54; }
-  std::array<Entry, kSlots> slots_;
+  static constexpr uint64_t kFactor = 0x9E3779B97F4A7C15;
+  static constexpr int kPlaceBits = 12;
+
+  Entry& EntryOf(uint64_t word) {
+    for (Entry& entry : entries_) {
+      if (entry.word == word) return entry;
+    }
+    return entries_.emplace_back(Entry{word, {}});
+  }
+  bool Place() {
+    places_.fill(0);
+    for (size_t i = 1; i < entries_.size(); ++i) {
+      uint8_t& place = places_[Home(entries_[i].word)];
+      if (place != 0) return false;
+      place = static_cast<uint8_t>(i);
+    }
+    return true;
+  }
+  size_t Home(uint64_t word) const { return word * factor_ >> (64 - kPlaceBits); }
+
+  std::vector<Entry> entries_ = {{}};  // the first is of no word; at most 256
+  std::array<uint8_t, size_t{1} << kPlaceBits> places_{};
+  uint64_t factor_ = kFactor;
 };
 
 const char* ScriptOf(char32_t c) {
@@ -101,26 +119,13 @@ const char* ScriptOf(char32_t c) {
 const char* LatinLanguage(std::string_view text) {
   static const CommonWords words;
   LanguageHits found;
-  const auto take = [&](size_t begin, size_t end) {
-    if (end - begin > sizeof(uint64_t)) return;
-    uint64_t word = begin + sizeof(word) <= text.size() ? Packed(text.substr(begin, sizeof(word))) & LowBytes(end - begin)
-                                                        : Packed(text.substr(begin, end - begin));
-    word |= (~word & 0x8080808080808080) >> 2 & LowBytes(end - begin);  // ASCII letters in lower case
-    found.Add(words.Find(word));
-  };
-  size_t begin = 0;  // of a word that has not ended
-  bool within = false;
-  for (size_t base = 0; base < text.size(); base += 64) {
-    const uint64_t letters = LetterBits(text.substr(base));
-    // Where words begin and end, turn and turn about.
-    for (uint64_t turns = letters ^ (letters << 1 | within); turns != 0; turns &= turns - 1) {
-      const size_t at = base + static_cast<size_t>(__builtin_ctzll(turns));
-      if (within) take(begin, at);
-      begin = at;
-      within = !within;
-    }
-  }
-  if (within) take(begin, text.size());
+  ForEachRun(text, &LetterBits, [&](size_t begin, size_t end) {
+    const size_t size = std::min(end - begin, sizeof(uint64_t));
+    uint64_t word = begin + sizeof(word) <= text.size() ? Packed(text.substr(begin, sizeof(word))) & LowBytes(size)
+                                                        : Packed(text.substr(begin, size));
+    word |= (~word & 0x8080808080808080) >> 2 & LowBytes(size);  // ASCII letters in lower case
+    words.Count(end - begin > sizeof(word) ? ~uint64_t{0} : word, &found);
+  });
   std::array<int, kLatins> hits{};
   for (size_t l = 0; l < kLatins; ++l) hits[l] = found.Of(l);
   const auto best = std::max_element(hits.begin(), hits.end());

@@ -59,17 +59,58 @@ size_t FindDigit(std::string_view text, size_t at) {
   });
 }
 
+template <class Is>
+uint64_t BitsOfFirst(std::string_view text, const Is& is) {
+  const Bytes d;
+  uint8_t end[64] = {};
+  const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
+  if (text.size() < sizeof(end)) {
+    std::memcpy(end, bytes, text.size());
+    bytes = end;
+  }
+  uint64_t bits = 0;
+  for (size_t at = 0; at < sizeof(end); at += hn::Lanes(d)) bits |= BitsOf(is(hn::LoadU(d, bytes + at))) << at;
+  return bits;
+}
+
+template <class V>
+auto IsLetter(V c) {
+  const Bytes d;
+  return hn::Lt(hn::Sub(hn::Or(c, hn::Set(d, 0x20)), hn::Set(d, 'a')), hn::Set(d, 26));
+}
+
 uint64_t FindLetters(std::string_view text) {
   const Bytes d;
-  uint8_t bytes[64] = {};
-  std::memcpy(bytes, text.data(), text.size() < sizeof(bytes) ? text.size() : sizeof(bytes));
-  uint64_t letters = 0;
-  for (size_t at = 0; at < sizeof(bytes); at += hn::Lanes(d)) {
-    const auto c = hn::LoadU(d, bytes + at);
-    const auto letter = hn::Lt(hn::Sub(hn::Or(c, hn::Set(d, 0x20)), hn::Set(d, 'a')), hn::Set(d, 26));
-    letters |= BitsOf(hn::Or(letter, hn::Gt(c, hn::Set(d, 0x7F)))) << at;
+  return BitsOfFirst(text, [d](auto c) HWY_ATTR { return hn::Or(IsLetter(c), hn::Gt(c, hn::Set(d, 0x7F))); });
+}
+
+uint64_t FindWords(std::string_view text) {
+  const Bytes d;
+  return BitsOfFirst(text, [d](auto c) HWY_ATTR {
+    return hn::Or(IsLetter(c), hn::Lt(hn::Sub(c, hn::Set(d, '0')), hn::Set(d, 10)));
+  });
+}
+
+bool Fold(std::string_view text, char* out) {
+  const Bytes d;
+  uint64_t after = 0, doubled = 0;  // the byte before was a blank; two stood side by side
+  for (size_t at = 0; at < text.size(); at += hn::Lanes(d)) {
+    uint8_t end[hn::MaxLanes(d)] = {};
+    const size_t left = text.size() - at;
+    const bool last = left < hn::Lanes(d);
+    if (last) std::memcpy(end, text.data() + at, left);
+    const auto c = hn::LoadU(d, last ? end : reinterpret_cast<const uint8_t*>(text.data()) + at);
+    const auto blank = hn::Or(hn::Eq(c, hn::Set(d, ' ')), hn::Lt(hn::Sub(c, hn::Set(d, 9)), hn::Set(d, 5)));
+    const auto upper = hn::Lt(hn::Sub(c, hn::Set(d, 'A')), hn::Set(d, 26));
+    const auto lower = hn::Or(c, hn::IfThenElseZero(upper, hn::Set(d, 0x20)));
+    const auto folded = hn::IfThenElse(blank, hn::Set(d, ' '), lower);
+    const uint64_t bits = BitsOf(blank);
+    doubled |= bits & (bits << 1 | after);
+    after = bits >> (hn::Lanes(d) - 1);
+    hn::StoreU(folded, d, last ? end : reinterpret_cast<uint8_t*>(out) + at);
+    if (last) std::memcpy(out + at, end, left);
   }
-  return letters;
+  return doubled == 0;
 }
 
 size_t FindPhrase(const PhraseFilter::Tables& tables, std::string_view text, size_t at) {
@@ -104,11 +145,15 @@ namespace attune {
 HWY_EXPORT(FindUnplain);
 HWY_EXPORT(FindDigit);
 HWY_EXPORT(FindLetters);
+HWY_EXPORT(FindWords);
+HWY_EXPORT(Fold);
 HWY_EXPORT(FindPhrase);
 
 size_t NextUnplain(std::string_view text, size_t at) { return HWY_DYNAMIC_DISPATCH(FindUnplain)(text, at); }
 size_t NextDigit(std::string_view text, size_t at) { return HWY_DYNAMIC_DISPATCH(FindDigit)(text, at); }
 uint64_t LetterBits(std::string_view text) { return HWY_DYNAMIC_DISPATCH(FindLetters)(text); }
+uint64_t WordBits(std::string_view text) { return HWY_DYNAMIC_DISPATCH(FindWords)(text); }
+bool FoldCase(std::string_view text, char* out) { return HWY_DYNAMIC_DISPATCH(Fold)(text, out); }
 size_t PhraseFilter::Next(std::string_view text, size_t at) const {
   return HWY_DYNAMIC_DISPATCH(FindPhrase)(tables_, text, at);
 }
