@@ -87,7 +87,7 @@ std::string PreviewHtml(const DataPreview& preview, int64_t max_length) {
         Escaped(row.where), row.tokens.size(), row.trained, row.cut);
     for (const PreviewToken& token : row.tokens) {
       html += fmt::format("<span class=\"{}{}\" title=\"{}\">{}</span>", token.trained ? "on" : "",
-                          token.cut ? " cut" : "", token.id, Escaped(HarmlessText(token.text)));
+                          token.cut ? " cut" : "", token.id, Escaped(token.text));
     }
     html += "</div>\n";
   }

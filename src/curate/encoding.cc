@@ -1,5 +1,7 @@
 #include "curate/encoding.h"
 
+#include <algorithm>
+
 #include "curate/byte_scan.h"
 #include "text/unicode.h"
 
@@ -53,6 +55,24 @@ bool IsSure(char32_t meant, unsigned char lead) {
   return lead == 0xF0 && meant >= 0x1F000 && meant <= 0x1FAFF;
 }
 
+bool IsLetterAt(std::string_view text, size_t at) {
+  if (at >= text.size()) return false;
+  const char32_t c = NextCodePoint(text, &at);
+  return c > '9' && !IsWhitespace(c) && !IsPunctuation(c);
+}
+
+// A word in capitals may end in Ã, with a quote, a dash or dots behind it; where a letter follows, it was Ô, Ö or Å.
+bool MayEndWord(std::string_view text, size_t at, size_t end) {
+  size_t behind = at;
+  const char32_t lead = NextCodePoint(text, &behind), c = NextCodePoint(text, &behind);
+  const bool closes = c == 0xBB || (c >= 0x2013 && c <= 0x201D) || c == 0x2026;
+  if ((lead != 0xC3 && lead != 0xC2) || !closes || at == 0 || IsLetterAt(text, end)) return false;
+  size_t before = PreviousCodePoint(text, at);
+  if (IsLetterAt(text, before)) return true;
+  const char32_t quote = NextCodePoint(text, &before);
+  return quote == '"' || quote == '\'' || quote == 0xAB || (quote >= 0x2018 && quote <= 0x201E);
+}
+
 // No code point below 0x300 changes under NFC, and of these none does that stands alone; what joins with one
 // before it (combining marks) is not among them.
 bool IsSafeForNfc(char32_t c) {
@@ -88,7 +108,7 @@ bool IsOddCharacter(char32_t c) {
          (c >= 0xFDD0 && c <= 0xFDEF) || (c & 0xFFFE) == 0xFFFE || c >= 0xF0000;
 }
 
-size_t MendMojibakeAt(std::string_view text, size_t at, std::string* mended) {
+size_t MendMojibakeAt(std::string_view text, size_t at, Mojibake which, std::string* mended) {
   char32_t meant = 0;
   unsigned char lead = 0;
   size_t end = Spelled(text, at, &meant, &lead);
@@ -100,7 +120,9 @@ size_t MendMojibakeAt(std::string_view text, size_t at, std::string* mended) {
   for (size_t from = at; from < text.size(); ++count) {
     const size_t next = Spelled(text, from, &meant, &lead);
     if (next == from) break;
-    sure |= IsSure(meant, lead);
+    sure |= IsSure(meant, lead) && !MayEndWord(text, from, next);
+    // Of two characters, those that stand for Latin, Greek or Cyrillic ones; of more, no text is.
+    sure |= which == Mojibake::kLikely && (meant < 0x530 || meant >= 0x800);
     AppendUtf8(meant, &spelled);
     from = end = next;
   }
@@ -109,7 +131,9 @@ size_t MendMojibakeAt(std::string_view text, size_t at, std::string* mended) {
   return end;
 }
 
-void FindEncoding(std::string_view text, uint32_t part, std::vector<Finding>* findings) {
+namespace {
+
+void FindOddities(std::string_view text, uint32_t part, Mojibake which, std::vector<Finding>* findings) {
   bool looked_at_nfc = false, is_nfc = true;
   for (size_t at = NextUnplain(text, 0); at < text.size();) {
     const auto byte = static_cast<unsigned char>(text[at]);
@@ -122,7 +146,7 @@ void FindEncoding(std::string_view text, uint32_t part, std::vector<Finding>* fi
     const char32_t c = NextCodePoint(text, &at);
     if (c >= 0xC2 && c <= 0xF4) {
       std::string mended;
-      const size_t end = MendMojibakeAt(text, begin, &mended);
+      const size_t end = MendMojibakeAt(text, begin, which, &mended);
       if (end > begin) {
         AddEncoding(Rule::kMojibake, part, begin, end, findings);
         at = end;
@@ -142,6 +166,18 @@ void FindEncoding(std::string_view text, uint32_t part, std::vector<Finding>* fi
     }
   }
   if (!is_nfc) findings->push_back({Rule::kNotNfc, part, 0, text.size(), ""});
+}
+
+}  // namespace
+
+void FindEncoding(std::string_view text, uint32_t part, std::vector<Finding>* findings) {
+  const size_t before = findings->size();
+  FindOddities(text, part, Mojibake::kSure, findings);
+  const bool has_mojibake = std::any_of(findings->begin() + static_cast<std::ptrdiff_t>(before), findings->end(),
+                                        [](const Finding& finding) { return finding.rule == Rule::kMojibake; });
+  if (!has_mojibake) return;
+  findings->resize(before);
+  FindOddities(text, part, Mojibake::kLikely, findings);
 }
 
 }  // namespace attune

@@ -139,7 +139,10 @@ void RowParser::Impl::ParseJson(const DataFile* file, const char* data, size_t s
   if (code == simdjson::UTF8_ERROR) return Wrong(Rule::kInvalidUtf8, "");
   if (code != simdjson::SUCCESS) return Wrong(Rule::kBrokenRow, JsonProblem(code, file, {data, size}));
   if (element.get(object) != simdjson::SUCCESS)
-    return Wrong(Rule::kBrokenRow, fmt::format("a row must be an object, found {}", TypeName(element)));
+    return Wrong(Rule::kBrokenRow, fmt::format("a row must be an object, found {}{}", TypeName(element),
+                                               file != nullptr && file->container == Container::kJsonl && element.is_array()
+                                                   ? "; a list of rows is read from a file named .json"
+                                                   : ""));
   if (!CheckNames()) return;
   FindFormat();
   FindStructure(&row);

@@ -27,7 +27,11 @@ constexpr size_t kMore = 16;  // room behind joined words
 void CopyWord(std::string_view text, size_t begin, size_t end, char* out) {
   for (size_t at = begin; at < end; at += sizeof(uint64_t), out += sizeof(uint64_t)) {
     uint64_t eight = 0;
-    std::memcpy(&eight, text.data() + at, at + sizeof(eight) <= text.size() ? sizeof(eight) : text.size() - at);
+    if (at + sizeof(eight) <= text.size()) {
+      std::memcpy(&eight, text.data() + at, sizeof(eight));
+    } else {
+      std::memcpy(&eight, text.data() + at, text.size() - at);
+    }
     eight |= 0x2020202020202020;
     std::memcpy(out, &eight, sizeof(eight));
   }
