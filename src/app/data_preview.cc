@@ -55,18 +55,6 @@ std::vector<PreviewRow> ReadPreviewRows(const DataPreviewJob& job, const DataEnc
   return rows;
 }
 
-// Line breaks stay; whatever else could move a terminal's cursor or end a page's text becomes U+FFFD.
-std::string Harmless(std::string_view text) {
-  std::string out;
-  for (size_t at = 0; at < text.size();) {
-    const char32_t c = NextCodePoint(text, &at);
-    const bool harmful = (c < 0x20 && c != '\n' && c != '\t') || (c >= 0x7F && c < 0xA0) ||
-                         (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
-    AppendUtf8(harmful ? 0xFFFD : c, &out);
-  }
-  return out;
-}
-
 constexpr const char* kPreviewStyle = R"(
 .tokens{white-space:pre-wrap;overflow-wrap:anywhere;font:14px/1.7 ui-monospace,"DejaVu Sans Mono",monospace;padding:14px 16px;margin:0 0 12px}
 .tokens span{border-radius:3px;box-shadow:inset 0 -1px 0 var(--line)}
@@ -99,7 +87,7 @@ std::string PreviewHtml(const DataPreview& preview, int64_t max_length) {
         Escaped(row.where), row.tokens.size(), row.trained, row.cut);
     for (const PreviewToken& token : row.tokens) {
       html += fmt::format("<span class=\"{}{}\" title=\"{}\">{}</span>", token.trained ? "on" : "",
-                          token.cut ? " cut" : "", token.id, Escaped(Harmless(token.text)));
+                          token.cut ? " cut" : "", token.id, Escaped(token.text));
     }
     html += "</div>\n";
   }
@@ -148,7 +136,7 @@ std::string PreviewText(const PreviewRow& row, bool colour) {
       }
       state = now;
     }
-    text += Harmless(token.text);
+    text += HarmlessText(token.text);
   }
   if (colour) return text + "\x1b[0m";
   return std::string_view(state) == "on" ? text + "⟧" : text;

@@ -32,46 +32,6 @@ int Open(const std::string& path, int flags, mode_t mode = 0) {
   return Retried([&] { return CurrentEnv().Open(path.c_str(), flags | O_CLOEXEC, mode); });
 }
 
-// A regular file open for reading; closed with the object.
-struct OpenFile {
-  explicit OpenFile(const std::string& path);
-  ~OpenFile() { Close(fd); }
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
-
-  void Read(void* data, size_t wanted);  // the next bytes, all of them
-
-  const std::string& path;
-  int fd = -1;
-  size_t size = 0;
-};
-
-// A bad path is the user's mistake.
-OpenFile::OpenFile(const std::string& name) : path(name) {
-  fd = Open(path, O_RDONLY | O_NONBLOCK);  // a pipe of that name would otherwise be waited for
-  if (fd < 0) BadInput("{}: cannot be opened: {}", path, std::strerror(errno));
-  struct stat info {};
-  const int result = CurrentEnv().StatOpen(fd, &info);
-  if (result == 0 && S_ISREG(info.st_mode)) {
-    size = static_cast<size_t>(info.st_size);
-    return;
-  }
-  const int error = errno;
-  Close(fd);
-  if (result != 0) BadInput("{}: cannot be read: {}", path, std::strerror(error));
-  BadInput("{}: is not a regular file", path);
-}
-
-void OpenFile::Read(void* data, size_t wanted) {
-  for (size_t done = 0; done < wanted;) {
-    const ssize_t got =
-        Retried([&] { return CurrentEnv().Read(fd, static_cast<char*>(data) + done, wanted - done); });
-    if (got < 0) BadInput("{}: cannot be read: {}", path, std::strerror(errno));
-    if (got == 0) BadInput("{}: became shorter while it was read", path);
-    done += static_cast<size_t>(got);
-  }
-}
-
 // write(cursor, size) is write or pwrite.
 template <class WriteSome>
 void WriteAll(const std::string& path, const void* data, size_t size, WriteSome write) {
@@ -110,13 +70,55 @@ int OpenNameless(const std::string& folder) {
 
 }  // namespace
 
+// A bad path is the user's mistake.
+InputFile::InputFile(const std::string& path) : path_(path) {
+  fd_ = Open(path, O_RDONLY | O_NONBLOCK);  // a pipe of that name would otherwise be waited for
+  if (fd_ < 0) BadInput("{}: cannot be opened: {}", path, std::strerror(errno));
+  struct stat info {};
+  const int result = CurrentEnv().StatOpen(fd_, &info);
+  if (result == 0 && S_ISREG(info.st_mode)) {
+    left_ = static_cast<size_t>(info.st_size);
+    return;
+  }
+  const int error = errno;
+  Close(std::exchange(fd_, -1));
+  if (result != 0) BadInput("{}: cannot be read: {}", path, std::strerror(error));
+  BadInput("{}: is not a regular file", path);
+}
+
+InputFile::~InputFile() {
+  if (fd_ >= 0) Close(fd_);
+}
+
+InputFile::InputFile(InputFile&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), left_(std::exchange(other.left_, 0)) {}
+
+InputFile& InputFile::operator=(InputFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(fd_, other.fd_);
+  std::swap(left_, other.left_);
+  return *this;
+}
+
+std::span<const std::byte> InputFile::Read(std::span<std::byte> room) {
+  const auto piece = room.first(std::min(room.size(), left_));
+  for (size_t done = 0; done < piece.size();) {
+    const ssize_t got = Retried([&] { return CurrentEnv().Read(fd_, piece.data() + done, piece.size() - done); });
+    if (got < 0) BadInput("{}: cannot be read: {}", path_, std::strerror(errno));
+    if (got == 0) BadInput("{}: became shorter while it was read", path_);
+    done += static_cast<size_t>(got);
+  }
+  left_ -= piece.size();
+  return piece;
+}
+
 MappedFile::MappedFile(const std::string& path) : path_(path) {
-  const OpenFile file(path);
-  if (file.size == 0) return;  // the system maps no empty files
-  void* mapped = CurrentEnv().Map(file.fd, file.size);
+  const InputFile file(path);
+  if (file.left() == 0) return;  // the system maps no empty files
+  void* mapped = CurrentEnv().Map(file.fd(), file.left());
   if (mapped == MAP_FAILED) BadInput("{}: cannot be mapped: {}", path, std::strerror(errno));
   data_ = static_cast<const std::byte*>(mapped);
-  size_ = file.size;
+  size_ = file.left();
 }
 
 MappedFile::~MappedFile() {
@@ -199,21 +201,16 @@ void SpillFile::Read(int64_t offset, void* data, size_t size) const {
 }
 
 std::string ReadFile(const std::string& path) {
-  OpenFile file(path);
-  std::string content(file.size, '\0');
-  file.Read(content.data(), content.size());
+  InputFile file(path);
+  std::string content(file.left(), '\0');
+  file.Read(std::as_writable_bytes(std::span(content)));
   return content;
 }
 
 void ReadInPieces(const std::string& path, const std::function<void(std::span<const std::byte>)>& take) {
-  OpenFile file(path);
-  std::vector<std::byte> buffer(std::min(file.size, size_t{1} << 20));
-  for (size_t left = file.size; left > 0;) {
-    const auto piece = std::span(buffer).first(std::min(left, buffer.size()));
-    file.Read(piece.data(), piece.size());
-    take(piece);
-    left -= piece.size();
-  }
+  InputFile file(path);
+  std::vector<std::byte> room(std::min(file.left(), size_t{1} << 20));
+  while (file.left() > 0) take(file.Read(room));
 }
 
 int64_t FileSize(const std::string& path) {
@@ -362,8 +359,13 @@ void AtomicFile::WriteAt(int64_t offset, const void* data, size_t size) {
   });
 }
 
+void AtomicFile::Sync() {
+  if (attune::Sync(fd_) != 0) Failed("{}: cannot be flushed to disk: {}", path_, std::strerror(errno));
+  synced_ = true;
+}
+
 void AtomicFile::Commit() {
-  if (!sync_later && Sync(fd_) != 0) Failed("{}: cannot be flushed to disk: {}", path_, std::strerror(errno));
+  if (!sync_later && !synced_) Sync();
   if (!Close(std::exchange(fd_, -1)) || CurrentEnv().Rename(temporary_.c_str(), path_.c_str()) != 0) {
     const int error = errno;
     CurrentEnv().Unlink(temporary_.c_str());

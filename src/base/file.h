@@ -40,6 +40,28 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+// A regular file's bytes from front to back, as they are asked for: unlike a mapping it survives a disk that fails to read and
+// a file that becomes shorter. Errors: Error{kBadInput} as for MappedFile, and where it became shorter.
+class InputFile {
+ public:
+  explicit InputFile(const std::string& path);
+  ~InputFile();
+  InputFile(InputFile&& other) noexcept;
+  InputFile& operator=(InputFile&& other) noexcept;
+
+  const std::string& path() const { return path_; }
+  int fd() const { return fd_; }
+  size_t left() const { return left_; }  // bytes that have not been read
+
+  // The next bytes; fewer than there is room for at the end of the file, none behind it.
+  std::span<const std::byte> Read(std::span<std::byte> room);
+
+ private:
+  std::string path_;
+  int fd_ = -1;
+  size_t left_ = 0;
+};
+
 // Memory in a file that has no name any more, zeroed: when memory is short the kernel writes its pages out, and pages that
 // were let go take none. Gone with the process, however that ends. Errors: Error{kFailed} naming the folder: no room on its
 // disk, or it cannot be written.
@@ -81,8 +103,7 @@ class SpillFile {
 // The whole file as a string. Errors: Error{kBadInput} as for MappedFile.
 std::string ReadFile(const std::string& path);
 
-// Hands over a file's bytes from front to back in pieces of at most a megabyte. Unlike a mapping it survives
-// a disk that fails to read. Errors: Error{kBadInput} as for MappedFile.
+// Hands over a file's bytes from front to back in pieces of at most a megabyte. Errors: as for InputFile.
 void ReadInPieces(const std::string& path, const std::function<void(std::span<const std::byte>)>& take);
 
 // A regular file's bytes. Errors: Error{kBadInput} as for MappedFile.
@@ -132,15 +153,19 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
+  // Not behind Sync, nor is WriteAt.
   void Write(const void* data, size_t size);
   void Write(std::string_view text) { Write(text.data(), text.size()); }
   // At a place of its own, whatever Write has written; safe from several threads.
   void WriteAt(int64_t offset, const void* data, size_t size);
+  // Flushes what has been written to disk, which Commit need not do then: for whoever has something else to do meanwhile.
+  void Sync();
   void Commit();
 
  private:
   std::string path_, temporary_;
   int fd_ = -1;
+  bool synced_ = false;
 };
 
 // While one lives, AtomicFile::Commit on this thread leaves flushing to disk for later: for files in a folder that is

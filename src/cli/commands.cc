@@ -12,6 +12,7 @@
 #include "base/nearest.h"
 #include "cli/run.h"
 #include "quant/bnb_state.h"
+#include "text/unicode.h"
 
 namespace attune {
 
@@ -19,22 +20,26 @@ void PrintJson(const nlohmann::ordered_json& document) {
   fmt::print("{}\n", document.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
 
-void Say(const CommandContext& context, const std::string& line) {
+void Say(const CommandContext& context, const std::string& line) { SayColoured(context, HarmlessText(line)); }
+
+void SayColoured(const CommandContext& context, const std::string& line) {
   std::FILE* out = context.json ? stderr : stdout;
   fmt::print(out, "{}\n", line);
   std::fflush(out);
 }
 
-// One line, whatever a file had to say in it.
-void PrintError(std::string_view message, std::string_view advice = "") {
+namespace {
+
+// One line of bounded length, whatever a file had to say in it.
+int SayError(const std::string& message, int code) {
   constexpr size_t kLongest = 2000;  // bytes
-  std::string line;
-  for (const char c : message.substr(0, kLongest)) {
-    const auto byte = static_cast<unsigned char>(c);
-    byte < 32 || byte == 127 ? line += fmt::format("\\x{:02x}", byte) : line += c;
-  }
-  fmt::print(stderr, "attune: {}{}{}\n", line, message.size() > kLongest ? " ..." : "", advice);
+  std::string line = HarmlessText(message.substr(0, kLongest));
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  fmt::print(stderr, "attune: {}{}\n", line, message.size() > kLongest ? " ..." : "");
+  return code;
 }
+
+}  // namespace
 
 DType DTypeOf(const std::string& name, const char* flag) {
   const std::optional<DType> dtype = TorchDType(name);
@@ -64,9 +69,9 @@ int RunCommandLine(int argc, char** argv) {
     for (const CLI::App* command : app.get_subcommands({})) known.push_back(command->get_name());
     if (std::find(known.begin(), known.end(), argv[1]) == known.end()) {
       const std::string nearest = NearestName(argv[1], known);
-      fmt::print(stderr, "attune: unknown command \"{}\"{}; attune --help lists the commands\n", argv[1],
-                 nearest.empty() ? "" : ", did you mean \"" + nearest + "\"?");
-      return 2;
+      return SayError(fmt::format("unknown command \"{}\"{}; attune --help lists the commands", argv[1],
+                                  nearest.empty() ? "" : ", did you mean \"" + nearest + "\"?"),
+                      2);
     }
   }
   try {
@@ -74,24 +79,19 @@ int RunCommandLine(int argc, char** argv) {
   } catch (const CLI::Success& done) {  // --help, --version
     return app.exit(done);
   } catch (const CLI::ParseError& error) {
-    PrintError(error.what(), " (attune --help lists the commands)");
-    return 2;
+    return SayError(fmt::format("{} (attune --help lists the commands)", error.what()), 2);
   } catch (const Error& error) {
-    PrintError(error.what());
-    return error.kind() == ErrorKind::kBadInput ? 2 : 1;
+    return SayError(error.what(), error.kind() == ErrorKind::kBadInput ? 2 : 1);
   }
   try {
     context.run();
     return 0;
   } catch (const Error& error) {
-    PrintError(error.what());
-    return error.kind() == ErrorKind::kBadInput ? 2 : 1;
+    return SayError(error.what(), error.kind() == ErrorKind::kBadInput ? 2 : 1);
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "attune: out of memory\n");
-    return 1;
+    return SayError("out of memory", 1);
   } catch (const std::exception& error) {
-    PrintError(error.what());
-    return 1;
+    return SayError(error.what(), 1);
   }
 }
 

@@ -29,8 +29,10 @@ struct CommandContext {
 // Prints the document on standard output.
 void PrintJson(const nlohmann::ordered_json& document);
 
-// For people: standard output, or standard error with --json.
+// For people: standard output, or standard error with --json. Rows and names of files are strangers' text, so what a terminal
+// would take for a command does not reach it.
 void Say(const CommandContext& context, const std::string& line);
+void SayColoured(const CommandContext& context, const std::string& line);  // what is harmless already, and has colours
 
 // Each adds its subcommand to `app`; parsing it sets context.run.
 void AddTrainCommand(CLI::App& app, CommandContext& context);  // train, resume

@@ -82,7 +82,7 @@ void RunPreview(DataPreviewJob& job, const CommandContext& context) {
   for (const PreviewRow& row : preview.rows) {
     Say(context, fmt::format("--- {}: {} tokens, {} trained on, {} cut off", row.where, row.tokens.size(),
                              row.trained, row.cut));
-    Say(context, PreviewText(row, colour));
+    SayColoured(context, PreviewText(row, colour));
   }
   Say(context, "---");
   for (const std::string& line : TokenLines(preview.counts, job.max_length)) Say(context, line);

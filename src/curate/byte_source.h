@@ -4,18 +4,18 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 
-#include "base/file.h"
 #include "curate/unpacker.h"
 
 namespace attune {
 
+class StoredBytes;
+
 class ByteSource {
  public:
-  // Errors: Error{kBadInput} as for MappedFile; a file named .gz, .zst or .zstd that is none.
+  // Errors: Error{kBadInput} as for InputFile; a file named .gz, .zst or .zstd that is none.
   explicit ByteSource(const std::string& path);
   // Bytes in memory, which outlive the source; `name` is for errors.
   ByteSource(std::string name, std::string_view bytes);
@@ -24,7 +24,7 @@ class ByteSource {
   ByteSource& operator=(ByteSource&&) noexcept;
 
   // The next bytes, a megabyte or less, which hold until the next call; empty at the end and from then on.
-  // Errors: Error{kBadInput} naming the file when packed data is damaged or cut short.
+  // Errors: Error{kBadInput} naming the file when packed data is damaged or cut short, or the file became shorter.
   std::string_view Next();
 
   const std::string& name() const { return name_; }
@@ -32,12 +32,9 @@ class ByteSource {
 
  private:
   void Open();
-  std::string_view NextPlain();
 
   std::string name_;
-  std::optional<MappedFile> file_;
-  std::string_view rest_;  // of a plain file: what has not been handed over
-  std::string_view given_;
+  std::unique_ptr<StoredBytes> stored_;
   std::unique_ptr<Unpacker> unpacker_;  // null: a plain file
 };
 

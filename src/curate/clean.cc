@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 
 #include "base/error.h"
 #include "curate/stage_pass.h"
@@ -82,25 +83,33 @@ class RowCleaner {
     return now;
   }
 
+  // Calls work(part, findings) for each part that has findings; they come part by part.
+  template <class Work>
+  void ForEachPart(const Work& work) const {
+    for (auto begin = findings_.begin(); begin != findings_.end();) {
+      const auto end = std::find_if(begin, findings_.end(), [&](const Finding& f) { return f.part != begin->part; });
+      work(begin->part, std::span(begin, end));
+      begin = end;
+    }
+  }
+
   void MendEncodings() {
-    for (size_t part = 0; part < texts_.size(); ++part) {
+    ForEachPart([&](uint32_t part, std::span<const Finding> findings) {
       std::vector<Finding> mended;
-      for (const Finding& finding : findings_) {
-        if (finding.part != part || !IsEncodingRule(finding.rule) || !Does(finding.rule, Action::kMend))
-          continue;
+      for (const Finding& finding : findings) {
+        if (!IsEncodingRule(finding.rule) || !Does(finding.rule, Action::kMend)) continue;
         mended.push_back(finding);
         Changed(finding.rule);
       }
       if (!mended.empty()) texts_[part] = MendEncoding(Text(part), mended);
-    }
+    });
   }
 
   void EditTexts() {
-    for (size_t part = 0; part < texts_.size(); ++part) {
+    ForEachPart([&](uint32_t part, std::span<const Finding> findings) {
       std::vector<TextEdit> edits;
       bool close_fence = false;
-      for (const Finding& finding : findings_) {
-        if (finding.part != part) continue;
+      for (const Finding& finding : findings) {
         if (Does(finding.rule, Action::kRedact)) {
           edits.push_back({finding.begin, finding.end, RedactionOf(finding.rule)});
         } else if (finding.rule == Rule::kHtml && Does(Rule::kHtml, Action::kMend)) {
@@ -113,13 +122,13 @@ class RowCleaner {
         }
         Changed(finding.rule);
       }
-      if (edits.empty() && !close_fence) continue;
+      if (edits.empty() && !close_fence) return;
       std::stable_sort(edits.begin(), edits.end(),
                        [](const TextEdit& a, const TextEdit& b) { return a.begin < b.begin; });
       std::string text = Edited(Text(part), edits);
       if (close_fence) text += text.ends_with('\n') ? "```" : "\n```";
       texts_[part] = std::move(text);
-    }
+    });
   }
 
   void TidyTexts() {
@@ -158,9 +167,9 @@ class Cleaner {
     if (!row.readable()) return TakeUnreadable(block, record, row, parser, output);
     const DataFile& file = files_[block.file];
     RowCleaner cleaner(row, settings_.actions);
-    std::string line;
     if (const auto drop = cleaner.Clean()) {
       const RuleInfo& info = InfoOf(drop->rule);
+      std::string line;
       parser.Write(&line);
       return output.Remove(info.id, drop->detail.empty() ? info.what : drop->detail, file, record.line, line,
                            false);
@@ -169,8 +178,7 @@ class Cleaner {
       ++output.changed_rows[InfoOf(rule).id];
       AddExample(rule, cleaner, row, file, record.line, output);
     }
-    parser.Write(cleaner.texts(), &line);
-    output.Keep(0, line);
+    output.Keep(0, parser, cleaner.texts());
   }
 
  private:

@@ -44,10 +44,13 @@ class Deduper {
     return fmt::format("{}:{}", files_[origin.file].path, origin.line);
   }
 
-  void Take(uint32_t number, const DataFile& file, const Record& record, RowParser& parser,
+  size_t rows() const { return kept_.size(); }
+  // What the search has compared could be read.
+  bool IsKnown(uint32_t number) const { return clusters_.rows[number].content != 0; }
+
+  // `line`: the row as it is written.
+  void Take(uint32_t number, const DataFile& file, const Record& record, std::string_view line,
             StageOutput& output) const {
-    std::string line;
-    parser.Write(&line);
     if (kept_[number] == number) return output.Keep(0, line);
     const uint32_t twin = clusters_.twin[number];
     const float similarity = clusters_.similarity[number];
@@ -122,14 +125,18 @@ Json DedupeData(const DedupeSettings& settings) {
   RowSource source(settings.stage.input, settings.stage.columns);
   const Deduper deduper(clusters, ChooseKept(clusters, settings.keep), source.files());
   StageTotals totals(1);
-  ForEachRow(
+  ForEachRecord(
       source, settings.stage, 1,
-      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser,
-          StageOutput& output) {
+      [&](const RecordBlock& block, const Record& record, RowParser& parser, StageOutput& output) {
         const DataFile& file = source.files()[block.file];
+        const uint32_t number = NumberOf(block, record, file, deduper.rows());
+        if (deduper.IsKnown(number) && IsWrittenAsItStands(file, settings.stage))
+          return deduper.Take(number, file, record, block.text(record), output);
+        const Row& row = parser.Parse(file, block, record);
         if (!row.readable()) return output.RemoveUnreadable(row, file, block, record);
-        deduper.Take(static_cast<uint32_t>(block.first + (&record - block.records.data())), file, record,
-                     parser, output);
+        std::string line;
+        parser.Write(&line);
+        deduper.Take(number, file, record, line, output);
       },
       [&](const StageOutput& output) { totals.Take(settings.stage, output, files); });
   Json settings_json = StageSettingsJson(settings.stage);

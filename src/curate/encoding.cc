@@ -1,7 +1,8 @@
 #include "curate/encoding.h"
 
-#include <cstring>
+#include <algorithm>
 
+#include "curate/byte_scan.h"
 #include "text/unicode.h"
 
 namespace attune {
@@ -54,6 +55,24 @@ bool IsSure(char32_t meant, unsigned char lead) {
   return lead == 0xF0 && meant >= 0x1F000 && meant <= 0x1FAFF;
 }
 
+bool IsLetterAt(std::string_view text, size_t at) {
+  if (at >= text.size()) return false;
+  const char32_t c = NextCodePoint(text, &at);
+  return c > '9' && !IsWhitespace(c) && !IsPunctuation(c);
+}
+
+// A word in capitals may end in Ã, with a quote, a dash or dots behind it; where a letter follows, it was Ô, Ö or Å.
+bool MayEndWord(std::string_view text, size_t at, size_t end) {
+  size_t behind = at;
+  const char32_t lead = NextCodePoint(text, &behind), c = NextCodePoint(text, &behind);
+  const bool closes = c == 0xBB || (c >= 0x2013 && c <= 0x201D) || c == 0x2026;
+  if ((lead != 0xC3 && lead != 0xC2) || !closes || at == 0 || IsLetterAt(text, end)) return false;
+  size_t before = PreviousCodePoint(text, at);
+  if (IsLetterAt(text, before)) return true;
+  const char32_t quote = NextCodePoint(text, &before);
+  return quote == '"' || quote == '\'' || quote == 0xAB || (quote >= 0x2018 && quote <= 0x201E);
+}
+
 // No code point below 0x300 changes under NFC, and of these none does that stands alone; what joins with one
 // before it (combining marks) is not among them.
 bool IsSafeForNfc(char32_t c) {
@@ -63,15 +82,6 @@ bool IsSafeForNfc(char32_t c) {
          (c >= 0x30A1 && c <= 0x30FC) || (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0xAC00 && c <= 0xD7A3) ||
          (c >= 0xFF01 && c <= 0xFFEE) || (c >= 0x1F300 && c <= 0x1FAFF) || c == 0x20AC || c == 0x2122 ||
          c == 0x200D || c == 0xFE0F;
-}
-
-// Eight bytes, none of which is above 0x7E or below 0x20.
-bool IsPlainWord(const char* at) {
-  uint64_t word = 0;
-  std::memcpy(&word, at, 8);
-  const uint64_t low = word & 0x7F7F7F7F7F7F7F7F;  // no sum carries into the next byte
-  const uint64_t fine = (low + 0x6060606060606060) & ~(low + 0x0101010101010101) & ~word;
-  return (fine & 0x8080808080808080) == 0x8080808080808080;
 }
 
 bool IsControl(char32_t c) {
@@ -98,7 +108,7 @@ bool IsOddCharacter(char32_t c) {
          (c >= 0xFDD0 && c <= 0xFDEF) || (c & 0xFFFE) == 0xFFFE || c >= 0xF0000;
 }
 
-size_t MendMojibakeAt(std::string_view text, size_t at, std::string* mended) {
+size_t MendMojibakeAt(std::string_view text, size_t at, Mojibake which, std::string* mended) {
   char32_t meant = 0;
   unsigned char lead = 0;
   size_t end = Spelled(text, at, &meant, &lead);
@@ -110,7 +120,9 @@ size_t MendMojibakeAt(std::string_view text, size_t at, std::string* mended) {
   for (size_t from = at; from < text.size(); ++count) {
     const size_t next = Spelled(text, from, &meant, &lead);
     if (next == from) break;
-    sure |= IsSure(meant, lead);
+    sure |= IsSure(meant, lead) && !MayEndWord(text, from, next);
+    // Of two characters, those that stand for Latin, Greek or Cyrillic ones; of more, no text is.
+    sure |= which == Mojibake::kLikely && (meant < 0x530 || meant >= 0x800);
     AppendUtf8(meant, &spelled);
     from = end = next;
   }
@@ -119,28 +131,22 @@ size_t MendMojibakeAt(std::string_view text, size_t at, std::string* mended) {
   return end;
 }
 
-void FindEncoding(std::string_view text, uint32_t part, std::vector<Finding>* findings) {
-  size_t at = 0, one_by_one = 0;
+namespace {
+
+void FindOddities(std::string_view text, uint32_t part, Mojibake which, std::vector<Finding>* findings) {
   bool looked_at_nfc = false, is_nfc = true;
-  while (at < text.size()) {
-    if (at >= one_by_one) {
-      if (at + 8 <= text.size() && IsPlainWord(text.data() + at)) {
-        at += 8;
-        continue;
-      }
-      one_by_one = at + 8;
-    }
+  for (size_t at = NextUnplain(text, 0); at < text.size();) {
     const auto byte = static_cast<unsigned char>(text[at]);
     const size_t begin = at;
     if (byte < 0x80) {
-      ++at;
-      if (IsControl(byte)) AddEncoding(Rule::kControlCharacter, part, begin, at, findings);
+      if (IsControl(byte)) AddEncoding(Rule::kControlCharacter, part, begin, at + 1, findings);
+      at = NextUnplain(text, at + 1);
       continue;
     }
     const char32_t c = NextCodePoint(text, &at);
     if (c >= 0xC2 && c <= 0xF4) {
       std::string mended;
-      const size_t end = MendMojibakeAt(text, begin, &mended);
+      const size_t end = MendMojibakeAt(text, begin, which, &mended);
       if (end > begin) {
         AddEncoding(Rule::kMojibake, part, begin, end, findings);
         at = end;
@@ -160,6 +166,18 @@ void FindEncoding(std::string_view text, uint32_t part, std::vector<Finding>* fi
     }
   }
   if (!is_nfc) findings->push_back({Rule::kNotNfc, part, 0, text.size(), ""});
+}
+
+}  // namespace
+
+void FindEncoding(std::string_view text, uint32_t part, std::vector<Finding>* findings) {
+  const size_t before = findings->size();
+  FindOddities(text, part, Mojibake::kSure, findings);
+  const bool has_mojibake = std::any_of(findings->begin() + static_cast<std::ptrdiff_t>(before), findings->end(),
+                                        [](const Finding& finding) { return finding.rule == Rule::kMojibake; });
+  if (!has_mojibake) return;
+  findings->resize(before);
+  FindOddities(text, part, Mojibake::kLikely, findings);
 }
 
 }  // namespace attune

@@ -46,11 +46,12 @@ std::string JsonProblem(simdjson::error_code code, const DataFile* file, std::st
     } catch (const Error& error) {  // ":1:COLUMN: not valid JSON: ..."
       const std::string message = error.what();
       const size_t problem = message.find(": not valid JSON");
-      if (message.starts_with(":1:") && problem != std::string::npos) {
+      if (message.starts_with(":1:") && problem != std::string::npos && problem > 3) {
         return fmt::format("column {}: {}", message.substr(3, problem - 3), message.substr(problem + 2));
       }
     }
   }
+  if (code == simdjson::NUMBER_ERROR) return "a number that 64 bits cannot hold; write it as a text";
   std::string reason = simdjson::error_message(code);
   if (const size_t end = reason.find_first_of(".,:"); end != std::string::npos) reason.resize(end);
   return fmt::format("not valid JSON: {}", reason);

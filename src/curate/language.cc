@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "curate/byte_scan.h"
 #include "text/unicode.h"
 
 namespace attune {
@@ -36,6 +37,19 @@ uint64_t Packed(std::string_view word) {
   return packed;
 }
 
+// The lowest bytes of a number set, at most eight.
+uint64_t LowBytes(size_t count) { return count == 8 ? ~uint64_t{0} : (uint64_t{1} << 8 * count) - 1; }
+
+// A count for each language, a byte each: none can have more words than half the bytes that are looked at.
+struct LanguageHits {
+  uint64_t counts[2] = {};
+  void AddOne(size_t language) { counts[language / 8] += uint64_t{1} << language % 8 * 8; }
+  int Of(size_t language) const { return static_cast<int>(counts[language / 8] >> language % 8 * 8 & 0xFF); }
+};
+static_assert(kLatins <= 16 && kLooked / 2 < 256);
+
+// Words are found without a branch, since nobody can foresee which of a text's words are among them: the hash has no
+// collisions, and the tables stay in the nearest cache.
 class CommonWords {
  public:
   CommonWords() {
@@ -43,33 +57,47 @@ class CommonWords {
       std::string_view words = kCommonWords[i];
       while (!words.empty()) {
         const size_t end = std::min(words.find(' '), words.size());
-        Entry& entry = Slot(Packed(words.substr(0, end)));
-        entry.word = Packed(words.substr(0, end));
-        entry.languages |= 1u << i;
+        EntryOf(Packed(words.substr(0, end))).languages.AddOne(i);
         words.remove_prefix(std::min(end + 1, words.size()));
       }
     }
+    while (!Place()) factor_ += 2 * kFactor;  // it stays odd
   }
-  uint32_t Find(uint64_t packed) const {
-    for (size_t i = Home(packed);; i = (i + 1) % kSlots) {
-      if (slots_[i].word == packed) return slots_[i].languages;
-      if (slots_[i].word == 0) return 0;
-    }
+
+  void Count(uint64_t packed, LanguageHits* hits) const {
+    const Entry& entry = entries_[places_[Home(packed)]];
+    const uint64_t same = -static_cast<uint64_t>(entry.word == packed);
+    for (size_t i = 0; i < std::size(hits->counts); ++i) hits->counts[i] += entry.languages.counts[i] & same;
   }
 
  private:
   struct Entry {
     uint64_t word = 0;
-    uint32_t languages = 0;
+    LanguageHits languages;
   };
-  static constexpr size_t kSlots = 1024;
-  static size_t Home(uint64_t word) { return word * 0x9E3779B97F4A7C15 >> 54; }
-  Entry& Slot(uint64_t word) {  // the word's own, or the empty one where it goes
-    size_t i = Home(word);
-    while (slots_[i].word != 0 && slots_[i].word != word) i = (i + 1) % kSlots;
-    return slots_[i];
+  static constexpr uint64_t kFactor = 0x9E3779B97F4A7C15;
+  static constexpr int kPlaceBits = 12;
+
+  Entry& EntryOf(uint64_t word) {
+    for (Entry& entry : entries_) {
+      if (entry.word == word) return entry;
+    }
+    return entries_.emplace_back(Entry{word, {}});
   }
-  std::array<Entry, kSlots> slots_;
+  bool Place() {
+    places_.fill(0);
+    for (size_t i = 1; i < entries_.size(); ++i) {
+      uint8_t& place = places_[Home(entries_[i].word)];
+      if (place != 0) return false;
+      place = static_cast<uint8_t>(i);
+    }
+    return true;
+  }
+  size_t Home(uint64_t word) const { return word * factor_ >> (64 - kPlaceBits); }
+
+  std::vector<Entry> entries_ = {{}};  // the first is of no word; at most 256
+  std::array<uint8_t, size_t{1} << kPlaceBits> places_{};
+  uint64_t factor_ = kFactor;
 };
 
 const char* ScriptOf(char32_t c) {
@@ -90,23 +118,16 @@ const char* ScriptOf(char32_t c) {
 
 const char* LatinLanguage(std::string_view text) {
   static const CommonWords words;
+  LanguageHits found;
+  ForEachRun(text, &LetterBits, [&](size_t begin, size_t end) {
+    const size_t size = std::min(end - begin, sizeof(uint64_t));
+    uint64_t word = begin + sizeof(word) <= text.size() ? Packed(text.substr(begin, sizeof(word))) & LowBytes(size)
+                                                        : Packed(text.substr(begin, size));
+    word |= (~word & 0x8080808080808080) >> 2 & LowBytes(size);  // ASCII letters in lower case
+    words.Count(end - begin > sizeof(word) ? ~uint64_t{0} : word, &found);
+  });
   std::array<int, kLatins> hits{};
-  uint64_t word = 0;  // as Packed
-  size_t size = 0;
-  for (size_t i = 0; i <= text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(i < text.size() ? text[i] : ' ');
-    const bool capital = c >= 'A' && c <= 'Z';
-    if (capital || (c >= 'a' && c <= 'z') || c >= 0x80) {
-      if (size < 8) word |= uint64_t{capital ? c + 32u : c} << 8 * size;
-      ++size;
-      continue;
-    }
-    if (size > 0 && size <= 8) {
-      const uint32_t languages = words.Find(word);
-      for (size_t l = 0; languages >> l != 0; ++l) hits[l] += languages >> l & 1;
-    }
-    word = size = 0;
-  }
+  for (size_t l = 0; l < kLatins; ++l) hits[l] = found.Of(l);
   const auto best = std::max_element(hits.begin(), hits.end());
   const int most = *best;
   const char* name = kLatin[best - hits.begin()];
@@ -123,8 +144,7 @@ const char* LanguageOf(std::string_view text) {
     while (end > 0 && (text[end] & 0xC0) == 0x80) --end;
     text = text.substr(0, end);
   }
-  if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; }))
-    return LatinLanguage(text);
+  if (IsAscii(text)) return LatinLanguage(text);
   std::vector<std::pair<const char*, int>> scripts;
   int letters = 0;
   for (size_t at = 0; at < text.size();) {

@@ -1,5 +1,6 @@
 #include "curate/minhash.h"
 
+#define XXH_INLINE_ALL  // of 32 bytes: a call would take longer than its work
 #include <xxhash.h>
 
 namespace attune {

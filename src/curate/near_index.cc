@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "curate/byte_scan.h"
 #include "text/unicode.h"
 
 namespace attune {
@@ -54,6 +55,11 @@ void MakeAlike(std::string_view text, std::string* out) {
   std::string normal;
   if (!IsAscii(text)) text = normal = LowercaseUnicode(NormalizeUnicode(text, NormalForm::kNfc));
   out->resize(text.size());
+  if (FoldCase(text, out->data())) {
+    if (out->starts_with(' ')) out->erase(0, 1);
+    if (out->ends_with(' ')) out->pop_back();
+    return;
+  }
   char* end = out->data();
   bool after_blank = true;
   for (const char c : text) {  // without a branch: what is written where nothing shall be is written over

@@ -1,8 +1,10 @@
 #include "curate/personal_data.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
+#include <utility>
+
+#include "curate/byte_scan.h"
 
 namespace attune {
 namespace {
@@ -56,6 +58,7 @@ Number ReadNumber(std::string_view text, size_t at) {
       number.digits += c;
       ++group;
       number.end = i + 1;
+      if (number.digits.size() > kMostDigits) break;  // it is neither, however long a list of numbers this is
       continue;
     }
     // At most two separators between groups, ") " and " (": a line break or a word ends the number.
@@ -138,19 +141,8 @@ size_t EndOfIban(std::string_view text, size_t at) {
   return at;
 }
 
-bool EightWithoutDigit(const char* at) {
-  uint64_t word = 0;
-  std::memcpy(&word, at, 8);
-  word ^= 0x3030303030303030;  // a digit is now below ten
-  return ((((word & 0x7F7F7F7F7F7F7F7F) + 0x7676767676767676) | word) & 0x8080808080808080) ==
-         0x8080808080808080;
-}
-
 void FindNumbers(std::string_view text, uint32_t part, std::vector<Finding>* findings) {
-  for (size_t i = 0; i < text.size(); ++i) {
-    while (i + 8 <= text.size() && EightWithoutDigit(text.data() + i)) i += 8;
-    if (i == text.size()) break;
-    if (!IsDigit(text[i])) continue;
+  for (size_t i = NextDigit(text, 0); i < text.size(); i = NextDigit(text, i + 1)) {
     const bool after_letter = i > 0 && (IsAlnum(text[i - 1]) || text[i - 1] == '_');
     if (i >= 2 && IsUpper(text[i - 1]) && IsUpper(text[i - 2]) && (i == 2 || !IsAlnum(text[i - 3])) &&
         i + 1 < text.size() && IsDigit(text[i + 1])) {
@@ -197,40 +189,55 @@ void FindPersonalData(std::string_view text, uint32_t part, std::vector<Finding>
             [](const Finding& a, const Finding& b) { return a.begin < b.begin; });
 }
 
-std::optional<size_t> EndOfSecret(std::string_view text, size_t at, std::string_view beginning) {
-  if (at > 0 && (IsAlnum(text[at - 1]) || text[at - 1] == '_')) return std::nullopt;
-  size_t end = at + beginning.size();
+const SecretFinder::Stretch& SecretFinder::StretchAt(size_t start, bool dotted) {
+  Stretch& stretch = stretches_[dotted];
+  if (start >= stretch.begin && start < stretch.end) return stretch;
+  stretch = {start, start};
+  size_t at = start;
+  for (; at < text_.size(); ++at) {
+    const char c = text_[at];
+    if (IsDigit(c)) {
+      stretch.digits = at + 1;
+    } else if (IsAlnum(c)) {
+      stretch.letters = at + 1;
+    } else if (dotted && c == '.') {
+      continue;
+    } else if (c != '_' && c != '-') {
+      break;
+    }
+    for (size_t dot = stretch.end; dot < at; ++dot) stretch.earlier_dots = std::exchange(stretch.dots, dot + 1);
+    stretch.end = at + 1;
+  }
+  return stretch;
+}
+
+std::optional<size_t> SecretFinder::End(size_t at, std::string_view beginning) {
+  if (at > 0 && (IsAlnum(text_[at - 1]) || text_[at - 1] == '_')) return std::nullopt;
+  const size_t start = at + beginning.size();
   if (beginning == "-----BEGIN ") {
-    const std::string_view rest = text.substr(end);
+    const std::string_view rest = text_.substr(start);
     const size_t title = rest.substr(0, 64).find("PRIVATE KEY-----");
     if (title == rest.npos) return std::nullopt;
-    const size_t close = text.find("-----END ", end);
-    if (close == text.npos) return text.size();
-    const size_t last = text.find("-----", close + 9);
-    return last == text.npos ? text.size() : last + 5;
+    const size_t close = text_.find("-----END ", start);
+    if (close == text_.npos) return text_.size();
+    const size_t last = text_.find("-----", close + 9);
+    return last == text_.npos ? text_.size() : last + 5;
   }
-  const bool upper_only = beginning == "AKIA" || beginning == "ASIA";
-  const bool dots = beginning == "eyJ" || beginning == "SG.";
-  bool has_digit = false, has_letter = false;
-  size_t parts = 0;
-  for (; end < text.size(); ++end) {
-    const char c = text[end];
-    const bool takes =
-        upper_only ? IsUpper(c) || IsDigit(c) : IsAlnum(c) || c == '_' || c == '-' || (dots && c == '.');
-    if (!takes) break;
-    has_digit |= IsDigit(c);
-    has_letter |= IsAlnum(c) && !IsDigit(c);
-    parts += c == '.';
+  if (beginning == "AKIA" || beginning == "ASIA") {
+    size_t end = start;
+    while (end < text_.size() && (IsUpper(text_[end]) || IsDigit(text_[end]))) ++end;
+    return end - start == 16 ? std::optional(end) : std::nullopt;
   }
-  while (end > at && text[end - 1] == '.') --end, --parts;
-  const size_t size = end - at - beginning.size();
-  if (upper_only) return size == 16 ? std::optional(end) : std::nullopt;
-  if (dots) return parts >= (beginning == "eyJ" ? 2 : 1) && size >= 40 ? std::optional(end) : std::nullopt;
-  const size_t least = beginning.starts_with("xox") ? 20
-                       : beginning == "glpat-"      ? 18
-                       : beginning == "AIza"        ? 33
-                                                    : 20;
-  return size >= least && has_digit && has_letter ? std::optional(end) : std::nullopt;
+  const bool jwt = beginning == "eyJ", dotted = jwt || beginning == "SG.";
+  const Stretch& stretch = StretchAt(start, dotted);
+  const size_t size = stretch.end - start;
+  if (dotted) {
+    const bool parted = (jwt ? stretch.earlier_dots : stretch.dots) > start;
+    return parted && size >= 40 ? std::optional(stretch.end) : std::nullopt;
+  }
+  const size_t least = beginning == "glpat-" ? 18 : beginning == "AIza" ? 33 : 20;
+  const bool mixed = stretch.digits > start && stretch.letters > start;
+  return size >= least && mixed ? std::optional(stretch.end) : std::nullopt;
 }
 
 }  // namespace attune

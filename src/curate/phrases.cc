@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "curate/byte_scan.h"
 
 namespace attune {
 namespace {
@@ -64,30 +66,6 @@ constexpr const char* kSecretStarts[] = {
 
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
-// Text is looked at in windows of eight bytes, and whether a phrase may begin there is asked of two filters
-// at once: one of the first three bytes as they are, one of all eight without regard to case. Neither answers
-// yes often, so the loop hardly ever branches.
-constexpr size_t kWindow = 8;
-
-uint64_t WindowAt(std::string_view text, size_t at) {
-  uint64_t window = 0;
-  std::memcpy(&window, text.data() + at, std::min(kWindow, text.size() - at));
-  return window;
-}
-uint32_t ShortSlot(uint64_t window) { return static_cast<uint32_t>(window & 0xFFFFFF) * 0x9E3779B1u >> 16; }
-uint32_t LongSlot(uint64_t window) {
-  return static_cast<uint32_t>((window | 0x2020202020202020) * 0x9E3779B97F4A7C15 >> 48);
-}
-
-class Filter {
- public:
-  void Add(uint32_t slot) { bits_[slot / 64] |= uint64_t{1} << slot % 64; }
-  uint64_t Has(uint32_t slot) const { return bits_[slot / 64] >> slot % 64 & 1; }
-
- private:
-  std::array<uint64_t, 1024> bits_{};
-};
-
 class PhraseTable {
  public:
   PhraseTable() {
@@ -98,38 +76,18 @@ class PhraseTable {
     for (const auto& [text, family] : kTemplateMarks) Add(text, kTemplate, false, family);
     for (const char* text : kSecretStarts) Add(text, kSecret, false);
     Add("```", kFence, false);
+    std::vector<PhraseFilter::Phrase> filtered;
     for (size_t i = 0; i < texts_.size(); ++i) {
       phrases_[i].text = texts_[i];
-      // Prose is found by eight bytes, for three of them are everywhere; marks by their three, of which few
-      // are.
       by_start_[static_cast<unsigned char>(Lower(texts_[i][0]))].push_back(i);
-      if (phrases_[i].any_case && texts_[i].size() >= kWindow && phrases_[i].kind != kHtml) {
-        long_.Add(LongSlot(WindowAt(texts_[i], 0)));
-        continue;
-      }
-      short_.Add(ShortSlot(WindowAt(texts_[i], 0)));
-      std::string capitals = texts_[i];
-      std::transform(capitals.begin(), capitals.end(), capitals.begin(),
-                     [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
-      if (phrases_[i].any_case) short_.Add(ShortSlot(WindowAt(capitals, 0)));
+      const bool prose = phrases_[i].any_case && phrases_[i].kind != kHtml;
+      filtered.push_back({texts_[i], phrases_[i].any_case, prose && texts_[i].size() >= PhraseFilter::kWindow});
     }
+    filter_.emplace(filtered);
   }
 
   const Phrase* Next(std::string_view text, size_t* at) const {
-    size_t i = *at;
-    for (; i + kWindow + 3 <= text.size(); i += 4) {  // four places at a time while whole windows are left
-      uint64_t hits = 0;
-      for (size_t k = 0; k < 4; ++k) {
-        uint64_t window = 0;
-        std::memcpy(&window, text.data() + i + k, kWindow);
-        hits |= MayBegin(window) << k;
-      }
-      for (size_t k = 0; hits >> k != 0; ++k) {
-        if (const Phrase* found = (hits >> k & 1) != 0 ? Match(text, i + k, at) : nullptr) return found;
-      }
-    }
-    for (; i + 3 <= text.size(); ++i) {
-      if (MayBegin(WindowAt(text, i)) == 0) continue;
+    for (size_t i = filter_->Next(text, *at); i < text.size(); i = filter_->Next(text, i + 1)) {
       if (const Phrase* found = Match(text, i, at)) return found;
     }
     return nullptr;
@@ -144,10 +102,6 @@ class PhraseTable {
     Add(text, kind, true);
     const size_t apostrophe = text.find('\'');
     if (apostrophe != text.npos) Add(text.replace(apostrophe, 1, "\u2019"), kind, true);
-  }
-
-  uint64_t MayBegin(uint64_t window) const {
-    return short_.Has(ShortSlot(window)) | long_.Has(LongSlot(window));
   }
 
   // The phrase at this place, which *at becomes then.
@@ -169,7 +123,7 @@ class PhraseTable {
   std::vector<std::string> texts_;
   std::vector<Phrase> phrases_;
   std::array<std::vector<size_t>, 256> by_start_;  // places in phrases_, by first byte in lower case
-  Filter short_, long_;
+  std::optional<PhraseFilter> filter_;
 };
 
 }  // namespace

@@ -59,10 +59,12 @@ bool RecordReader::Next(RecordBlock* block, size_t bytes) {
     if (ended_) return false;
     needed_ = std::max<size_t>(2 * (buffer_.size() - at_), 1);
   }
-  // What is left begins the next block.
+  // What is left begins the next block, in the room that this one's bytes had last, unless a long record made that large.
+  const size_t usual = bytes + (size_t{2} << 20);
   std::string rest;
-  rest.reserve(bytes + (size_t{2} << 20));
+  if (block->bytes.capacity() < 2 * usual) rest = std::move(block->bytes);
   rest.assign(buffer_, at_);
+  rest.reserve(usual);
   buffer_.resize(at_);
   buffer_.reserve(at_ + kReadBehind);
   block->bytes = std::exchange(buffer_, std::move(rest));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 namespace attune {
 namespace {
@@ -99,14 +100,15 @@ void FindStructure(Row* row) {
   if (row->turns.back().speaker != Speaker::kAssistant && row->turns.back().speaker != Speaker::kRejected)
     AddStructure(row, Rule::kNoFinalAnswer,
                  fmt::format("the last turn is the {}'s", SpeakerName(row->turns.back().speaker)));
-  const Turn* asked = nullptr;
+  std::optional<std::string_view> asked;  // last, without blanks around it
   for (const Turn& turn : row->turns) {
     const bool answers = turn.speaker == Speaker::kAssistant || turn.speaker == Speaker::kRejected;
     if (answers && !turn.has_calls && !HasText(*row, turn)) AddStructure(row, Rule::kEmptyAnswer, "");
     if (turn.speaker == Speaker::kUser && !HasText(*row, turn)) AddStructure(row, Rule::kEmptyPrompt, "");
-    if (turn.speaker == Speaker::kUser) asked = &turn;
-    if (!answers || asked == nullptr || turn.parts == 0 || asked->parts == 0) continue;
-    const std::string_view prompt = Trimmed(row->parts[asked->first_part].text);
+    if (turn.speaker == Speaker::kUser)
+      asked = turn.parts == 0 ? std::nullopt : std::optional(Trimmed(row->parts[turn.first_part].text));
+    if (!answers || !asked || turn.parts == 0) continue;
+    const std::string_view prompt = *asked;
     const std::string_view answer = Trimmed(row->parts[turn.first_part].text);
     if (prompt.empty() || !answer.starts_with(prompt)) continue;
     if (answer.size() == prompt.size()) {

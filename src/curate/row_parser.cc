@@ -57,8 +57,13 @@ struct RowParser::Impl {
   bool AddText(const char* key, Speaker speaker, bool required);
   void AddTurnOf(const char* key, Speaker speaker, bool required);
   void AddMessages(const dom::element& list, std::string_view key, bool rejected);
-  void AddMessage(const dom::element& message, const std::string& where, bool rejected);
-  void AddContent(const dom::element& content, const std::string& where, Turn* turn);
+  struct Place {  // of a message: named only where something is wrong with it
+    std::string_view list;
+    size_t number;
+    std::string Text() const { return fmt::format("{}[{}]", list, number); }
+  };
+  void AddMessage(const dom::element& message, const Place& place, bool rejected);
+  void AddContent(const dom::element& content, const Place& place, Turn* turn);
   void ReadPreference();
   void ReadAlpaca();
   void ReadPromptCompletion();
@@ -134,7 +139,10 @@ void RowParser::Impl::ParseJson(const DataFile* file, const char* data, size_t s
   if (code == simdjson::UTF8_ERROR) return Wrong(Rule::kInvalidUtf8, "");
   if (code != simdjson::SUCCESS) return Wrong(Rule::kBrokenRow, JsonProblem(code, file, {data, size}));
   if (element.get(object) != simdjson::SUCCESS)
-    return Wrong(Rule::kBrokenRow, fmt::format("a row must be an object, found {}", TypeName(element)));
+    return Wrong(Rule::kBrokenRow, fmt::format("a row must be an object, found {}{}", TypeName(element),
+                                               file != nullptr && file->container == Container::kJsonl && element.is_array()
+                                                   ? "; a list of rows is read from a file named .json"
+                                                   : ""));
   if (!CheckNames()) return;
   FindFormat();
   FindStructure(&row);
@@ -214,36 +222,36 @@ void RowParser::Impl::AddMessages(const dom::element& list, std::string_view key
                                                list.is_array() ? "an empty one" : TypeName(list)));
   }
   size_t i = 0;
-  for (const dom::element message : messages) AddMessage(message, fmt::format("{}[{}]", key, i++), rejected);
+  for (const dom::element message : messages) AddMessage(message, {key, i++}, rejected);
 }
 
-void RowParser::Impl::AddMessage(const dom::element& message, const std::string& where, bool rejected) {
+void RowParser::Impl::AddMessage(const dom::element& message, const Place& place, bool rejected) {
   dom::object fields_of;
   if (message.get(fields_of) != simdjson::SUCCESS)
-    return Wrong(Rule::kWrongType, fmt::format("{} must be an object, found {}", where, TypeName(message)));
+    return Wrong(Rule::kWrongType, fmt::format("{} must be an object, found {}", place.Text(), TypeName(message)));
   std::optional<dom::element> role_value = FindKey(fields_of, "role");
   const bool share_gpt = !role_value && FindKey(fields_of, "from");
   if (share_gpt) role_value = FindKey(fields_of, "from");
   std::string_view role;
   if (!role_value || role_value->get(role) != simdjson::SUCCESS)
-    return Wrong(Rule::kWrongType, fmt::format("{}: the role must be a string, found {}", where,
+    return Wrong(Rule::kWrongType, fmt::format("{}: the role must be a string, found {}", place.Text(),
                                                role_value ? TypeName(*role_value) : "nothing"));
   const std::string_view known = KnownRole(role);
-  if (known.empty()) return Wrong(Rule::kUnknownRole, fmt::format("{}: {}", where, ShownText(role)));
+  if (known.empty()) return Wrong(Rule::kUnknownRole, fmt::format("{}: {}", place.Text(), ShownText(role)));
   Turn turn{rejected ? Speaker::kRejected : SpeakerOf(known), FindKey(fields_of, "tool_calls").has_value(),
             static_cast<uint32_t>(row.parts.size()), 0};
   const auto content = FindKey(fields_of, share_gpt ? "value" : "content");
   if (content) {
-    AddContent(*content, where, &turn);
+    AddContent(*content, place, &turn);
   } else if (!turn.has_calls) {
-    Wrong(Rule::kWrongType, fmt::format("{} has no \"{}\"", where, share_gpt ? "value" : "content"));
+    Wrong(Rule::kWrongType, fmt::format("{} has no \"{}\"", place.Text(), share_gpt ? "value" : "content"));
   }
   // Of a rejected conversation only the answer is a turn; the rest repeats the prompt.
   if (rejected && !row.turns.empty() && row.turns.back().speaker == Speaker::kRejected) row.turns.pop_back();
   row.turns.push_back(turn);
 }
 
-void RowParser::Impl::AddContent(const dom::element& content, const std::string& where, Turn* turn) {
+void RowParser::Impl::AddContent(const dom::element& content, const Place& place, Turn* turn) {
   std::string_view text;
   dom::array pieces;
   if (content.get(text) == simdjson::SUCCESS) {
@@ -253,13 +261,13 @@ void RowParser::Impl::AddContent(const dom::element& content, const std::string&
   }
   if (content.get(pieces) != simdjson::SUCCESS)
     return Wrong(Rule::kWrongType,
-                 fmt::format("{}: the content must be a string, found {}", where, TypeName(content)));
+                 fmt::format("{}: the content must be a string, found {}", place.Text(), TypeName(content)));
   for (const dom::element piece : pieces) {
     dom::object object_of;
     const auto value = piece.get(object_of) == simdjson::SUCCESS ? FindKey(object_of, "text") : std::nullopt;
     if (!value || value->get(text) != simdjson::SUCCESS) {
       Wrong(Rule::kWrongType,
-            fmt::format("{}: a content part without text; only text can be trained on", where));
+            fmt::format("{}: a content part without text; only text can be trained on", place.Text()));
       continue;
     }
     AddPart(turn->speaker, text);

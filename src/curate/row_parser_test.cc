@@ -99,6 +99,18 @@ TEST(RowParser, AgreesWithTraining) {
   }
 }
 
+TEST(RowParser, WhatIsWrongIsSaid) {
+  RowParser parser(kNoNames);
+  const auto why = [&](const std::string& line) {
+    const RecordBlock block{0, 0, line + std::string(kReadBehind, '\0'), {{1, 0, line.size()}}};
+    return WhyUnreadable(parser.Parse({"a.jsonl", Container::kJsonl, {}}, block, block.records[0]));
+  };
+  EXPECT_EQ(why(R"({"text": "x", "n": 1e999})"), "a number that 64 bits cannot hold; write it as a text");
+  EXPECT_EQ(why(R"({"text": "x", "n": 123456789012345678901234567890})"), "a number that 64 bits cannot hold; write it as a text");
+  EXPECT_EQ(why(R"([{"text": "x"}])"), "a row must be an object, found a list; a list of rows is read from a file named .json");
+  EXPECT_EQ(why(R"({"text": "x", "n": -})").find("column 21: not valid JSON"), 0u) << why(R"({"text": "x", "n": -})");
+}
+
 TEST(RowParser, CsvTsvAndText) {
   EXPECT_EQ(Rows({"a.csv", Container::kCsv, {"prompt", "completion"}}, "\"say \"\"hi\"\"\",x\ny\n"),
             (std::vector<std::string>{"prompt + completion|say \"hi\"|x", "broken-row "}));

@@ -70,33 +70,21 @@ class RowSource {
 };
 
 // Calls take(block, result) for each block in order, where result = work(block, room) was made by one of
-// `threads` threads; `room` is the thread's own, made anew now and then. Memory holds a few blocks at a time.
-// Errors: what `work`, `take` and RowSource::Next throw.
+// `threads` threads; `room` is the thread's own. `take` runs on any of them, one call at a time. Memory holds a
+// few blocks at a time. Errors: what `work`, `take` and RowSource::Next throw, the first in the order of the rows.
 template <class Result, class Room, class Work, class Take>
 void ForEachBlock(RowSource& source, int64_t threads, const Work& work, const Take& take) {
   struct Piece {
     RecordBlock block;
     Result result;
   };
-  const size_t width = 4 * static_cast<size_t>(threads);
-  std::vector<Piece> now, next;
-  const auto read = [&](std::vector<Piece>& pieces) {
-    pieces.clear();
-    while (pieces.size() < width) {
-      Piece piece;
-      if (!source.Next(&piece.block)) break;
-      pieces.push_back(std::move(piece));
-    }
-  };
-  // One piece of work is reading ahead: it has to be done in order and is begun first.
-  for (read(now); !now.empty(); std::swap(now, next)) {
-    InThreads<Room>(threads, now.size() + 1, [&](size_t i, Room& room) {
-      if (i == 0) return read(next);
-      Piece& piece = now[i - 1];
-      piece.result = work(piece.block, room);
-    });
-    for (Piece& piece : now) take(piece.block, piece.result);
-  }
+  const auto read = [&](Piece& piece) { return source.Next(&piece.block); };
+  const auto work_on = [&](Piece& piece, Room& room) { piece.result = work(piece.block, room); };
+  const auto take_piece = [&](Piece& piece) { take(piece.block, piece.result); };
+  constexpr size_t kBlocksAThread = 4;
+  OrderedStream<Piece, Room, decltype(read), decltype(work_on), decltype(take_piece)>(
+      kBlocksAThread * static_cast<size_t>(threads), read, work_on, take_piece)
+      .Run(threads);
 }
 
 }  // namespace attune

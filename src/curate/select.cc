@@ -142,7 +142,7 @@ Json SelectData(const SelectSettings& settings) {
           StageOutput& output) {
         const DataFile& file = source.files()[block.file];
         if (!row.readable()) return output.RemoveUnreadable(row, file, block, record);
-        const Fate& fate = fates[static_cast<size_t>(block.first + (&record - block.records.data()))];
+        const Fate& fate = fates[NumberOf(block, record, file, fates.size())];
         std::string line;
         parser.Write(&line);
         if ((fate.parts & kSelected) != 0) output.Keep(0, line);

@@ -1,10 +1,13 @@
 #include "curate/shingles.h"
 
+#define XXH_INLINE_ALL  // words are short, so a call would take longer than its work
 #include <xxhash.h>
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
+#include "curate/byte_scan.h"
 #include "text/unicode.h"
 
 namespace attune {
@@ -18,6 +21,22 @@ constexpr std::array<char, 128> kInWord = [] {
   return table;
 }();
 
+constexpr size_t kMore = 16;  // room behind joined words
+
+// ASCII letters and digits in lower case; reads and writes up to seven bytes behind where it may.
+void CopyWord(std::string_view text, size_t begin, size_t end, char* out) {
+  for (size_t at = begin; at < end; at += sizeof(uint64_t), out += sizeof(uint64_t)) {
+    uint64_t eight = 0;
+    if (at + sizeof(eight) <= text.size()) {
+      std::memcpy(&eight, text.data() + at, sizeof(eight));
+    } else {
+      std::memcpy(&eight, text.data() + at, text.size() - at);
+    }
+    eight |= 0x2020202020202020;
+    std::memcpy(out, &eight, sizeof(eight));
+  }
+}
+
 uint32_t Mixed(uint64_t hash) { return static_cast<uint32_t>(hash * 0x9E3779B97F4A7C15 >> 32); }
 
 bool PartsWords(char32_t c) { return IsWhitespace(c) || IsPunctuation(c) || c == 0xFFFD || c == 0x200B; }
@@ -28,7 +47,6 @@ void NormalWords::Read(std::string_view text) {
   ends_.clear();
   hashes_.clear();
   // Lower case may take more bytes; there is always room for the ASCII that is left, a blank and one character more.
-  constexpr size_t kMore = 16;
   if (joined_.size() < text.size() + 2 * kMore) joined_.resize(text.size() + 2 * kMore);
   char* out = joined_.data();
   size_t begin = 0;  // of the word in joined_
@@ -40,7 +58,15 @@ void NormalWords::Read(std::string_view text) {
     *out++ = ' ';
     begin = end + 1;
   };
-  for (size_t at = 0; at < text.size();) {
+  const bool is_ascii = IsAscii(text);
+  if (is_ascii) {
+    ForEachRun(text, &WordBits, [&](size_t from, size_t to) {
+      CopyWord(text, from, to, out);
+      out += to - from;
+      end_word();
+    });
+  }
+  for (size_t at = is_ascii ? text.size() : 0; at < text.size();) {
     const auto byte = static_cast<unsigned char>(text[at]);
     if (byte < 0x80) {
       ++at;

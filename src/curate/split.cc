@@ -119,15 +119,17 @@ Json SplitData(const SplitSettings& settings) {
   RowSource source(settings.stage.input, settings.stage.columns);
   StageTotals totals(2);
   const std::string& label = settings.duplicates.label;
-  ForEachRow(
+  ForEachRecord(
       source, settings.stage, 2,
-      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser,
-          StageOutput& output) {
-        if (!row.readable()) return output.RemoveUnreadable(row, source.files()[block.file], block, record);
-        const size_t side = held_out[static_cast<size_t>(block.first + (&record - block.records.data()))];
-        std::string line;
-        parser.Write(&line);
-        output.Keep(side, line);
+      [&](const RecordBlock& block, const Record& record, RowParser& parser, StageOutput& output) {
+        const DataFile& file = source.files()[block.file];
+        const uint32_t number = NumberOf(block, record, file, held_out.size());
+        const size_t side = held_out[number];
+        if (found.rows[number].content != 0 && label.empty() && IsWrittenAsItStands(file, settings.stage))
+          return output.Keep(side, block.text(record));
+        const Row& row = parser.Parse(file, block, record);
+        if (!row.readable()) return output.RemoveUnreadable(row, file, block, record);
+        output.Keep(side, parser);
         if (!label.empty()) ++output.counts[(side == 1 ? "e" : "t") + parser.Value(label).value_or("")];
       },
       [&](const StageOutput& output) { totals.Take(settings.stage, output, files); });

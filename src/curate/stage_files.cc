@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 #include <sodium.h>
 
-#include <utility>
+#include <span>
 
 #include "base/error.h"
-#include "base/hash.h"
+#include "base/threads.h"
 #include "curate/json_string.h"
 #include "text/unicode.h"
 
@@ -35,31 +35,46 @@ std::string StageFiles::NameOf(const std::string& output) {
   return name;
 }
 
+void StageFiles::Output::Write(std::string_view lines) {
+  file_.Write(lines);
+  hash_.Add(std::as_bytes(std::span(lines)));
+  bytes_ += std::ssize(lines);
+}
+
 StageFiles::StageFiles(const std::string& output, const std::vector<std::string>& suffixes) : name_(NameOf(output)) {
-  for (const std::string& suffix : suffixes) paths_.push_back(name_ + suffix);
-  std::vector<std::string> all = paths_;
-  for (const char* suffix : {".removed.jsonl", ".manifest.json"}) all.push_back(name_ + suffix);
-  for (const std::string& path : all) {
+  std::vector<std::string> paths;
+  for (const std::string& suffix : suffixes) paths.push_back(name_ + suffix);
+  for (const char* suffix : {".removed.jsonl", ".manifest.json"}) paths.push_back(name_ + suffix);
+  for (const std::string& path : paths) {
     if (PathExists(path)) BadInput("{}: exists already; name another output or remove it", path);
   }
   MakeDirectories(ParentOf(name_));
-  for (const std::string& path : paths_) rows_.push_back(std::make_unique<AtomicFile>(path));
-  removed_ = std::make_unique<AtomicFile>(name_ + ".removed.jsonl");
+  for (size_t i = 0; i < suffixes.size(); ++i) rows_.push_back(std::make_unique<Output>(paths[i]));
+  removed_.emplace(name_ + ".removed.jsonl");
 }
 
 Json StageFiles::Commit(const char* stage, const std::vector<DataFile>& inputs, const Json& record) {
-  Json manifest = {{"stage", stage}, {"inputs", Json::array()}};
-  for (const DataFile& input : inputs) manifest["inputs"].push_back(DescribedFile(input.path));
+  // The disk writes while the processor hashes.
+  struct NoStageRoom {};
+  std::vector<Json> described(inputs.size());
+  InThreads<NoStageRoom>(2, inputs.size() + 1, [&](size_t i, NoStageRoom&) {
+    if (i > 0) {
+      described[i - 1] = DescribedFile(inputs[i - 1].path);
+      return;
+    }
+    removed_->Sync();
+    for (const auto& file : rows_) file->Sync();
+  });
+  Json manifest = {{"stage", stage}, {"inputs", described}};
   manifest.update(record);
   manifest["outputs"] = Json::array();
+  manifest["outputs"].push_back(removed_->Described());
+  for (const auto& file : rows_) manifest["outputs"].push_back(file->Described());
   // The rows come last: where they are, the rest is too.
   removed_->Commit();
-  manifest["outputs"].push_back(DescribedFile(name_ + ".removed.jsonl"));
-  for (const std::string& path : paths_) manifest["outputs"].push_back(DescribedFile(path + ".partial"));
-  for (size_t i = 0; i < paths_.size(); ++i) manifest["outputs"][i + 1]["path"] = paths_[i];
   WriteFileAtomic(name_ + ".manifest.json",
                   manifest.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-  for (auto& file : rows_) file->Commit();
+  for (const auto& file : rows_) file->Commit();
   return manifest;
 }
 

@@ -15,11 +15,13 @@
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "curate/row_source.h"
 
 namespace attune {
@@ -52,10 +54,25 @@ class StageFiles {
                                 const nlohmann::ordered_json& record);
 
  private:
+  // Hashed while it is written: reading it again would take as long as writing it.
+  class Output {
+   public:
+    explicit Output(const std::string& path) : path_(path), file_(path) {}
+    void Write(std::string_view lines);
+    void Sync() { file_.Sync(); }
+    void Commit() { file_.Commit(); }
+    nlohmann::ordered_json Described() const { return {{"path", path_}, {"bytes", bytes_}, {"xxh3_128", hash_.Hex()}}; }
+
+   private:
+    std::string path_;
+    AtomicFile file_;
+    Xxh3 hash_;
+    int64_t bytes_ = 0;
+  };
+
   std::string name_;
-  std::vector<std::string> paths_;
-  std::vector<std::unique_ptr<AtomicFile>> rows_;
-  std::unique_ptr<AtomicFile> removed_;
+  std::optional<Output> removed_;
+  std::vector<std::unique_ptr<Output>> rows_;
 };
 
 // A file as a manifest names it. Errors: Error{kBadInput} when it cannot be read.

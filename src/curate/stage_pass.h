@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,12 @@ struct StageOutput {
   void Keep(size_t file, std::string_view json) {
     ++kept[file];
     lines[file] += json;
+    lines[file] += '\n';
+  }
+  // The row parsed last, as RowParser::Write has it.
+  void Keep(size_t file, const RowParser& parser, std::span<const std::optional<std::string>> texts = {}) {
+    ++kept[file];
+    parser.Write(texts, &lines[file]);
     lines[file] += '\n';
   }
   void Remove(const std::string& rule, std::string_view reason, const DataFile& file, int64_t line,
@@ -94,11 +101,10 @@ class StageTotals {
   std::vector<nlohmann::ordered_json> examples_;
 };
 
-// Calls work(record, row, parser, output) for each record of `source` in several threads, and take(output)
+// Calls work(block, record, parser, output) for each record of `source` in several threads, and take(output)
 // for each block in order. `work` deals with rows that cannot be read too.
 template <class Work, class Take>
-void ForEachRow(RowSource& source, const StageInput& stage, size_t files, const Work& work,
-                const Take& take) {
+void ForEachRecord(RowSource& source, const StageInput& stage, size_t files, const Work& work, const Take& take) {
   struct Room {
     std::unique_ptr<RowParser> parser;
   };
@@ -107,14 +113,38 @@ void ForEachRow(RowSource& source, const StageInput& stage, size_t files, const 
       [&](const RecordBlock& block, Room& room) {
         if (!room.parser) room.parser = std::make_unique<RowParser>(stage.columns);
         StageOutput output(files);
+        output.lines[0].reserve(block.bytes.size());
         for (const Record& record : block.records) {
           ++output.rows;
-          work(block, record, room.parser->Parse(source.files()[block.file], block, record), *room.parser,
-               output);
+          work(block, record, *room.parser, output);
         }
         return output;
       },
       [&](const RecordBlock&, StageOutput& output) { take(output); });
+}
+
+// The same with each record parsed: work(block, record, row, parser, output).
+template <class Work, class Take>
+void ForEachRow(RowSource& source, const StageInput& stage, size_t files, const Work& work,
+                const Take& take) {
+  ForEachRecord(
+      source, stage, files,
+      [&](const RecordBlock& block, const Record& record, RowParser& parser, StageOutput& output) {
+        work(block, record, parser.Parse(source.files()[block.file], block, record), parser, output);
+      },
+      take);
+}
+
+// Whether rows of the file are written as they stand in it, so that who knows that a row can be read need not parse it.
+inline bool IsWrittenAsItStands(const DataFile& file, const StageInput& stage) {
+  return file.container == Container::kJsonl && stage.columns.empty();
+}
+
+// The record's number among all, `rows` of which an earlier pass has seen. Errors: Error{kBadInput} where it saw no such row.
+inline uint32_t NumberOf(const RecordBlock& block, const Record& record, const DataFile& file, size_t rows) {
+  const auto number = static_cast<size_t>(block.first + (&record - block.records.data()));
+  if (number >= rows) BadInput("{}: has more rows than it had before: it was changed while it was read", file.path);
+  return static_cast<uint32_t>(number);
 }
 
 // The settings that every stage records.

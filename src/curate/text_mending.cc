@@ -60,7 +60,7 @@ std::string MendEncoding(std::string_view text, std::span<const Finding> finding
     std::string mended;
     switch (finding.rule) {
       case Rule::kMojibake:
-        MendMojibakeAt(text, finding.begin, &mended);
+        MendMojibakeAt(found, 0, Mojibake::kLikely, &mended);
         break;
       case Rule::kControlCharacter:
         break;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "curate/encoding.h"
 #include "curate/personal_data.h"
@@ -49,10 +50,24 @@ void FindTruncation(std::string_view text, uint32_t part, std::vector<Finding>* 
   findings->push_back({Rule::kTruncatedAnswer, part, last, last + 1, ""});
 }
 
+// Whether a row is about markup, looked at when it is first asked and for all its parts.
+class AboutMarkup {
+ public:
+  explicit AboutMarkup(const Row& row) : row_(row) {}
+  bool IsIt() {
+    if (!is_it_) is_it_ = IsAboutMarkup(row_);
+    return *is_it_;
+  }
+
+ private:
+  const Row& row_;
+  std::optional<bool> is_it_;
+};
+
 class PartScanner {
  public:
-  PartScanner(const Row& row, uint32_t part, std::vector<Finding>* findings, uint32_t* templates)
-      : row_(row), part_(part), text_(row.parts[part].text), findings_(*findings), templates_(templates) {}
+  PartScanner(const Row& row, uint32_t part, AboutMarkup* markup, std::vector<Finding>* findings, uint32_t* templates)
+      : row_(row), part_(part), text_(row.parts[part].text), markup_(*markup), findings_(*findings), templates_(templates) {}
 
   void Scan() {
     FindEncoding(text_, part_, &findings_);
@@ -96,12 +111,12 @@ class PartScanner {
         Add(Rule::kTemplateToken, at, end);
         break;
       case PhraseKind::kHtml:
-        if (in_fence_ || (at > 0 && text_[at - 1] == '`') || AboutMarkup()) break;
+        if (in_fence_ || (at > 0 && text_[at - 1] == '`') || markup_.IsIt()) break;
         end = EndOfHtml(text_, at, phrase.text);
         Add(Rule::kHtml, at, end);
         break;
       default:
-        if (const auto secret = EndOfSecret(text_, at, phrase.text)) {
+        if (const auto secret = secrets_.End(at, phrase.text)) {
           Add(Rule::kSecret, at, *secret);
           end = *secret;
         }
@@ -109,24 +124,21 @@ class PartScanner {
     return end;
   }
 
-  bool AboutMarkup() {
-    if (about_markup_ < 0) about_markup_ = IsAboutMarkup(row_);
-    return about_markup_ > 0;
-  }
-
   const Row& row_;
   uint32_t part_;
   std::string_view text_;
+  AboutMarkup& markup_;
   std::vector<Finding>& findings_;
   uint32_t* templates_;
+  SecretFinder secrets_{text_};
   bool answers_ = false, in_fence_ = false;
-  int about_markup_ = -1;  // not looked at yet
 };
 
 }  // namespace
 
 void ScanTexts(const Row& row, std::vector<Finding>* findings, uint32_t* templates) {
-  for (uint32_t part = 0; part < row.parts.size(); ++part) PartScanner(row, part, findings, templates).Scan();
+  AboutMarkup markup(row);
+  for (uint32_t part = 0; part < row.parts.size(); ++part) PartScanner(row, part, &markup, findings, templates).Scan();
 }
 
 std::string Excerpt(const Row& row, const Finding& finding) {

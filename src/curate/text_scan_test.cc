@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "curate/encoding.h"
 #include "curate/json_string.h"
 #include "curate/language.h"
@@ -58,13 +60,24 @@ TEST(TextScan, MojibakeIsMended) {
       {"Ã©", "é"}, {"â€œ", "“"}, {"ðŸ˜€", "😀"}, {"Â°", "°"}, {"ä½\u00A0å¥½", "你好"}};
   for (const auto& [broken, meant] : cases) {
     std::string mended;
-    EXPECT_EQ(MendMojibakeAt(broken, 0, &mended), std::string_view(broken).size()) << broken;
+    EXPECT_EQ(MendMojibakeAt(broken, 0, Mojibake::kSure, &mended), std::string_view(broken).size()) << broken;
     EXPECT_EQ(mended, meant);
   }
   std::string mended;
-  EXPECT_EQ(MendMojibakeAt("é", 0, &mended), 0u);
-  EXPECT_EQ(MendMojibakeAt("ß“ ", 0, &mended), 0u) << "a German quotation ends so";
+  EXPECT_EQ(MendMojibakeAt("é", 0, Mojibake::kSure, &mended), 0u);
+  EXPECT_EQ(MendMojibakeAt("ß“ ", 0, Mojibake::kSure, &mended), 0u) << "a German quotation ends so";
   EXPECT_EQ(mended, "");
+}
+
+TEST(TextScan, CorrectTextIsNoMojibake) {
+  for (const char* text : {"“AMANHÃ”, disse ele; MAÇÃ… IRMÃ» ROMÃ – SÃO PAULO", "„Ä“ und „Å“ sind Buchstaben, Gruß“",
+                           "À bientôt, Â et â ; château", "Ã como letra. O Â."})
+    EXPECT_EQ(Found(text), List{}) << text;
+}
+
+TEST(TextScan, WhereSomeIsMojibakeTheRestIsReadSoToo) {
+  EXPECT_EQ(Found("CafÃ© in ÅÃ³dÅº, HÃ”TEL"), (List{"mojibake[Ã©]", "mojibake[ÅÃ³]", "mojibake[Åº]", "mojibake[Ã”]"}));
+  EXPECT_EQ(Found("Å“uvre"), List{}) << "by itself it may be a quotation's end";
 }
 
 TEST(TextScan, PersonalData) {
@@ -88,6 +101,35 @@ TEST(TextScan, Secrets) {
             List{"secret[ghp_0123456789abcdefghijABCDEFGHIJ012345]"});
   EXPECT_EQ(Found("x -----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY----- y"),
             List{"secret[-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----]"});
+}
+
+TEST(TextScan, WhatOnlyBeginsLikeASecretIsNone) {
+  EXPECT_EQ(Found("The airport is in SG. Ask there; the SG... and eyJ."), List{});
+  EXPECT_EQ(Found("sk-learn-is-a-library-for-machine-learning"), List{}) << "no digit";
+  EXPECT_EQ(Found("SG.abcdefghijklmnopqrstuv.abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG."),
+            List{"secret[SG.abcdefghijklmnopqrstuv.abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG]"});
+  EXPECT_EQ(Found("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N..."),
+            List{"secret[eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N]"});
+}
+
+// Each of these took time as the square of the text: minutes to days for one row of a megabyte.
+TEST(TextScan, NoTextTakesForEver) {
+  const auto repeated = [](std::string_view piece, size_t bytes) {
+    std::string text;
+    while (text.size() < bytes) text += piece;
+    return text;
+  };
+  for (const char* piece : {"sk-", "eyJ-", "1 ", "12 34-", "@a", "-----BEGIN ", "<a href ", "DE12 ", "\u0301\u0327", "\u00C3", "i am "}) {
+    const auto start = std::chrono::steady_clock::now();
+    Found(repeated(piece, size_t{1} << 20));
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20)) << piece;
+  }
+  Row row;
+  const std::string part = "a <br> b";
+  for (int i = 0; i < 100'000; ++i) row.parts.push_back({Speaker::kUser, part});
+  std::vector<Finding> findings;
+  ScanTexts(row, &findings);
+  EXPECT_EQ(findings.size(), 100'000u);
 }
 
 TEST(TextScan, RefusalsAndBoilerplate) {

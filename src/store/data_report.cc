@@ -29,13 +29,16 @@ h3{font-size:14px;font-weight:600;margin:20px 0 8px}
 .odd p{margin:6px 0 0;overflow-wrap:anywhere;white-space:pre-wrap}.odd .asked,.odd .where{color:var(--soft)}.odd .where{margin-right:12px}
 )";
 
-int64_t NumberOf(const Json& json, const char* key) {
-  return json.contains(key) && json[key].is_number() ? json[key].get<int64_t>() : 0;
+// A manifest may hold anything: what is not what it should be counts as nothing.
+int64_t WholeOf(const Json& value) {
+  constexpr double kMost = 1e15;
+  const double number = value.is_number_integer() ? value.get<double>() : 0;
+  return number > 0 && number < kMost ? static_cast<int64_t>(number) : 0;
 }
+std::string StringOf(const Json& value) { return value.is_string() ? value.get<std::string>() : ""; }
+int64_t NumberOf(const Json& json, const char* key) { return json.contains(key) ? WholeOf(json[key]) : 0; }
 std::string Digits(int64_t number) { return GroupedDigits(static_cast<double>(number)); }
-std::string TextOf(const Json& json, const char* key) {
-  return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : "";
-}
+std::string TextOf(const Json& json, const char* key) { return json.contains(key) ? StringOf(json[key]) : ""; }
 
 const Json& MemberOf(const Json& json, const char* key) {
   static const Json nothing = Json::array();
@@ -87,7 +90,7 @@ std::string StageTable(const Json& stages) {
     std::string why;
     for (const char* part : {"removed", "changed"}) {
       for (const auto& [rule, rows] : MemberOf(stage, part).items())
-        why += fmt::format("{}{} {} {}", why.empty() ? "" : ", ", Digits(rows.get<int64_t>()), part, rule);
+        why += fmt::format("{}{} {} {}", why.empty() ? "" : ", ", Digits(WholeOf(rows)), part, rule);
     }
     html += fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
                         Escaped(TextOf(stage, "stage")), Digits(NumberOf(stage, "rows_in")),
@@ -118,7 +121,7 @@ std::string StageExamples(const Json& stage) {
   for (const Json& cluster : MemberOf(stage, "largest")) {
     std::string removed;
     for (const Json& row : MemberOf(cluster, "removed"))
-      removed += (removed.empty() ? "" : ", ") + row.get<std::string>();
+      removed += (removed.empty() ? "" : ", ") + StringOf(row);
     html += fmt::format(
         "<div class=\"card finding\"><b>{}</b> rows say the same; <span class=\"where\">{}</span> "
         "stays\n<p>taken out: {}{}</p></div>\n",
@@ -216,7 +219,7 @@ std::string Scores(const Json& scores) {
 
 std::vector<std::pair<std::string, std::string>> Counts(const Json& counts) {
   std::vector<std::pair<std::string, std::string>> rows;
-  for (const auto& [name, count] : counts.items()) rows.emplace_back(name, Digits(count.get<int64_t>()));
+  for (const auto& [name, count] : counts.items()) rows.emplace_back(name, Digits(WholeOf(count)));
   return rows;
 }
 

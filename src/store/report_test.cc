@@ -47,7 +47,8 @@ TEST(Escaped, LeavesNoMarkupAndNoBytesThatXmlForbids) {
   EXPECT_EQ(Escaped("\xC3"), bad);                      // cut off
   EXPECT_EQ(Escaped("\xC0\xBC"), bad + bad);            // "<" in too many bytes
   EXPECT_EQ(Escaped("\xED\xA0\x80"), bad + bad + bad);  // half of a surrogate pair
-  EXPECT_EQ(Escaped("\xEF\xBF\xBF"), bad + bad + bad);  // U+FFFF
+  EXPECT_EQ(Escaped("\xEF\xBF\xBF"), bad);              // U+FFFF
+  EXPECT_EQ(Escaped("a\u202Eb\u009B"), "a" + bad + "b" + bad);
   EXPECT_EQ(Escaped("\xF4\x90\x80\x80"), bad + bad + bad + bad);
 }
 

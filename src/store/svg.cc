@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "text/unicode.h"
+
 namespace attune {
 namespace {
 
@@ -105,34 +107,12 @@ void DrawTargets(const Chart& chart, const Series& series, const Frame& frame, s
   }
 }
 
-// How many bytes of `text` a valid UTF-8 character at its start takes that XML allows, 0 when there is none.
-size_t CharacterLength(std::string_view text) {
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const auto is_tail = [&](size_t i) { return (byte(i) & 0xC0) == 0x80; };
-  const unsigned first = byte(0);
-  if (first < 0x80) return first >= 0x20 || first == '\t' || first == '\n' || first == '\r' ? 1 : 0;
-  if (first >= 0xC2 && first <= 0xDF && is_tail(1)) return 2;
-  if (first >= 0xE0 && first <= 0xEF && is_tail(1) && is_tail(2)) {
-    const unsigned code = (first & 15) << 12 | (byte(1) & 63) << 6 | (byte(2) & 63);
-    return code < 0x800 || (code >= 0xD800 && code <= 0xDFFF) || code >= 0xFFFE ? 0 : 3;
-  }
-  if (first >= 0xF0 && first <= 0xF4 && is_tail(1) && is_tail(2) && is_tail(3)) {
-    const unsigned code = (first & 7) << 18 | (byte(1) & 63) << 12 | (byte(2) & 63) << 6 | (byte(3) & 63);
-    return code < 0x10000 || code > 0x10FFFF ? 0 : 4;
-  }
-  return 0;
-}
-
 }  // namespace
 
 std::string Escaped(std::string_view text) {
   std::string escaped;
-  while (!text.empty()) {
-    const size_t length = CharacterLength(text);
-    const char c = text.front();
-    if (length == 0) {
-      escaped += "\xEF\xBF\xBD";
-    } else if (c == '&') {
+  for (const char c : HarmlessText(text)) {
+    if (c == '&') {
       escaped += "&amp;";
     } else if (c == '<') {
       escaped += "&lt;";
@@ -143,9 +123,8 @@ std::string Escaped(std::string_view text) {
     } else if (c == '\'') {
       escaped += "&#39;";
     } else {
-      escaped += text.substr(0, length);
+      escaped += c;
     }
-    text.remove_prefix(std::max<size_t>(1, length));
   }
   return escaped;
 }

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
+#include <vector>
 
 #include "base/error.h"
 #include "text/regex.h"
@@ -109,6 +109,22 @@ std::string ReplaceInvalidUtf8(std::string_view text) {
   return out;
 }
 
+std::string HarmlessText(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const int length = SequenceLength(text, at);
+    const size_t begin = at;
+    at += std::abs(length);
+    size_t read = begin;
+    const char32_t c = length > 0 ? NextCodePoint(text, &read) : 0xFFFD;
+    const bool harmful = (c < 0x20 && c != '\n' && c != '\t') || (c >= 0x7F && c < 0xA0) ||
+                         (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069) || (c & 0xFFFFFE) == 0xFFFE;
+    out += harmful || length <= 0 ? std::string_view("\xEF\xBF\xBD") : text.substr(begin, at - begin);
+  }
+  return out;
+}
+
 bool IsWhitespace(char32_t c) {
   if (c < 0x80) return c == ' ' || (c >= 0x09 && c <= 0x0D);
   return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
@@ -149,18 +165,43 @@ bool IsWord(char32_t c) {
   return word.Search(text, 0).has_value();
 }
 
+// Not utf8proc_map: it sorts marks by swapping neighbours, which takes hours for a text of nothing but marks.
 std::string NormalizeUnicode(std::string_view text, NormalForm form) {
   if (IsAscii(text)) return std::string(text);
-  int options = UTF8PROC_STABLE;
-  options |= form == NormalForm::kNfc || form == NormalForm::kNfkc ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
+  const bool compose = form == NormalForm::kNfc || form == NormalForm::kNfkc;
+  int options = UTF8PROC_STABLE | (compose ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE);
   if (form == NormalForm::kNfkc || form == NormalForm::kNfkd) options |= UTF8PROC_COMPAT;
-  utf8proc_uint8_t* mapped = nullptr;
-  const utf8proc_ssize_t size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                             static_cast<utf8proc_ssize_t>(text.size()), &mapped,
-                                             static_cast<utf8proc_option_t>(options));
-  if (size < 0) Failed("cannot normalise a text of {} bytes: {}", text.size(), utf8proc_errmsg(size));
-  const std::unique_ptr<utf8proc_uint8_t, void (*)(void*)> owner(mapped, std::free);
-  return std::string(reinterpret_cast<const char*>(mapped), static_cast<size_t>(size));
+  const auto must = [&](utf8proc_ssize_t result) {
+    if (result < 0) Failed("cannot normalise a text of {} bytes: {}", text.size(), utf8proc_errmsg(result));
+    return static_cast<size_t>(result);
+  };
+  constexpr size_t kLongestOfOne = 32;  // code points that one becomes; the standard has 18
+  std::vector<utf8proc_int32_t> points;
+  points.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const auto point = static_cast<utf8proc_int32_t>(NextCodePoint(text, &at));
+    utf8proc_int32_t parts[kLongestOfOne];
+    int boundary = 0;
+    const size_t count =
+        must(utf8proc_decompose_char(point, parts, kLongestOfOne, static_cast<utf8proc_option_t>(options), &boundary));
+    points.insert(points.end(), parts, parts + count);
+  }
+  const auto class_of = [](utf8proc_int32_t point) { return utf8proc_get_property(point)->combining_class; };
+  const auto less = [&](utf8proc_int32_t a, utf8proc_int32_t b) { return class_of(a) < class_of(b); };
+  for (auto begin = points.begin(); begin != points.end(); ++begin) {
+    const auto end = std::find_if(begin, points.end(), [&](utf8proc_int32_t point) { return class_of(point) == 0; });
+    if (!std::is_sorted(begin, end, less)) std::stable_sort(begin, end, less);
+    begin = end;
+    if (begin == points.end()) break;
+  }
+  if (compose) {
+    points.resize(must(utf8proc_normalize_utf32(points.data(), static_cast<utf8proc_ssize_t>(points.size()),
+                                                static_cast<utf8proc_option_t>(options))));
+  }
+  std::string out;
+  out.reserve(text.size());
+  for (const utf8proc_int32_t point : points) AppendUtf8(static_cast<char32_t>(point), &out);
+  return out;
 }
 
 std::string LowercaseUnicode(std::string_view text) {

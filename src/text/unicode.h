@@ -29,6 +29,10 @@ bool IsAscii(std::string_view text);
 // errors="replace" and Rust's from_utf8_lossy.
 std::string ReplaceInvalidUtf8(std::string_view text);
 
+// For a terminal or a page: line breaks and tabs stay; whatever else could move a cursor, turn the direction of what follows,
+// is no character that XML allows or no UTF-8 becomes U+FFFD.
+std::string HarmlessText(std::string_view text);
+
 bool IsWhitespace(char32_t code_point);   // property White_Space
 bool IsNumeric(char32_t code_point);      // categories Nd, Nl, No
 bool IsPunctuation(char32_t code_point);  // categories P*, and ASCII's symbols
