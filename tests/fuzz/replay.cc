@@ -1,20 +1,23 @@
-// Replays every file of a corpus folder through a fuzz entry point: the regression half of a libFuzzer target.
-#include <cstdint>
+// Replays every file of a corpus folder through a fuzz target: the regression half of a libFuzzer target.
+//   fuzz_replay fuzz_X FOLDER
+#include "replay.h"
+
 #include <cstdio>
 #include <filesystem>
 
 #include "base/file.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
-
 int main(int argc, char** argv) {
+  const attune::FuzzTarget target = argc == 3 ? attune::FindFuzzTarget(argv[1]) : nullptr;
+  if (target == nullptr) {
+    std::fprintf(stderr, "usage: fuzz_replay fuzz_X FOLDER\n");
+    return 2;
+  }
   int files = 0;
-  for (int i = 1; i < argc; ++i) {
-    for (const auto& entry : std::filesystem::directory_iterator(argv[i])) {
-      const std::string input = attune::ReadFile(entry.path().string());
-      LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(input.data()), input.size());
-      ++files;
-    }
+  for (const auto& entry : std::filesystem::directory_iterator(argv[2])) {
+    const std::string input = attune::ReadFile(entry.path().string());
+    target(reinterpret_cast<const uint8_t*>(input.data()), input.size());
+    ++files;
   }
   std::printf("replayed %d inputs\n", files);
   return files > 0 ? 0 : 1;  // an empty corpus would test nothing
