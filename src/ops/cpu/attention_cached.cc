@@ -34,7 +34,7 @@ struct Stretches {
     first = s.window > 0 ? std::max<int64_t>(0, end - s.window) : 0;
     const int64_t most = std::min(kMost, kSharedScratchBytes / 4 / (s.heads * (s.head_dim + 2)));
     if (most < 1) Failed("attention: {} heads of {} are more than the kernel has room for", s.heads, s.head_dim);
-    length = std::max(kShortest, (end - first + most - 1) / most);
+    length = std::max(kShortest, ((end - first + most - 1) / most + kLanes - 1) / kLanes * kLanes);
     count = (end - first + length - 1) / length;
     if (length * s.heads > kThreadScratchBytes / 4) Failed("attention: {} positions are more than the kernel has room for", end);
     sums = room;
@@ -59,28 +59,72 @@ HWY_INLINE float DotOf(const float* a, const float* b, int64_t n) {
   return dot;
 }
 
-// scores (heads, count) of the keys from `first`.
-void Scores(const AttentionCached& op, const float* q, int64_t first, int64_t count, float* scores) {
-  const AttentionShape& s = op.shape;
-  const int64_t group = s.heads / s.kv_heads;
-  for (int64_t t = 0; t < count; ++t) {
-    const float* k = RawRow<const float>(op.k, first + t);
-    Ahead(k, op.k);
-    for (int64_t h = 0; h < s.heads; ++h) {
-      scores[h * count + t] = DotOf(q + h * s.head_dim, k + h / group * s.head_dim, s.head_dim) * s.scale;
-    }
+// The sum of the parts of 128 bits.
+template <class D>
+HWY_INLINE hn::Vec<hn::Full128<float>> SumBlocks(D, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    return v;
+  } else {
+    const hn::Half<D> half;
+    return SumBlocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
   }
 }
 
-// Scores become weights; gives the largest and the sum.
+// The sums of the lanes of four vectors.
+HWY_INLINE hn::Vec<hn::Full128<float>> FourSums(V a, V b, V c, V e) {
+  const FullF32 d;
+  const hn::Repartition<double, FullF32> d64;
+  const auto pairs = [&](V x, V y) HWY_ATTR { return hn::BitCast(d64, hn::Add(hn::InterleaveLower(d, x, y), hn::InterleaveUpper(d, x, y))); };
+  const auto ab = pairs(a, b), ce = pairs(c, e);
+  const V fours = hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, ab, ce)), hn::BitCast(d, hn::InterleaveUpper(d64, ab, ce)));
+  return SumBlocks(d, fours);
+}
+
+// The dot products of q with four rows of keys, times scale.
+HWY_INLINE void FourScores(const float* q, const float* k, int64_t stride, int64_t dim, float scale, float* scores) {
+  const FullF32 d;
+  const hn::Full128<float> d4;
+  V sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+  for (int64_t i = 0; i < dim; i += kLanes) {
+    const V of_q = hn::LoadU(d, q + i);
+    for (int r = 0; r < 4; ++r) sum[r] = hn::MulAdd(of_q, hn::LoadU(d, k + r * stride + i), sum[r]);
+  }
+  hn::StoreU(hn::Mul(FourSums(sum[0], sum[1], sum[2], sum[3]), hn::Set(d4, scale)), d4, scores);
+}
+
+// scores (heads, stride) of `count` keys from `first`; what is left of a row is masked.
+void Scores(const AttentionCached& op, const float* q, int64_t first, int64_t count, float* scores, int64_t stride) {
+  const AttentionShape& s = op.shape;
+  const int64_t group = s.heads / s.kv_heads, dim = s.head_dim;
+  int64_t t = 0;
+  for (; t + 4 <= count && dim % kLanes == 0; t += 4) {
+    const float* k = RawRow<const float>(op.k, first + t);
+    for (int64_t r = 0; r < 4; ++r) Ahead(k + r * op.k.stride, op.k);
+    for (int64_t h = 0; h < s.heads; ++h) {
+      FourScores(q + h * dim, k + h / group * dim, op.k.stride, dim, s.scale, scores + h * stride + t);
+    }
+  }
+  for (; t < count; ++t) {
+    const float* k = RawRow<const float>(op.k, first + t);
+    for (int64_t h = 0; h < s.heads; ++h) scores[h * stride + t] = DotOf(q + h * dim, k + h / group * dim, dim) * s.scale;
+  }
+  for (int64_t h = 0; h < s.heads; ++h) std::fill(scores + h * stride + count, scores + (h + 1) * stride, -1e30f);
+}
+
+// Scores become weights, whole vectors of them; gives the largest and the sum.
 void Softmax(int64_t count, float* scores, float* largest, float* sum) {
-  const float top = *std::max_element(scores, scores + count);
-  ForEach(count, [&](auto d, int64_t i) HWY_ATTR {
-    hn::StoreU(FastExp(d, hn::Sub(hn::LoadU(d, scores + i), hn::Set(d, top))), d, scores + i);
-  });
-  *largest = top;
-  *sum = 0;
-  for (int64_t t = 0; t < count; ++t) *sum += scores[t];
+  const FullF32 d;
+  V top = hn::Load(d, scores);
+  for (int64_t i = kLanes; i < count; i += kLanes) top = hn::Max(top, hn::Load(d, scores + i));
+  *largest = hn::GetLane(hn::MaxOfLanes(d, top));
+  top = hn::Set(d, *largest);
+  V total = hn::Zero(d);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const V weight = FastExp(d, hn::Sub(hn::Load(d, scores + i), top));
+    hn::Store(weight, d, scores + i);
+    total = hn::Add(total, weight);
+  }
+  *sum = SumLanes(d, total);
 }
 
 // out += the weighted values of kTogether rows in a row.
@@ -97,9 +141,10 @@ void RunStretch(const AttentionCached& op, int64_t row, const Stretches& all, in
   const AttentionShape& s = op.shape;
   const int64_t dim = s.head_dim, group = s.heads / s.kv_heads;
   const int64_t first = all.first + index * all.length, count = std::min(all.length, all.end - first);
-  Scores(op, RawRow<const float>(op.q, row), first, count, scores);
+  const int64_t stride = (count + kLanes - 1) / kLanes * kLanes;
+  Scores(op, RawRow<const float>(op.q, row), first, count, scores, stride);
   for (int64_t h = 0; h < s.heads; ++h) {
-    Softmax(count, scores + h * count, all.largest + index * s.heads + h, all.weights + index * s.heads + h);
+    Softmax(stride, scores + h * stride, all.largest + index * s.heads + h, all.weights + index * s.heads + h);
   }
   float* out = all.sums + index * s.heads * dim;
   std::fill_n(out, s.heads * dim, 0.0f);
@@ -109,7 +154,7 @@ void RunStretch(const AttentionCached& op, int64_t row, const Stretches& all, in
     for (int64_t r = 0; r < kTogether; ++r) Ahead(v + r * op.v.stride, op.v);
     const int64_t here = std::min<int64_t>(kTogether, count - t);
     for (int64_t h = 0; h < s.heads; ++h) {
-      const float* weights = scores + h * count + t;
+      const float* weights = scores + h * stride + t;
       const float* of_head = v + h / group * dim;
       if (here == kTogether) {
         AddValues<kTogether>(of_head, op.v.stride, weights, dim, out + h * dim);
