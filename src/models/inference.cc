@@ -195,13 +195,15 @@ void InferenceModel::RunLinear(const StoredLayer& layer, const Matrix& x, const 
   if (layer.factor) device_.Run(ScaleColumns{y, y, layer.factor, layer.bias, start});
 }
 
+// After the last block only the last row is looked at, so only keys and values are made of the others there.
 void InferenceModel::RunBlock(int64_t layer, int64_t m) {
   const Block& b = blocks_[static_cast<size_t>(layer)];
   const auto eps = static_cast<float>(spec_.rms_norm_eps);
-  const Matrix x = x_.Rows(0, m), x2 = x2_.Rows(0, m), h = h_.Rows(0, m), q = q_.Rows(0, m);
+  const int64_t first = layer + 1 == spec_.num_hidden_layers ? m - 1 : 0, rows = m - first;
+  const Matrix x = x_.Rows(first, rows), x2 = x2_.Rows(0, rows), h = h_.Rows(0, m), q = q_.Rows(0, rows);
   const Matrix k = b.k_cache.Rows(length_, m), v = b.v_cache.Rows(length_, m);
-  device_.Run(RmsNorm{h, x, b.norm1, {}, {}, eps});
-  RunLinear(b.projections[0], h, q, {});
+  device_.Run(RmsNorm{h, x_.Rows(0, m), b.norm1, {}, {}, eps});
+  RunLinear(b.projections[0], h.Rows(first, rows), q, {});
   RunLinear(b.projections[1], h, k, {});
   RunLinear(b.projections[2], h, v, {});
   if (spec_.qk_norm) {
@@ -209,24 +211,24 @@ void InferenceModel::RunBlock(int64_t layer, int64_t m) {
     device_.Run(HeadNorm{k, k, b.k_norm, {}, eps});
   }
   if (spec_.uses_rope[static_cast<size_t>(layer)]) {
-    const Matrix positions = positions_.Columns(0, m);
-    device_.Run(Rope{q, positions, cos_, sin_, spec_.head_dim, false});
-    device_.Run(Rope{k, positions, cos_, sin_, spec_.head_dim, false});
+    device_.Run(Rope{q, positions_.Columns(first, rows), cos_, sin_, spec_.head_dim, false});
+    device_.Run(Rope{k, positions_.Columns(0, m), cos_, sin_, spec_.head_dim, false});
   }
-  const Matrix attended = attention_.Rows(0, m);
+  const Matrix attended = attention_.Rows(0, rows);
   const AttentionShape shape = {spec_.num_attention_heads, spec_.num_key_value_heads, spec_.head_dim,
                                 spec_.sliding_window[static_cast<size_t>(layer)],
                                 1.0f / std::sqrt(static_cast<float>(spec_.head_dim))};
-  if (m <= kFewRows) {
-    device_.Run(AttentionCached{attended, q, b.k_cache, b.v_cache, length_, shape});
+  if (rows <= kFewRows) {
+    device_.Run(AttentionCached{attended, q, b.k_cache, b.v_cache, length_ + first, shape});
   } else {
     device_.Run(Attention{attended, {}, q, b.k_cache, b.v_cache, starts_, shape, length_});
   }
   RunLinear(b.projections[3], attended, x2, x);
-  device_.Run(RmsNorm{h, x2, b.norm2, {}, {}, eps});
-  const Matrix gate = gate_.Rows(0, m), up = up_.Rows(0, m);
-  RunLinear(b.projections[4], h, gate, {});
-  RunLinear(b.projections[5], h, up, {});
+  const Matrix normed = h_.Rows(0, rows);
+  device_.Run(RmsNorm{normed, x2, b.norm2, {}, {}, eps});
+  const Matrix gate = gate_.Rows(0, rows), up = up_.Rows(0, rows);
+  RunLinear(b.projections[4], normed, gate, {});
+  RunLinear(b.projections[5], normed, up, {});
   device_.Run(SwiGlu{gate, gate, up});
   RunLinear(b.projections[6], gate, x, x2);
 }

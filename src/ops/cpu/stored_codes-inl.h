@@ -28,6 +28,7 @@ constexpr int64_t kPart = 32;                  // the smallest block
 constexpr int64_t kCodesOfWord = 8;
 constexpr int64_t kSweep = kCodesOfWord * kLanes;  // elements of one vector of codes
 constexpr int64_t kPartsTogether = 128;        // whose scales are unpacked at once; whole sweeps
+constexpr int64_t kMostBlocks = kPartsTogether + 1;  // that they touch
 
 // Word d of a sweep holds elements 8 d and after; of two, the first is in the high half of their byte.
 HWY_INLINE int64_t ElementOfCode(int64_t word, int64_t place) { return kCodesOfWord * word + (place ^ 1); }
@@ -73,25 +74,25 @@ class CodeScales {
     if (view.nested) std::memcpy(map_, view.nested_map, sizeof map_);
   }
 
-  // Of blocks [first, first + count).
+  // Of blocks [first, first + count), at most kMostBlocks; up to kLanes - 1 floats behind them are written too.
   HWY_INLINE void Load(int64_t first, int64_t count, float* out) const {
     if (!view_.nested) {
       std::memcpy(out, view_.absmax + 4 * first, static_cast<size_t>(count) * sizeof(float));
       return;
     }
-    const auto* codes = reinterpret_cast<const uint8_t*>(view_.absmax);
-    const int64_t end = first + count;
-    for (int64_t next; first < end; first = next) {
-      const int64_t nested = first >> nested_shift_;
-      next = std::min(end, (nested + 1) << nested_shift_);
-      const float scale = LoadScale(view_.nested_absmax, nested);
-      ForEach(next - first, [&](auto d, int64_t i) HWY_ATTR {
-        const hn::RebindToSigned<decltype(d)> di;
-        const hn::Rebind<uint8_t, decltype(d)> d8;
-        const auto mapped = hn::GatherIndex(d, map_, hn::PromoteTo(di, hn::LoadU(d8, codes + first + i)));
-        hn::StoreU(hn::Add(hn::Mul(mapped, hn::Set(d, scale)), hn::Set(d, view_.offset)), d, out + i);
-      });
-      out += next - first;
+    const FullF32 d;
+    const hn::RebindToSigned<FullF32> di;
+    const hn::Rebind<uint8_t, FullF32> d8;
+    HWY_ALIGN uint8_t codes[kMostBlocks + kLanes];  // copied, for whole vectors must not reach behind the tensor
+    std::memcpy(codes, view_.absmax + first, static_cast<size_t>(count));
+    for (int64_t done = 0, next; done < count; done = next) {
+      const int64_t nested = (first + done) >> nested_shift_;
+      next = std::min(count, ((nested + 1) << nested_shift_) - first);
+      const V scale = hn::Set(d, LoadScale(view_.nested_absmax, nested));
+      for (int64_t i = done; i < next; i += kLanes) {
+        const V mapped = hn::GatherIndex(d, map_, hn::PromoteTo(di, hn::LoadU(d8, codes + i)));
+        hn::StoreU(hn::Add(hn::Mul(mapped, scale), hn::Set(d, view_.offset)), d, out + i);
+      }
     }
   }
 
@@ -174,7 +175,7 @@ class Codes {
     const FullF32 d;
     const Words dw;
     const int64_t first_block = first >> shift_;
-    HWY_ALIGN float blocks[kPartsTogether + 1 + kLanes];
+    HWY_ALIGN float blocks[kMostBlocks + kLanes];
     scales_.Load(first_block, ((first + count - 1) >> shift_) + 1 - first_block, blocks);
     const auto inside = static_cast<uint32_t>((int64_t{1} << shift_) - 1);
     for (int64_t i = 0; i < count; i += kLanes) {
