@@ -14,10 +14,10 @@
 namespace attune {
 
 // The bytes as they lie in the file or in memory.
-class RawFile {
+class SourceBytes {
  public:
-  explicit RawFile(const std::string& path) : file_(path), room_(std::min(file_->left(), kPieceBytes)) { Step(); }
-  explicit RawFile(std::string_view bytes) : rest_(bytes) { Step(); }
+  explicit SourceBytes(const std::string& path) : file_(path), room_(std::min(file_->left(), kPieceBytes)) { Step(); }
+  explicit SourceBytes(std::string_view bytes) : rest_(bytes) { Step(); }
 
   std::string_view first() const { return piece_; }  // piece, before Next is called
 
@@ -59,7 +59,7 @@ constexpr size_t kUnpackedBytes = size_t{1} << 20;
 
 class StreamUnpacker : public Unpacker {
  protected:
-  StreamUnpacker(std::string name, RawFile& stored, const char* kind)
+  StreamUnpacker(std::string name, SourceBytes& stored, const char* kind)
       : name_(std::move(name)), room_(kUnpackedBytes), stored_(stored), kind_(kind) {}
 
   // Whether there are bytes in packed_, read now if need be.
@@ -76,13 +76,13 @@ class StreamUnpacker : public Unpacker {
   std::vector<char> room_;
 
  private:
-  RawFile& stored_;
+  SourceBytes& stored_;
   const char* kind_;
 };
 
 class GzipUnpacker : public StreamUnpacker {
  public:
-  GzipUnpacker(std::string name, RawFile& stored) : StreamUnpacker(std::move(name), stored, "gzip") {
+  GzipUnpacker(std::string name, SourceBytes& stored) : StreamUnpacker(std::move(name), stored, "gzip") {
     if (inflateInit2(&stream_, 16 + MAX_WBITS) != Z_OK) Failed("{}: zlib cannot be started", name_);
   }
   ~GzipUnpacker() override { inflateEnd(&stream_); }
@@ -130,7 +130,7 @@ class GzipUnpacker : public StreamUnpacker {
 
 class ZstdUnpacker : public StreamUnpacker {
  public:
-  ZstdUnpacker(std::string name, RawFile& stored)
+  ZstdUnpacker(std::string name, SourceBytes& stored)
       : StreamUnpacker(std::move(name), stored, "zstd"), stream_(ZSTD_createDStream(), &ZSTD_freeDStream) {
     if (stream_ == nullptr) Failed("{}: zstd cannot be started", name_);
   }
@@ -158,10 +158,10 @@ class ZstdUnpacker : public StreamUnpacker {
 
 }  // namespace
 
-ByteSource::ByteSource(const std::string& path) : name_(path), stored_(std::make_unique<RawFile>(path)) { Open(); }
+ByteSource::ByteSource(const std::string& path) : name_(path), stored_(std::make_unique<SourceBytes>(path)) { Open(); }
 
 ByteSource::ByteSource(std::string name, std::string_view bytes)
-    : name_(std::move(name)), stored_(std::make_unique<RawFile>(bytes)) {
+    : name_(std::move(name)), stored_(std::make_unique<SourceBytes>(bytes)) {
   Open();
 }
 

@@ -11,7 +11,7 @@
 
 namespace attune {
 
-class RawFile;
+class SourceBytes;
 
 class ByteSource {
  public:
@@ -34,7 +34,7 @@ class ByteSource {
   void Open();
 
   std::string name_;
-  std::unique_ptr<RawFile> stored_;
+  std::unique_ptr<SourceBytes> stored_;
   std::unique_ptr<Unpacker> unpacker_;  // null: a plain file
 };
 

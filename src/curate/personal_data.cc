@@ -15,16 +15,47 @@ bool IsAlnum(char c) { return IsDigit(c) || IsUpper(c) || (c >= 'a' && c <= 'z')
 
 // ---------------------------------------------------------------- e-mail
 
-void FindEmails(std::string_view text, uint32_t part, std::vector<Finding>* findings) {
+// Letters of Latin script beyond ASCII (U+00C0 to U+024F) take two bytes.
+bool IsLatinLead(char c) { return c >= '\xC3' && c <= '\xC9'; }
+bool IsTail(char c) { return (c & 0xC0) == 0x80; }
+
+size_t BeginOfLocalPart(std::string_view text, size_t at) {
+  constexpr size_t kLongest = 64;
   const auto is_local = [](char c) {
     return IsAlnum(c) || c == '.' || c == '_' || c == '%' || c == '+' || c == '-';
   };
+  size_t begin = at;
+  while (begin > 0 && at - begin < kLongest) {
+    if (is_local(text[begin - 1])) {
+      --begin;
+    } else if (begin > 1 && IsTail(text[begin - 1]) && IsLatinLead(text[begin - 2])) {
+      begin -= 2;
+    } else {
+      break;
+    }
+  }
+  while (begin < at && text[begin] == '.') ++begin;
+  return begin;
+}
+
+size_t EndOfDomain(std::string_view text, size_t at) {
+  size_t end = at;
+  while (end < text.size()) {
+    if (IsAlnum(text[end]) || text[end] == '.' || text[end] == '-') {
+      ++end;
+    } else if (end + 1 < text.size() && IsLatinLead(text[end]) && IsTail(text[end + 1])) {
+      end += 2;
+    } else {
+      break;
+    }
+  }
+  while (end > at && (text[end - 1] == '.' || text[end - 1] == '-')) --end;
+  return end;
+}
+
+void FindEmails(std::string_view text, uint32_t part, std::vector<Finding>* findings) {
   for (size_t at = text.find('@'); at != text.npos; at = text.find('@', at + 1)) {
-    size_t begin = at, end = at + 1;
-    while (begin > 0 && is_local(text[begin - 1]) && at - begin < 64) --begin;
-    while (begin < at && text[begin] == '.') ++begin;
-    while (end < text.size() && (IsAlnum(text[end]) || text[end] == '.' || text[end] == '-')) ++end;
-    while (end > at + 1 && !IsAlnum(text[end - 1])) --end;
+    const size_t begin = BeginOfLocalPart(text, at), end = EndOfDomain(text, at + 1);
     const std::string_view domain = text.substr(at + 1, end - at - 1);
     const size_t dot = domain.rfind('.');
     if (begin == at || dot == domain.npos || dot == 0 || domain.find("..") != domain.npos) continue;

@@ -57,6 +57,8 @@ bool RecordReader::Next(RecordBlock* block, size_t bytes) {
     if (buffer_.size() - at_ > longest_) TakeTooLong(block);
     if (!block->records.empty()) break;
     if (ended_) return false;
+    buffer_.erase(0, at_);  // blanks, of which there may be any number
+    at_ = 0;
     needed_ = std::max<size_t>(2 * (buffer_.size() - at_), 1);
   }
   // What is left begins the next block, in the room that this one's bytes had last, unless a long record made that large.
@@ -101,6 +103,8 @@ void RecordReader::SkipStart() {
   for (;;) {
     while (at_ < buffer_.size() && IsBlank(buffer_[at_])) Advance(at_ + 1);
     if (at_ < buffer_.size() || ended_) break;
+    buffer_.erase(0, at_);
+    at_ = 0;
     Fill();
   }
   in_list_ = at_ < buffer_.size() && buffer_[at_] == '[';

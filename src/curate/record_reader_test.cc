@@ -36,6 +36,12 @@ TEST(RecordReader, Lines) {
   EXPECT_EQ(Cut(Container::kText, "\n\n"), List{});
 }
 
+TEST(RecordReader, BlanksOfAnyLengthLieBetween) {
+  const std::string blanks(5 << 20, '\n');
+  EXPECT_EQ(Cut(Container::kText, "a\n" + blanks + "b\n" + blanks), (List{"1:a", "5242882:b"}));
+  EXPECT_EQ(Cut(Container::kJson, blanks + "[{}," + blanks + "{}]" + blanks), (List{"1:{}", "2:{}"}));
+}
+
 TEST(RecordReader, LinesOverManyPieces) {
   std::string text;
   for (int i = 1; i <= 100'000; ++i) text += "line " + std::to_string(i) + "\n";

@@ -83,6 +83,7 @@ TEST(TextScan, WhereSomeIsMojibakeTheRestIsReadSoToo) {
 TEST(TextScan, PersonalData) {
   EXPECT_EQ(Found("Write to jane.doe+x@mail.example.co.uk."), List{"email[jane.doe+x@mail.example.co.uk]"});
   EXPECT_EQ(Found("@user and a@b are none"), List{});
+  EXPECT_EQ(Found("an jörg@münchen.de, 请写user@example.com谢谢"), (List{"email[jörg@münchen.de]", "email[user@example.com]"}));
   EXPECT_EQ(Found("Call +49 30 1234567 or (555) 123-4567, 555-123-4567."),
             (List{"phone[+49 30 1234567]", "phone[(555) 123-4567]", "phone[555-123-4567]"}));
   EXPECT_EQ(Found("Tel. 030/1234567"), List{"phone[030/1234567]"});

@@ -219,6 +219,19 @@ TEST_F(Data, ShardsGiveWhatOneProcessGives) {
   EXPECT_EQ(ReadFile(Path("merged.removed.jsonl")), ReadFile(Path("whole.removed.jsonl")));
 }
 
+// Rows and names of files are strangers' text: a terminal gets nothing to obey, an error stays on its line.
+TEST_F(Data, NothingInRowsOrNamesReachesATerminalAsACommand) {
+  const std::string name = "a\x1B[31m\n.jsonl";
+  Write(name, Chat("\x1B[2J\u009B31m", "jane@example.com \u202E \x1B]0;title\x07") + "broken\n");
+  const Outcome check = Attune({"data", "check", name});
+  EXPECT_EQ(check.exit_code, 1);
+  for (const char* harm : {"\x1B", "\x07", "\u009B", "\u202E"}) {
+    EXPECT_EQ(check.out.find(harm), std::string::npos);
+    EXPECT_EQ(check.err.find(harm), std::string::npos);
+  }
+  ExpectRefused({"data", "check", "none\x1B[31m\n.jsonl"}, "none\uFFFD[31m .jsonl: cannot be opened");
+}
+
 TEST_F(Data, WhatIsWrongIsOneLine) {
   Write("a.jsonl", Chat("a", "b"));
   Write("b.jsonl", "broken\n");

@@ -1,10 +1,9 @@
 // attune data's commands over a file of any kind: check, clean, dedupe and split. Rows that go in come out or are put away with a
 // reason, cleaned rows stay as they are when they are cleaned again, and what is written can be read.
-#include <unistd.h>
-
 #include <cstdint>
 
 #include "base/error.h"
+#include "base/faulty_env.h"
 #include "base/file.h"
 #include "curate/check.h"
 #include "curate/clean.h"
@@ -65,7 +64,7 @@ void RunStages(const std::string& folder, const std::string& input, bool mend_al
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   constexpr const char* kNames[] = {"in.jsonl", "in.json", "in.csv", "in.tsv", "in.txt", "in"};
-  const std::string folder = "/tmp/attune-fuzz-" + std::to_string(::getpid()), input = folder + "/" + kNames[data[0] % 6];
+  const std::string folder = QuickTempFolder("fuzz"), input = folder + "/" + kNames[data[0] % 6];
   try {
     RemoveTree(folder);
     MakeDirectories(folder);
