@@ -3,6 +3,8 @@
 add_compile_options(-Wall -Wextra -Wpedantic -Wno-missing-field-initializers -Wshadow -fno-math-errno -ffp-contract=off)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   add_compile_options(-Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)  # gcc 12 sees what is not there in std::string
+  # The compiler collects its garbage from 512 MiB on, instead of again and again: a tenth of its time.
+  add_compile_options("SHELL:--param ggc-min-heapsize=524288")
 endif()
 if(ATTUNE_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)  # coverage of the libraries, not of the entry point alone
@@ -33,7 +35,8 @@ if(ATTUNE_PCH AND NOT ATTUNE_FUZZ)
 endif()
 
 # attune_library(NAME [COLD] [DEPS lib ...] [SHARDS n]): every .cc of the folder but its tests becomes attune_NAME, its
-# *_test.cc files the test executable NAME_test. COLD: none of its loops is hot, so it is compiled with less effort.
+# *_test.cc files the test executable NAME_test. COLD: none of its loops is hot, so it is compiled with
+# the least effort: -Og takes a fifth less time than -O1, and -O0 no less than -O1, as it compiles every inline function.
 # The presets compile several files as one (CMAKE_UNITY_BUILD), so names in unnamed namespaces are unlike within a folder;
 # to work on one file, configure without a preset.
 function(attune_library name)
@@ -52,7 +55,7 @@ function(attune_library name)
   target_include_directories(attune_${name} ${scope} ${PROJECT_SOURCE_DIR}/src)
   target_link_libraries(attune_${name} ${scope} ${ARG_DEPS})
   if(ARG_COLD AND sources)
-    target_compile_options(attune_${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+    target_compile_options(attune_${name} PRIVATE $<$<CONFIG:Release>:-Og>)
   endif()
   if(TARGET attune_pch AND sources)
     target_precompile_headers(attune_${name} REUSE_FROM attune_pch)

@@ -1,7 +1,8 @@
 #include "adapters/decomposition.h"
 
 #define EIGEN_DONT_PARALLELIZE  // the caller runs several of these side by side
-#include <Eigen/Dense>
+#include <Eigen/Eigenvalues>
+#include <Eigen/QR>
 
 #include <algorithm>
 #include <cmath>

@@ -1,8 +1,6 @@
 // Adafactor. Every sum runs in an order that the shape alone decides: within a row, over the rows of a
 // column, and over fixed groups of rows or blocks, whose parts wait in scratch.
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/cpu/optimizer_adafactor.cc"
-#include <hwy/foreach_target.h>
+// Compiled once for each Highway target, by small_kernels.cc.
 #include <hwy/highway.h>
 
 #include <algorithm>

@@ -1,7 +1,5 @@
 // Norms and updates of flat parameter vectors, element by element.
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/cpu/optimizer.cc"
-#include <hwy/foreach_target.h>
+// Compiled once for each Highway target, by small_kernels.cc.
 #include <hwy/highway.h>
 
 #include <algorithm>

@@ -1,7 +1,5 @@
 // The small ops of a decoder block: embedding, rotation, SwiGLU, copies, biases.
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/cpu/pointwise.cc"
-#include <hwy/foreach_target.h>
+// Compiled once for each Highway target, by small_kernels.cc.
 #include <hwy/highway.h>
 
 #include <algorithm>

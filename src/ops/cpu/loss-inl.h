@@ -1,8 +1,6 @@
 // Softmax cross-entropy over the vocabulary, one row at a time: a row is read for its maximum and its sum, then written
 // once as its gradient.
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/cpu/loss.cc"
-#include <hwy/foreach_target.h>
+// Compiled once for each Highway target, by small_kernels.cc.
 #include <hwy/highway.h>
 
 #include <algorithm>

@@ -1,7 +1,5 @@
 // Uniform noise on the embeddings (NEFTune), from the same hash as dropout masks.
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/cpu/embedding_noise.cc"
-#include <hwy/foreach_target.h>
+// Compiled once for each Highway target, by small_kernels.cc.
 #include <hwy/highway.h>
 
 #include <algorithm>

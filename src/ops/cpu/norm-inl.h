@@ -1,7 +1,5 @@
 // RMSNorm forward and backward, of whole rows and of heads.
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/cpu/norm.cc"
-#include <hwy/foreach_target.h>
+// Compiled once for each Highway target, by small_kernels.cc.
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -34,7 +32,7 @@ HWY_INLINE float SumOver(int64_t n, const Body& body) {
 }
 
 template <class X, class T>
-void NormRow(const X* x, const float* weight, float eps, int64_t n, T* out, float* rstd_out) {
+HWY_INLINE void NormRow(const X* x, const float* weight, float eps, int64_t n, T* out, float* rstd_out) {
   const float squares = SumOver(n, [&](auto d, int64_t i) HWY_ATTR {
     const auto v = LoadAs(d, x + i);
     return hn::Mul(v, v);

@@ -1,8 +1,6 @@
 // Keep-bits from a counter-based hash, 16 columns at a time: eight 32-bit hashes give sixteen 16-bit draws. Column
 // 16 g + i takes the low half of hash i of group g, column 16 g + 8 + i the high half, whatever the vector width.
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/cpu/dropout.cc"
-#include <hwy/foreach_target.h>
+// Compiled once for each Highway target, by small_kernels.cc.
 #include <hwy/highway.h>
 
 #include <cmath>

@@ -1,7 +1,5 @@
 // The ops of weight-decomposed adapters.
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/cpu/dora.cc"
-#include <hwy/foreach_target.h>
+// Compiled once for each Highway target, by small_kernels.cc.
 #include <hwy/highway.h>
 
 #include <algorithm>
