@@ -65,24 +65,19 @@ function(attune_library name)
   endif()
 endfunction()
 
-# How the code of any test program is compiled.
-function(attune_test_options name)
-  if(TARGET attune_test_pch)
-    target_precompile_headers(${name} REUSE_FROM attune_test_pch)
-  endif()
-  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O0>)  # a test is compiled for longer than it runs
-  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests-bin)
-endfunction()
-
 # attune_test(NAME SOURCE... DEPS lib ... [SHARDS n]): one GoogleTest executable under build/tests-bin, run from ctest, in
 # n processes where that is said. ATTUNE_TEST_DATA is the absolute path of tests/data.
 function(attune_test name)
   cmake_parse_arguments(ARG "" "SHARDS" "DEPS" ${ARGN})
   add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest_main)
-  attune_test_options(${name})
+  if(TARGET attune_test_pch)
+    target_precompile_headers(${name} REUSE_FROM attune_test_pch)
+  endif()
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O0>)  # a test is compiled for longer than it runs
   target_compile_definitions(${name} PRIVATE
     ATTUNE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data" ATTUNE_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests-bin)
   # As the program sets for itself (src/cli/program/main.cc): several tests run at once. And trainings of tests are no
   # runs that their user wants to see listed, nor their rates those of the machine.
   set(environment "GOMP_SPINCOUNT=1000;ATTUNE_RUNS=${PROJECT_BINARY_DIR}/tests-bin/runs.sqlite"
