@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -121,6 +122,9 @@ Json DedupeData(const DedupeSettings& settings) {
     BadInput("--keep score: also name the column of scores, --score COLUMN");
   StageFiles files(settings.stage.output, {".jsonl"});
   const DuplicateClusters clusters = FindDuplicates(settings.stage, settings.duplicates);
+  const auto has_score = [](const RowOrigin& row) { return std::isfinite(row.score); };
+  if (settings.keep == KeepRow::kBestScore && std::none_of(clusters.rows.begin(), clusters.rows.end(), has_score))
+    BadInput("--score {}: no row has a number in that column", settings.duplicates.score);
   const double written_from = Now();
   RowSource source(settings.stage.input, settings.stage.columns);
   const Deduper deduper(clusters, ChooseKept(clusters, settings.keep), source.files());

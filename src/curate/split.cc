@@ -74,17 +74,21 @@ std::vector<bool> Draw(const DuplicateClusters& found, const SplitSettings& sett
   auto strata = ClustersByStratum(found, settings.seed);
   int64_t all = 0;
   for (const auto& stratum : strata) all += RowsOf(stratum.second);
+  if (all == 0) BadInput("{}: holds no rows that can be split", fmt::join(settings.stage.input, ", "));
+  const std::string& label = settings.duplicates.label;
+  if (!label.empty() && std::all_of(found.rows.begin(), found.rows.end(), [](const RowOrigin& row) { return row.label == 0; }))
+    BadInput("--stratify {}: no row has that column", label);
   const int64_t wanted =
       settings.rows > 0 ? settings.rows : std::llround(settings.fraction * static_cast<double>(all));
   if (wanted >= all) BadInput("--eval_rows {}: there are only {} rows", wanted, all);
   const auto quotas = Quotas(strata, wanted, all);
   std::vector<bool> drawn(found.rows.size());
   int64_t count = 0;
-  for (auto& [label, clusters] : strata) {
+  for (auto& [value, clusters] : strata) {
     std::sort(clusters.begin(), clusters.end(), [](const SplitCluster& a, const SplitCluster& b) {
       return std::tie(a.order, a.first) < std::tie(b.order, b.first);
     });
-    int64_t left = quotas.at(label);
+    int64_t left = quotas.at(value);
     for (const SplitCluster& cluster : clusters) {
       if (cluster.rows > left) continue;  // a smaller one may fit
       drawn[cluster.first] = true;

@@ -246,6 +246,9 @@ TEST_F(Data, WhatIsWrongIsOneLine) {
   ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--by", "rows"},
                 "--by rows: use prompt, answer, both");
   ExpectRefused({"data", "split", "a.jsonl", "--output", "o", "--eval_rows", "5"}, "there are only 1 rows");
+  ExpectRefused({"data", "split", "b.jsonl", "--output", "o"}, "b.jsonl: holds no rows that can be split");
+  ExpectRefused({"data", "split", "a.jsonl", "--output", "o", "--stratify", "kind"}, "--stratify kind: no row has that column");
+  ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--keep", "score", "--score", "stars"}, "--score stars: no row has a number");
   ExpectRefused({"data", "decontaminate", "a.jsonl", "--against", "b.jsonl", "--output", "o"},
                 "b.jsonl:1: an evaluation row that cannot be read");
   ExpectRefused({"data", "select", "a.jsonl", "--output", "o", "--rows", "1", "--by", "ifd"},
