@@ -215,6 +215,21 @@ struct Q8_0 {
   }
 };
 
+using Sixteen = hn::Full128<uint8_t>;
+
+// Sixteen bytes as floats, those at even places times `even`, others times `odd`.
+HWY_INLINE void StoreFactors(hn::Vec<Sixteen> bytes, float even, float odd, float* out) {
+  const FullF32 d;
+  const hn::RebindToSigned<FullF32> di;
+  const hn::Rebind<uint8_t, FullF32> d8;
+  const V units = hn::OddEven(hn::Set(d, odd), hn::Set(d, even));
+  HWY_ALIGN uint8_t room[16];
+  hn::Store(bytes, Sixteen(), room);
+  for (int i = 0; i < 16; i += kLanes) {
+    hn::StoreU(hn::Mul(hn::ConvertTo(d, hn::PromoteTo(di, hn::Load(d8, room + i))), units), d, out + i);
+  }
+}
+
 // Two bits of each of sixteen quants of Q2_K and Q3_K, other bits above.
 HWY_INLINE VBytes TwoBits(const uint8_t* quants, int g) {
   const hn::Repartition<uint16_t, FullF32> d16;
@@ -231,11 +246,11 @@ struct Q2_K {
       const uint8_t* block = w + r * row_bytes;
       float* out = room.out + r * room.stride;
       for (int64_t b = 0; b < blocks; ++b, block += kBytes, out += 32) {
+        const auto packed = hn::LoadU(Sixteen(), block);
+        const auto low = hn::And(packed, hn::Set(Sixteen(), uint8_t{15})), high = hn::ShiftRight<4>(packed);
         const float scale = LoadHalf(block + 80), minimum = -LoadHalf(block + 82);
-        for (int g = 0; g < 16; ++g) {
-          out[2 * g] = scale * static_cast<float>(block[g] & 15);
-          out[2 * g + 1] = minimum * static_cast<float>(block[g] >> 4);
-        }
+        StoreFactors(hn::InterleaveLower(Sixteen(), low, high), scale, minimum, out);
+        StoreFactors(hn::InterleaveUpper(Sixteen(), low, high), scale, minimum, out + 16);
       }
     }
   }
@@ -271,15 +286,16 @@ struct Q3_K {
 // The factors of Q4_K and Q5_K: six bits each, packed into 12 bytes, times two float16.
 template <int kBlockBytes>
 HWY_INLINE void LoadPackedFactors(const uint8_t* w, int64_t blocks, float* factors) {
+  const hn::Full128<uint64_t> d64;
   for (int64_t b = 0; b < blocks; ++b, w += kBlockBytes, factors += 16) {
-    const float scale = LoadHalf(w), minimum = -LoadHalf(w + 2);
-    const uint8_t* packed = w + 4;
-    for (int g = 0; g < 4; ++g) {
-      factors[2 * g] = scale * static_cast<float>(packed[g] & 63);
-      factors[2 * g + 1] = minimum * static_cast<float>(packed[g + 4] & 63);
-      factors[2 * g + 8] = scale * static_cast<float>((packed[g + 8] & 15) | packed[g] >> 6 << 4);
-      factors[2 * g + 9] = minimum * static_cast<float>(packed[g + 8] >> 4 | packed[g + 4] >> 6 << 4);
-    }
+    uint32_t words[3];
+    hwy::CopyBytes<12>(w + 4, words);
+    const auto eight = [&](uint32_t first, uint32_t rest) {  // four of six bits; of four the last four and the first two
+      const uint32_t second = (rest & 0x0f0f0f0fu) | (first >> 6 & 0x03030303u) << 4;
+      return hn::BitCast(Sixteen(), hn::Set(d64, uint64_t{second} << 32 | (first & 0x3f3f3f3fu)));
+    };
+    const auto scales = eight(words[0], words[2]), minima = eight(words[1], words[2] >> 4);
+    StoreFactors(hn::InterleaveLower(Sixteen(), scales, minima), LoadHalf(w), -LoadHalf(w + 2), factors);
   }
 }
 
@@ -327,8 +343,10 @@ struct Q6_K {
       const uint8_t* block = w + r * row_bytes;
       float* out = room.out + r * room.stride;
       for (int64_t b = 0; b < blocks; ++b, block += kBytes, out += 16) {
-        const float scale = LoadHalf(block + 208) * kSignedUnit;
-        for (int g = 0; g < 16; ++g) out[g] = scale * static_cast<float>(static_cast<int8_t>(block[192 + g]));
+        const V scale = hn::Set(FullF32(), LoadHalf(block + 208) * kSignedUnit);
+        for (int g = 0; g < 16; g += kLanes) {
+          hn::StoreU(hn::Mul(scale, LoadAs(FullF32(), reinterpret_cast<const int8_t*>(block + 192 + g))), FullF32(), out + g);
+        }
       }
     }
   }
