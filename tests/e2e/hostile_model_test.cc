@@ -51,7 +51,7 @@ TEST_F(HostileModel, WhatAFileSaysStaysOneShortLine) {
   for (int i = 0; i < 5000; ++i) type += "\n\x1b[2J";
   config["rope_parameters"] = {{"rope_theta", 10000.0}, {"rope_type", type}};
   Write("config.json", config.dump());
-  ExpectRefused({"info", "model"}, "yarn\\x0a\\x1b[2J");
+  ExpectRefused({"info", "model"}, "yarn \xEF\xBF\xBD[2J");
   EXPECT_LT(Attune({"info", "model"}).err.size(), 10000u);
 }
 
