@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "curate/csv.h"
 #include "data/data_files.h"
 
