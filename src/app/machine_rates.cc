@@ -77,6 +77,7 @@ PlanDevice ThisMachine(const std::string& method, bool f32) {
     if (!rate) continue;
     d.matmul_flops = rate->matmul_flops;
     d.fraction = rate->fraction;
+    d.fraction_method = measured;
     d.error_factor = measured == method ? kMeasuredErrorFactor : kOtherMethodErrorFactor;
     d.fraction_source = fmt::format("measured {} with {} of {}", rate->date, measured, rate->model);
     return d;

@@ -109,7 +109,7 @@ void Estimate(const PlanReport& report, const Work& work, int64_t adapter_parame
   flops += ForwardFlopsPerToken(spec, step) * static_cast<double>(work.eval_tokens * work.evaluations);
   double rate = device.matmul_flops * device.fraction;
   if (report.devices > 1) rate *= static_cast<double>(report.devices) * kShardingFactor;
-  if (m->method == "qlora") rate /= kDecodeFactor;
+  if (m->method == "qlora" && device.fraction_method != "qlora") rate /= kDecodeFactor;
   m->seconds = flops / rate;
   m->seconds_low = m->seconds / device.error_factor;
   m->seconds_high = m->seconds * device.error_factor;

@@ -23,6 +23,7 @@ struct PlanDevice {
   // Which part of that a training step reaches, and by which factor that may be off either way.
   double fraction = 0, error_factor = 1;
   std::string fraction_source;   // "measured 2026-11-28 on ...", "assumed"
+  std::string fraction_method;   // the method it was measured with; empty: not measured
   double watts = 0;              // 0: unknown
   std::vector<std::string> recalled;  // fields without a source
   std::string notes;

@@ -22,7 +22,8 @@ double FlopsPerToken(const ModelSpec& spec, const StepWork& work);
 // What the head costs of that: rows whose next token is not trained skip it.
 double HeadFlopsPerToken(const ModelSpec& spec, const StepWork& work);
 
-// The blocks' forward pass once more, as gradient checkpointing runs it.
+// The blocks' forward pass once more, as gradient checkpointing runs it: without down_proj, whose result is the next block's
+// input, which is kept.
 double RecomputedFlopsPerToken(const ModelSpec& spec, const StepWork& work);
 
 // The forward pass alone, as an evaluation runs it; head included.
