@@ -14,6 +14,10 @@ if(ATTUNE_SANITIZE)
   add_link_options(-fsanitize=${ATTUNE_SANITIZE})
 endif()
 
+# Files whose loops Highway compiles for several kinds of processors: AVX2 is the floor of the program (checked at start,
+# cli/commands.cc), and an AVX-512 copy of each is picked at run time.
+set(attune_simd_options "-O3;-mavx2;-mfma;-mf16c;-mbmi;-mbmi2;-mlzcnt;-maes;-mpclmul;-DHWY_DISABLED_TARGETS=HWY_AVX3_DL;-Wno-pedantic;-Wno-shadow")
+
 # Reading the headers of JSON, fmt and GoogleTest takes longer than compiling our own code, so they are read once: a build
 # of the whole tree took 10:25 of two cores with nothing but these, and half of that with several files compiled as one.
 #   attune_pch       for the libraries and the program

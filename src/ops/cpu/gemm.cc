@@ -282,8 +282,11 @@ ThreadRoom RoomOf(const Scratch& scratch, int thread) {
           reinterpret_cast<uint32_t*>(panels + kPanelRoomBytes)};
 }
 
+// Whether one part is all of the reduction.
+bool InOnePart(const Plan& plan) { return plan.block_units >= plan.units; }
+
 // Whether sums of rows stay in the tile while one part of the reduction follows another.
-bool TileLasts(const Plan& plan) { return !plan.c_is_f32 && plan.block_units < plan.units; }
+bool TileLasts(const Plan& plan) { return !plan.c_is_f32 && !InOnePart(plan); }
 
 // Rows that are taken through all of the reduction before the next ones, so that panels are packed anew for these.
 int64_t RowsPerPacking(const Plan& plan, int64_t panels) {
@@ -299,6 +302,7 @@ struct Grid {
 
 // What packing costs, in products of as many elements with one panel of B. Operands read in place still come from far away.
 constexpr double kReadA = 0.1, kPackA = 0.8, kTransposeA = 1.2, kPackB = 0.5, kDecodeB = 1.5;
+constexpr int64_t kMostPanels = 64;  // of a task: beyond them nothing is saved that is worth trying more grids
 // A thread that others hold up ends a task late while the rest wait: half a task of each, at worst.
 constexpr double kWait = 0.25;
 
@@ -306,7 +310,7 @@ constexpr double kWait = 0.25;
 // summed up in which order does not.
 Grid ChooseGrid(const Plan& plan, int threads) {
   const int64_t panel_bytes = std::max<int64_t>(1, PartAt(plan, 0).panel_size(plan) * 4);
-  int64_t most = std::clamp<int64_t>((plan.a_in_place ? kPanelsInL2 : kPanelRoomBytes) / panel_bytes, 1, plan.panels);
+  int64_t most = std::clamp<int64_t>((plan.a_in_place ? kPanelsInL2 : kPanelRoomBytes) / panel_bytes, 1, std::min(plan.panels, kMostPanels));
   if (TileLasts(plan)) most = std::min<int64_t>(most, kTileBytes / (plan.rows_at_once * plan.kernel.nr * 4));
   const double cost_a = plan.a_in_place ? kReadA : plan.g.a_transposed ? kTransposeA : kPackA;
   const double cost_b = plan.b_is_stored ? kDecodeB : kPackB;
@@ -343,7 +347,7 @@ struct Packed {
 
 // One task: rows [m0, m1) by panels [p0, p1).
 void Multiply(const Plan& plan, const ThreadRoom& room, int64_t m0, int64_t m1, int64_t p0, int64_t p1, Packed* packed) {
-  const bool whole = plan.block_units >= plan.units;
+  const bool whole = InOnePart(plan);
   const int64_t block_cols = std::min(p1 * plan.kernel.nr, plan.n) - p0 * plan.kernel.nr;
   const int64_t rows = std::min(m1 - m0, RowsPerPacking(plan, p1 - p0));
   for (int64_t start = m0; start < m1; start += rows) {
