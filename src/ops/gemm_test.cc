@@ -189,6 +189,19 @@ TEST(Gemm, Masks) {
   }
 }
 
+// Products with an adapter's few rows or columns have a way of their own: over several of its tasks, blocks and parts.
+TEST(Gemm, ThinOperands) {
+  for (int64_t r : {1, 5, 8, 16, 17, 32}) {
+    for (bool mask : {false, true}) {
+      CheckTypes({.m = 101, .n = r, .k = 1601, .b_transposed = true, .a_mask = mask, .alpha = 0.5f});
+      CheckTypes({.m = 50, .n = r, .k = 96, .b_transposed = true, .a_mask = mask, .start = Case::kBias, .gap = 6});
+      CheckTypes({.m = r, .n = 213, .k = 1101, .a_transposed = true, .b_mask = mask, .start = Case::kOutput, .alpha = 0.5f});
+      CheckTypes({.m = r, .n = 64, .k = 67, .a_transposed = true, .b_mask = mask, .start = Case::kResidual, .gap = 6});
+    }
+  }
+  Check({.m = 16, .n = 40, .k = 16500, .a_transposed = true, .b_mask = true, .start = Case::kOutput, .compute = kBF16});
+}
+
 TEST(Gemm, Starts) {
   for (auto start : {Case::kResidual, Case::kOutput, Case::kBias}) {
     for (int64_t m : {1, 4, 90}) {

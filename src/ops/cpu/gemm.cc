@@ -377,7 +377,7 @@ int64_t EvenPart(int64_t length, int64_t limit) {
 
 void RunGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& g) {
   const int64_t m = g.c.rows, n = g.c.cols, k = g.a_transposed ? g.a.rows : g.a.cols;
-  if (m == 0 || n == 0) return;
+  if (m == 0 || n == 0 || RunThinGemm(kernel, scratch, g)) return;
   if (g.low_a && (g.a_mask.bits || g.b_mask.bits)) Failed("gemm: a masked operand beside a low-rank term");
   const bool b_is_stored = g.b.dtype != g.a.dtype;
   if (b_is_stored && (g.b_mask.bits || g.b.stride != g.b.cols)) Failed("gemm: a stored operand is whole and unmasked");

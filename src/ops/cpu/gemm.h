@@ -12,4 +12,7 @@ inline constexpr int64_t kGemmMaxRank = 4096;
 
 void RunGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& gemm);
 
+// Runs a product with a thin operand, one an adapter's rank wide, and says so; false where it is none.
+bool RunThinGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& gemm);
+
 }  // namespace attune

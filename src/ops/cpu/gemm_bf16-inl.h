@@ -11,8 +11,10 @@
 
 namespace {
 
+using attune::DotTile;
 using attune::GemmKernel;
 using attune::MicroTile;
+using attune::OuterTile;
 
 constexpr int kMr = 14, kLanes = 16, kNr = 32;
 
@@ -169,7 +171,9 @@ void PackKn(const void* source, int64_t stride, int cols, int64_t rows, const ui
     const bool paired = k + 1 < rows;
     const uint32_t low = mask == nullptr ? there : KeptColumns(mask + k * mask_stride, cols);
     const uint32_t high = !paired ? 0 : mask == nullptr ? there : KeptColumns(mask + (k + 1) * mask_stride, cols);
-    Simd::Interleave(from, low, paired ? from + stride : from, high, panel);
+    const auto pairs = Simd::Interleave(from, low, paired ? from + stride : from, high);
+    Simd::StorePairs(pairs.first, panel);
+    Simd::StorePairs(pairs.second, panel + kLanes);
   }
 }
 
@@ -185,7 +189,9 @@ void PackRows(const void* source, int64_t stride, int64_t rows, int64_t k, const
       continue;
     }
     const uint8_t* bits = mask + r * mask_stride;
-    for (int64_t j = 0; j < k; j += kNr) Simd::Copy(from + j, KeptColumns(bits + j / 8, k - j), to + j);
+    for (int64_t j = 0; j < k; j += kNr) {
+      Simd::StorePairs(Simd::LoadKept(from + j, KeptColumns(bits + j / 8, k - j)), to + j);
+    }
   }
 }
 
@@ -220,9 +226,111 @@ void PackTransposed(const void* source, int64_t stride, int64_t m, int64_t k, ui
   }
 }
 
+constexpr int kDotRows = 3, kDotCols = 8, kOuterRows = 8;
+
+// Adds the sum of the lanes of each of eight accumulators to as many floats.
+template <class Simd>
+inline void AddLaneSums(const typename Simd::Acc (&columns)[kDotCols], float* sums) {
+  float lanes[kDotCols][kLanes];
+#pragma GCC unroll 8
+  for (int c = 0; c < kDotCols; ++c) Simd::Store(columns[c], lanes[c]);
+  for (int c = 0; c < kDotCols; ++c) {
+    float part[4] = {};
+    for (int i = 0; i < kLanes; i += 4) {
+      for (int j = 0; j < 4; ++j) part[j] += lanes[c][i + j];
+    }
+    sums[c] += (part[0] + part[1]) + (part[2] + part[3]);
+  }
+}
+
+template <class Simd, bool kMasked>
+void DotProducts(const DotTile& t) {
+  const uint16_t* x[kDotRows];
+  const uint8_t* mask[kDotRows];
+  const uint16_t* y[kDotCols];
+  for (int r = 0; r < kDotRows; ++r) {
+    const int row = r < t.rows ? r : t.rows - 1;
+    x[r] = static_cast<const uint16_t*>(t.x) + row * t.x_stride;
+    mask[r] = kMasked ? t.mask + row * t.mask_stride : nullptr;
+  }
+  for (int c = 0; c < kDotCols; ++c) y[c] = static_cast<const uint16_t*>(t.y) + (c < t.cols ? c : t.cols - 1) * t.y_stride;
+  typename Simd::Acc acc[kDotRows][kDotCols];
+#pragma GCC unroll 4
+  for (int r = 0; r < kDotRows; ++r) {
+#pragma GCC unroll 8
+    for (int c = 0; c < kDotCols; ++c) acc[r][c] = Simd::Zero();
+  }
+  const int64_t ahead = t.ahead * t.x_stride;
+  for (int64_t u = 0; u < t.k; u += kNr) {
+    const uint32_t there = KeptColumns(nullptr, t.k - u);
+    typename Simd::Pairs row[kDotRows];
+#pragma GCC unroll 4
+    for (int r = 0; r < kDotRows; ++r) {
+      row[r] = Simd::LoadKept(x[r] + u, kMasked ? KeptColumns(mask[r] + u / 8, t.k - u) : there);
+      if (ahead > 0) __builtin_prefetch(x[r] + ahead + u, 0, 2);
+    }
+#pragma GCC unroll 8
+    for (int c = 0; c < kDotCols; ++c) {
+      const typename Simd::Pairs column = Simd::LoadKept(y[c] + u, there);
+#pragma GCC unroll 4
+      for (int r = 0; r < kDotRows; ++r) acc[r][c] = Simd::Dot(acc[r][c], row[r], column);
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < kDotRows; ++r) {
+    if (r < t.rows) AddLaneSums<Simd>(acc[r], t.sums + r * t.sums_stride);
+  }
+}
+
+template <class Simd>
+void Dots(const DotTile& t) {
+  t.mask != nullptr ? DotProducts<Simd, true>(t) : DotProducts<Simd, false>(t);
+}
+
+template <class Simd, bool kMasked>
+void OuterProducts(const OuterTile& t) {
+  typename Simd::Acc acc[kOuterRows][2];
+#pragma GCC unroll 8
+  for (int r = 0; r < kOuterRows; ++r) {
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) acc[r][h] = Simd::Plus(Simd::Zero(), t.sums + r * t.sums_stride + h * kLanes);
+  }
+  const uint16_t* x = static_cast<const uint16_t*>(t.x);
+  const uint32_t* panel = t.panel;
+  const uint32_t there = KeptColumns(nullptr, t.cols);
+  const int64_t ahead = t.ahead * t.x_stride;
+  for (int64_t k = 0; k < t.k; k += 2, x += 2 * t.x_stride, panel += kNr) {
+    const bool paired = k + 1 < t.k;
+    const uint32_t low = kMasked ? KeptColumns(t.mask + k * t.mask_stride, t.cols) : there;
+    const uint32_t high = !paired ? 0 : kMasked ? KeptColumns(t.mask + (k + 1) * t.mask_stride, t.cols) : there;
+    const auto pairs = Simd::Interleave(x, low, paired ? x + t.x_stride : x, high);
+    if (ahead > 0) {
+      __builtin_prefetch(x + ahead, 0, 2);
+      __builtin_prefetch(x + ahead + t.x_stride, 0, 2);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kOuterRows; ++r) {
+      const typename Simd::Pairs factor = Simd::Broadcast(panel[r]);
+      acc[r][0] = Simd::Dot(acc[r][0], factor, pairs.first);
+      acc[r][1] = Simd::Dot(acc[r][1], factor, pairs.second);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kOuterRows; ++r) {
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) Simd::Store(acc[r][h], t.sums + r * t.sums_stride + h * kLanes);
+  }
+}
+
+template <class Simd>
+void Outer(const OuterTile& t) {
+  t.mask != nullptr ? OuterProducts<Simd, true>(t) : OuterProducts<Simd, false>(t);
+}
+
 template <class Simd>
 const GemmKernel* KernelOf(const char* name) {
-  static const GemmKernel kernel = {name, kMr, kNr, 2, Micro<Simd>, PackNk, PackKn<Simd>, PackRows<Simd>, PackTransposed};
+  static const GemmKernel kernel = {name, kMr, kNr, 2, Micro<Simd>, PackNk, PackKn<Simd>, PackRows<Simd>, PackTransposed,
+                                    kDotRows, kDotCols, Dots<Simd>, kOuterRows, kNr, Outer<Simd>};
   return &kernel;
 }
 

@@ -24,16 +24,17 @@ struct Native {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)));
   }
   // Elements that are not kept are not read either.
-  static void Interleave(const uint16_t* low, uint32_t keep_low, const uint16_t* high, uint32_t keep_high, uint32_t* to) {
+  static Pairs LoadKept(const uint16_t* from, uint32_t keep) { return _mm512_maskz_loadu_epi16(keep, from); }
+  static void StorePairs(Pairs pairs, void* to) { _mm512_storeu_si512(to, pairs); }
+  struct TwoPairs {
+    Pairs first, second;
+  };
+  static TwoPairs Interleave(const uint16_t* low, uint32_t keep_low, const uint16_t* high, uint32_t keep_high) {
     alignas(64) static constexpr uint16_t kFirst[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
                                                         8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
     const __m512i first = _mm512_load_si512(kFirst), second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
-    const __m512i x = _mm512_maskz_loadu_epi16(keep_low, low), y = _mm512_maskz_loadu_epi16(keep_high, high);
-    _mm512_storeu_si512(to, _mm512_permutex2var_epi16(x, first, y));
-    _mm512_storeu_si512(to + kLanes, _mm512_permutex2var_epi16(x, second, y));
-  }
-  static void Copy(const uint16_t* from, uint32_t keep, uint16_t* to) {
-    _mm512_storeu_si512(to, _mm512_maskz_loadu_epi16(keep, from));
+    const __m512i x = LoadKept(low, keep_low), y = LoadKept(high, keep_high);
+    return {_mm512_permutex2var_epi16(x, first, y), _mm512_permutex2var_epi16(x, second, y)};
   }
 };
 

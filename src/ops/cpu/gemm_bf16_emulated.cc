@@ -51,11 +51,19 @@ struct Emulated {
     for (int i = 0; i < kLanes; ++i) out[i] = RoundToBf16(x.lane[i]);
   }
   static uint32_t Kept(const uint16_t* from, uint32_t keep, int j) { return (keep >> j & 1) != 0 ? from[j] : 0; }
-  static void Interleave(const uint16_t* low, uint32_t keep_low, const uint16_t* high, uint32_t keep_high, uint32_t* to) {
-    for (int j = 0; j < kNr; ++j) to[j] = Kept(low, keep_low, j) | Kept(high, keep_high, j) << 16;
+  static Pairs LoadKept(const uint16_t* from, uint32_t keep) {
+    Pairs result;
+    for (int i = 0; i < kLanes; ++i) result.lane[i] = Kept(from, keep, 2 * i) | Kept(from, keep, 2 * i + 1) << 16;
+    return result;
   }
-  static void Copy(const uint16_t* from, uint32_t keep, uint16_t* to) {
-    for (int j = 0; j < kNr; ++j) to[j] = static_cast<uint16_t>(Kept(from, keep, j));
+  static void StorePairs(const Pairs& pairs, void* to) { std::memcpy(to, pairs.lane, sizeof(pairs.lane)); }
+  struct TwoPairs {
+    Pairs first, second;
+  };
+  static TwoPairs Interleave(const uint16_t* low, uint32_t keep_low, const uint16_t* high, uint32_t keep_high) {
+    uint32_t pairs[kNr];
+    for (int j = 0; j < kNr; ++j) pairs[j] = Kept(low, keep_low, j) | Kept(high, keep_high, j) << 16;
+    return {Load(pairs), Load(pairs + kLanes)};
   }
 };
 

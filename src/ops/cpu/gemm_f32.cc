@@ -182,27 +182,28 @@ void PackNk(const void* from, int64_t stride, int cols, int64_t units, uint32_t*
   }
 }
 
+// The first `count` lanes from memory, of which no more is read; the rest zero.
+HWY_INLINE V LoadFirst(const float* from, int64_t count) {
+  const D d;
+  return hn::MaskedLoad(hn::FirstN(d, static_cast<size_t>(count)), d, from);
+}
+
 void PackKn(const void* source, int64_t stride, int cols, int64_t rows, const uint8_t* mask, int64_t mask_stride,
             uint32_t* panel) {
   const D d;
   const float* from = static_cast<const float*>(source);
   float* to = reinterpret_cast<float*>(panel);
   for (int64_t k = 0; k < rows; ++k, from += stride, to += kNr) {
-    if (cols < kNr) {
-      for (int j = 0; j < kNr; ++j) {
-        const bool keep = j < cols && (mask == nullptr || (mask[k * mask_stride + j / 8] >> (j % 8) & 1) != 0);
-        to[j] = keep ? from[j] : 0.0f;
+    for (int j = 0; j < kNr; j += kLanes) {
+      V x = hn::Zero(d);
+      if (j + kLanes <= cols) {
+        x = hn::LoadU(d, from + j);
+      } else if (j < cols) {
+        x = LoadFirst(from + j, cols - j);
       }
-      continue;
+      if (mask != nullptr && j < cols) x = hn::IfThenElseZero(hn::LoadMaskBits(d, mask + k * mask_stride + j / 8), x);
+      hn::Store(x, d, to + j);
     }
-    V x0 = hn::LoadU(d, from), x1 = hn::LoadU(d, from + kLanes);
-    if (mask != nullptr) {
-      const uint8_t* bits = mask + k * mask_stride;
-      x0 = hn::IfThenElseZero(hn::LoadMaskBits(d, bits), x0);
-      x1 = hn::IfThenElseZero(hn::LoadMaskBits(d, bits + kLanes / 8), x1);
-    }
-    hn::Store(x0, d, to);
-    hn::Store(x1, d, to + kLanes);
   }
 }
 
@@ -238,9 +239,133 @@ void PackTransposed(const void* source, int64_t stride, int64_t m, int64_t k, ui
   }
 }
 
+// Four columns, or eight where there are registers for them.
+constexpr int kDotRows = 3, kDotCols = kLanes >= 16 ? 8 : 4;
+constexpr int kOuterRows = kLanes >= 16 ? 8 : 4, kOuterVectors = 3;
+
+// Adds the sums of the lanes of kDotCols vectors to as many floats.
+HWY_INLINE void AddLaneSums(const V (&columns)[kDotCols], float* HWY_RESTRICT sums) {
+  const D d;
+  const hn::Repartition<double, D> d64;
+  const hn::Full128<float> d4;
+#pragma GCC unroll 2
+  for (int c = 0; c < kDotCols; c += 4) {
+    const V x01 = hn::Add(hn::InterleaveLower(d, columns[c], columns[c + 1]), hn::InterleaveUpper(d, columns[c], columns[c + 1]));
+    const V x23 = hn::Add(hn::InterleaveLower(d, columns[c + 2], columns[c + 3]),
+                          hn::InterleaveUpper(d, columns[c + 2], columns[c + 3]));
+    const auto even = hn::BitCast(d64, x01), odd = hn::BitCast(d64, x23);
+    HWY_ALIGN float blocks[kLanes];
+    hn::Store(hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, even, odd)), hn::BitCast(d, hn::InterleaveUpper(d64, even, odd))),
+              d, blocks);
+    auto total = hn::LoadU(d4, sums + c);
+    for (int i = 0; i < kLanes; i += 4) total = hn::Add(total, hn::Load(d4, blocks + i));
+    hn::StoreU(total, d4, sums + c);
+  }
+}
+
+template <bool kMasked>
+void DotProducts(const DotTile& t) {
+  const D d;
+  const float* x[kDotRows];
+  const uint8_t* mask[kDotRows];
+  const float* y[kDotCols];
+  for (int r = 0; r < kDotRows; ++r) {
+    x[r] = static_cast<const float*>(t.x) + std::min(r, t.rows - 1) * t.x_stride;
+    mask[r] = kMasked ? t.mask + std::min(r, t.rows - 1) * t.mask_stride : nullptr;
+  }
+  for (int c = 0; c < kDotCols; ++c) y[c] = static_cast<const float*>(t.y) + std::min(c, t.cols - 1) * t.y_stride;
+  V acc[kDotRows][kDotCols];
+#pragma GCC unroll 4
+  for (int r = 0; r < kDotRows; ++r) {
+#pragma GCC unroll 8
+    for (int c = 0; c < kDotCols; ++c) acc[r][c] = hn::Zero(d);
+  }
+  const auto add = [&](int64_t u, auto load) HWY_ATTR {
+    V row[kDotRows];
+#pragma GCC unroll 4
+    for (int r = 0; r < kDotRows; ++r) {
+      row[r] = load(x[r] + u);
+      if constexpr (kMasked) row[r] = hn::IfThenElseZero(hn::LoadMaskBits(d, mask[r] + u / 8), row[r]);
+    }
+#pragma GCC unroll 8
+    for (int c = 0; c < kDotCols; ++c) {
+      V column = load(y[c] + u);
+#if HWY_TARGET <= HWY_AVX3 && HWY_COMPILER_GCC
+      asm("" : "+v"(column.raw));
+#endif
+#pragma GCC unroll 4
+      for (int r = 0; r < kDotRows; ++r) acc[r][c] = hn::MulAdd(row[r], column, acc[r][c]);
+    }
+  };
+  const int64_t whole = t.k / kLanes * kLanes, ahead = t.ahead * t.x_stride;
+  for (int64_t u = 0; u < whole; u += kLanes) {
+    if (ahead > 0) {
+#pragma GCC unroll 4
+      for (int r = 0; r < kDotRows; ++r) __builtin_prefetch(x[r] + ahead + u, 0, 2);
+    }
+    add(u, [](const float* from) HWY_ATTR { return hn::LoadU(D(), from); });
+  }
+  if (whole < t.k) add(whole, [&](const float* from) HWY_ATTR { return LoadFirst(from, t.k - whole); });
+#pragma GCC unroll 4
+  for (int r = 0; r < kDotRows; ++r) {
+    if (r < t.rows) AddLaneSums(acc[r], t.sums + r * t.sums_stride);
+  }
+}
+
+void Dots(const DotTile& t) { t.mask != nullptr ? DotProducts<true>(t) : DotProducts<false>(t); }
+
+// Columns [column, column + kVectors vectors), of which the last has `count` lanes.
+template <int kVectors, bool kMasked>
+HWY_INLINE void OuterColumns(const OuterTile& t, int column, int64_t count) {
+  const D d;
+  V acc[kOuterRows][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < kOuterRows; ++r) {
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = hn::LoadU(d, t.sums + r * t.sums_stride + column + v * kLanes);
+  }
+  const float* x = static_cast<const float*>(t.x) + column;
+  const float* panel = reinterpret_cast<const float*>(t.panel);
+  const uint8_t* mask = kMasked ? t.mask + column / 8 : nullptr;
+  const int64_t ahead = t.ahead * t.x_stride;
+  for (int64_t u = 0; u < t.k; ++u, x += t.x_stride, panel += kNr) {
+    V row[kVectors];
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) {
+      row[v] = count < kLanes && v == kVectors - 1 ? LoadFirst(x + v * kLanes, count) : hn::LoadU(d, x + v * kLanes);
+      if constexpr (kMasked) row[v] = hn::IfThenElseZero(hn::LoadMaskBits(d, mask + u * t.mask_stride + v * kLanes / 8), row[v]);
+    }
+    if (ahead > 0) {
+#pragma GCC unroll 3
+      for (int v = 0; v < kVectors; ++v) __builtin_prefetch(x + ahead + v * kLanes, 0, 2);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kOuterRows; ++r) {
+      const V factor = hn::Set(d, panel[r]);
+#pragma GCC unroll 3
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = hn::MulAdd(row[v], factor, acc[r][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kOuterRows; ++r) {
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) hn::StoreU(acc[r][v], d, t.sums + r * t.sums_stride + column + v * kLanes);
+  }
+}
+
+template <bool kMasked>
+void OuterProducts(const OuterTile& t) {
+  if (t.cols == kOuterVectors * kLanes) return OuterColumns<kOuterVectors, kMasked>(t, 0, kLanes);
+  for (int column = 0; column < t.cols; column += kLanes) {
+    OuterColumns<1, kMasked>(t, column, std::min(kLanes, t.cols - column));
+  }
+}
+
+void Outer(const OuterTile& t) { t.mask != nullptr ? OuterProducts<true>(t) : OuterProducts<false>(t); }
+
 const GemmKernel* Kernel() {
-  static const GemmKernel kernel = {hwy::TargetName(HWY_TARGET), kMr, kNr, 1, Micro, PackNk, PackKn, PackRows,
-                                    PackTransposed};
+  static const GemmKernel kernel = {hwy::TargetName(HWY_TARGET), kMr, kNr, 1, Micro, PackNk, PackKn, PackRows, PackTransposed,
+                                    kDotRows, kDotCols, Dots, kOuterRows, kOuterVectors * kLanes, Outer};
   return &kernel;
 }
 

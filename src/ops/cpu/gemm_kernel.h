@@ -33,6 +33,38 @@ struct MicroTile {
   int64_t out_bf16_stride = 0;       // elements
 };
 
+// Products of a matrix X with few rows or columns, an adapter's, would wait for X if it were packed first: these two read it
+// in place, once, along its rows. Sums stand in a tile of the driver's, as wide and high as whole vectors and groups need.
+
+// sums[i][j] += x row i . y row j, for i < rows and j < cols: along the reduction of both. All dot_cols columns are written.
+struct DotTile {
+  int rows = 0, cols = 0;            // at most dot_rows, dot_cols
+  int64_t k = 0;                     // elements
+  const void* x = nullptr;
+  int64_t x_stride = 0;              // elements
+  const uint8_t* mask = nullptr;     // keep-bits of x, may be null
+  int64_t mask_stride = 0;           // bytes
+  const void* y = nullptr;
+  int64_t y_stride = 0;              // elements
+  float* sums = nullptr;
+  int64_t sums_stride = 0;
+  int64_t ahead = 0;                 // rows of x behind these that are wanted next
+};
+
+// sums[i][j] += sum over t of panel[t][i] x[t][j], for all i < outer_rows and j < cols.
+struct OuterTile {
+  int cols = 0;                      // at most outer_cols
+  int64_t k = 0;                     // rows of x
+  const uint32_t* panel = nullptr;   // unit u of row i stands at panel[u * nr + i]
+  const void* x = nullptr;
+  int64_t x_stride = 0;              // elements
+  const uint8_t* mask = nullptr;     // keep-bits of x, may be null
+  int64_t mask_stride = 0;           // bytes
+  float* sums = nullptr;             // room for whole vectors in each row
+  int64_t sums_stride = 0;
+  int64_t ahead = 0;                 // rows of x behind these that are wanted next
+};
+
 struct GemmKernel {
   const char* name;
   int mr, nr;
@@ -57,6 +89,12 @@ struct GemmKernel {
 
   // Transposes A stored (k, m): columns [0, m) become rows of dense units.
   void (*pack_transposed)(const void* source, int64_t stride, int64_t m, int64_t k, uint32_t* out, int64_t out_stride);
+
+  int dot_rows, dot_cols;
+  void (*dots)(const DotTile& tile);
+
+  int outer_rows, outer_cols;  // outer_rows divides nr
+  void (*outer)(const OuterTile& tile);
 };
 
 const GemmKernel& F32GemmKernel();
