@@ -9,7 +9,7 @@
 
 #include "app/bundle.h"
 #include "app/config.h"
-#include "app/train_job.h"
+#include "app/train_events.h"
 #include "app/train_method.h"
 
 namespace attune {
