@@ -177,7 +177,6 @@ void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t he
   const int64_t dim = s.head_dim, kv = head / (s.heads / s.kv_heads);
   const int64_t nq = std::min<int64_t>(kBlock, length - q0), n = (nq + kNr - 1) / kNr * kNr;
   const Visibility visibility{s.window};
-  float* query = room.Take(kBlock * dim);
   float* query_t = room.Take(dim * kBlock);
   float* scores = room.Take(kBlock * kBlock);
   float* out_t = room.Take(dim * kBlock);
@@ -185,8 +184,8 @@ void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t he
   float* sum = room.Take(kBlock);
 
   const int64_t row = begin + q0 - op.past;  // of q and out
-  CopyPadded(RawRow<const float>(op.q, row) + head * dim, op.q.stride, nq, dim, s.scale, query, dim, kBlock);
-  Transpose(query, dim, kBlock, dim, 1.0f, query_t, kBlock);
+  Transpose(RawRow<const float>(op.q, row) + head * dim, op.q.stride, nq, dim, s.scale, query_t, kBlock);
+  for (int64_t i = 0; nq < n && i < dim; ++i) std::fill(query_t + i * kBlock + nq, query_t + i * kBlock + n, 0.0f);
   std::fill(out_t, out_t + dim * kBlock, 0.0f);
   std::fill(max, max + kBlock, kMasked);
   std::fill(sum, sum + kBlock, 0.0f);
