@@ -62,27 +62,27 @@ void NormalWords::Read(std::string_view text) {
   if (joined_.size() < text.size() + 2 * kMore) joined_.resize(text.size() + 2 * kMore);
   char* out = joined_.data();
   size_t begin = 0;  // of the word in joined_
-  WordKind kind = WordKind::kSpelled;  // of the word that begins there
-  const auto end_word = [&] {
+  const auto end_word = [&](bool spelled) {
     const auto end = static_cast<size_t>(out - joined_.data());
     if (end == begin) return;
     hashes_.push_back(XXH3_64bits(joined_.data() + begin, end - begin));
     ends_.push_back(end);
-    if (kind == WordKind::kSpelled) *out++ = ' ';
-    begin = static_cast<size_t>(out - joined_.data());
-  };
-  const auto be_of_kind = [&](WordKind next) {
-    if (next != kind || next == WordKind::kHan) end_word();
-    kind = next;
+    if (spelled) *out++ = ' ';
+    begin = end + spelled;
   };
   const bool is_ascii = IsAscii(text);
   if (is_ascii) {
     ForEachRun(text, &WordBits, [&](size_t from, size_t to) {
       CopyWord(text, from, to, out);
       out += to - from;
-      end_word();
+      end_word(true);
     });
   }
+  WordKind kind = WordKind::kSpelled;  // of the word that begins at `begin`
+  const auto be_of_kind = [&](WordKind next) {
+    if (next != kind || next == WordKind::kHan) end_word(kind == WordKind::kSpelled);
+    kind = next;
+  };
   for (size_t at = is_ascii ? text.size() : 0; at < text.size();) {
     const auto byte = static_cast<unsigned char>(text[at]);
     if (byte < 0x80) {
@@ -91,14 +91,14 @@ void NormalWords::Read(std::string_view text) {
         be_of_kind(WordKind::kSpelled);
         *out++ = kInWord[byte];
       } else {
-        end_word();
+        end_word(kind == WordKind::kSpelled);
       }
       continue;
     }
     const size_t from = at;
     const char32_t c = NextCodePoint(text, &at);
     if (PartsWords(c)) {
-      end_word();
+      end_word(kind == WordKind::kSpelled);
       continue;
     }
     be_of_kind(KindOf(c));
@@ -110,7 +110,7 @@ void NormalWords::Read(std::string_view text) {
     }
     out = std::copy(lower.begin(), lower.end(), out);
   }
-  end_word();
+  end_word(kind == WordKind::kSpelled);
   size_ = ends_.empty() ? 0 : ends_.back();
 }
 
