@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "app/config.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/system.h"
@@ -97,6 +98,10 @@ std::string ModelBundle::eos_token() const {
 
 ChatFormat ModelBundle::chat_format() const {
   return chat_template == nullptr ? ChatFormat{} : MakeChatFormat(chat_template, special_tokens);
+}
+
+ModelPaths ModelPathsOf(const RunConfig& config) {
+  return {config.model, config.init_from_config, config.tokenizer, config.chat_template};
 }
 
 ModelBundle OpenModel(const ModelPaths& paths) {

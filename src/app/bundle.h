@@ -54,6 +54,9 @@ struct ModelPaths {
   std::string tokenizer;         // a folder; empty: the model's own
   std::string chat_template;     // a .jinja file; empty: the model's own
 };
+struct RunConfig;
+ModelPaths ModelPathsOf(const RunConfig& config);
+
 ModelBundle OpenModel(const ModelPaths& paths);
 inline ModelBundle OpenModel(const std::string& name_or_path) { return OpenModel(ModelPaths{name_or_path, "", "", ""}); }
 

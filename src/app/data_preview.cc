@@ -16,13 +16,14 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-PreviewRow MakePreviewRow(const Example& example, const Tokenizer& tokenizer, int64_t max_length,
+PreviewRow MakePreviewRow(const Example& example, const Tokenizer& tokenizer, const Truncation& truncation,
                           const std::string& where) {
   PreviewRow row{where, {}, 0, 0, 0};
   StreamDecoder decoder(tokenizer, false);
+  const auto [begin, end] = truncation.Kept(example.input_ids.size());
   for (size_t i = 0; i < example.input_ids.size(); ++i) {
-    const bool trained = example.labels[i] != kIgnoredLabel;
-    const bool cut = max_length > 0 && static_cast<int64_t>(i) >= max_length;
+    const bool trained = example.labels[i] != kIgnoredLabel && i > 0 && i != begin;  // as TrainedTokens counts
+    const bool cut = i < begin || i >= end;
     row.tokens.push_back({example.input_ids[i], decoder.Push(example.input_ids[i]), trained, cut});
     row.trained += trained;
     row.cut += cut;
@@ -32,7 +33,8 @@ PreviewRow MakePreviewRow(const Example& example, const Tokenizer& tokenizer, in
   return row;
 }
 
-std::vector<PreviewRow> ReadPreviewRows(const DataPreviewJob& job, const DataEncoder& encoder) {
+std::vector<PreviewRow> ReadPreviewRows(const DataPreviewJob& job, const DataEncoder& encoder,
+                                        const Truncation& truncation) {
   RowSource source(job.stage.input, job.stage.columns);
   RowParser parser(job.stage.columns);
   std::vector<PreviewRow> rows;
@@ -47,7 +49,7 @@ std::vector<PreviewRow> ReadPreviewRows(const DataPreviewJob& job, const DataEnc
       parser.Write(&line);
       try {
         rows.push_back(
-            MakePreviewRow(encoder.Encode(line, where), encoder.tokenizer(), job.max_length, where));
+            MakePreviewRow(encoder.Encode(line, where), encoder.tokenizer(), truncation, where));
       } catch (const Error&) {  // counted and named by CountTokens
       }
     }
@@ -64,7 +66,7 @@ constexpr const char* kPreviewStyle = R"(
 .key .on{background:color-mix(in srgb,var(--good) 24%,transparent)}.key .cut{text-decoration:line-through;color:var(--bad)}
 )";
 
-std::string PreviewHtml(const DataPreview& preview, int64_t max_length) {
+std::string PreviewHtml(const DataPreview& preview) {
   std::string html = PageStart("Preview", kPreviewStyle) +
                      "<h1>Rows as the model sees them</h1>\n<p class=\"sub\">The chat template's text, token "
                      "by token</p>\n<div class=\"tiles\">\n";
@@ -77,7 +79,7 @@ std::string PreviewHtml(const DataPreview& preview, int64_t max_length) {
                                                      static_cast<double>(counts.tokens)),
                    "are trained on") +
           PageTile(GroupedDigits(static_cast<double>(counts.cut_rows)),
-                   fmt::format("rows cut at {} tokens", max_length));
+                   fmt::format("rows cut at {} tokens", preview.truncation.max_length));
   html +=
       "</div>\n<p class=\"key\"><span class=\"on\">trained on</span> <span>read only</span> <span "
       "class=\"cut\">cut off</span></p>\n";
@@ -99,11 +101,14 @@ std::string PreviewHtml(const DataPreview& preview, int64_t max_length) {
 DataPreview RunDataPreview(const DataPreviewJob& job) {
   if (!job.html.empty() && PathExists(job.html))
     BadInput("--html {}: exists already; name another file", job.html);
-  const DataEncoder encoder(job.model);
+  TrainingArguments whole = job.config.training;
+  whole.max_length = 0;
+  const DataEncoder encoder(ModelPathsOf(job.config), whole);
   StageInput stage = job.stage;
   stage.threads = CpuCount();
   DataPreview preview;
-  preview.counts = CountTokens(stage, encoder, job.max_length);
+  preview.truncation = TruncationOf(job.config.training);
+  preview.counts = CountTokens(stage, encoder, preview.truncation);
   const DataTokens& counts = preview.counts;
   if (counts.nothing + counts.refused == counts.rows) {
     const auto& named = counts.nothing > 0 ? counts.nothing_rows : counts.refused_rows;
@@ -112,10 +117,10 @@ DataPreview RunDataPreview(const DataPreviewJob& job) {
                            : fmt::format("{}{}", fmt::join(named, ", "),
                                          counts.rows > std::ssize(named) ? " ..." : ""));
   }
-  preview.rows = ReadPreviewRows(job, encoder);
+  preview.rows = ReadPreviewRows(job, encoder, preview.truncation);
   if (preview.rows.empty())
     BadInput("--from {}: there is no such row that can be shown; the data has {}", job.from, counts.rows);
-  if (!job.html.empty()) WriteFileAtomic(job.html, PreviewHtml(preview, job.max_length));
+  if (!job.html.empty()) WriteFileAtomic(job.html, PreviewHtml(preview));
   return preview;
 }
 
@@ -131,8 +136,8 @@ std::string PreviewText(const PreviewRow& row, bool colour) {
         text += std::string("\x1b[0m") + now;
       } else {
         if (std::string_view(state) == "on") text += "⟧";
+        if (std::string_view(now) == "cut" || std::string_view(state) == "cut") text += "✂";
         if (std::string_view(now) == "on") text += "⟦";
-        if (std::string_view(now) == "cut") text += "✂";
       }
       state = now;
     }
@@ -142,15 +147,15 @@ std::string PreviewText(const PreviewRow& row, bool colour) {
   return std::string_view(state) == "on" ? text + "⟧" : text;
 }
 
-std::vector<std::string> TokenLines(const DataTokens& counts, int64_t max_length) {
+std::vector<std::string> TokenLines(const DataTokens& counts, const Truncation& truncation) {
   const auto share = [](int64_t part, int64_t all) {
     return all == 0 ? 0.0 : 100.0 * static_cast<double>(part) / static_cast<double>(all);
   };
   std::vector<std::string> lines = {fmt::format("{} rows, {} tokens, {:.1f} % of them trained on",
                                                 counts.rows, counts.tokens,
                                                 share(counts.trained_tokens, counts.tokens))};
-  if (max_length > 0)
-    lines.push_back(fmt::format("max_length {} cuts {} rows ({:.1f} %) and {} trained tokens", max_length,
+  if (truncation.max_length > 0)
+    lines.push_back(fmt::format("max_length {} cuts {} rows ({:.1f} %) and {} trained tokens", truncation.max_length,
                                 counts.cut_rows, share(counts.cut_rows, counts.rows), counts.cut_trained));
   if (counts.nothing > 0)
     lines.push_back(fmt::format("{} rows have nothing to learn from: {}", counts.nothing,

@@ -7,14 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "app/config.h"
 #include "app/data_encoder.h"
 
 namespace attune {
 
 struct DataPreviewJob {
   StageInput stage;  // without an output
-  std::string model;
-  int64_t max_length = 1024;
+  RunConfig config;  // of the run that would train on them: its model, masks and truncation
   int64_t rows = 3;  // shown, from the first that is shown on
   int64_t from = 1;  // the number of that row, from 1 over all files
   std::string html;  // a page to write; empty: none
@@ -23,7 +23,8 @@ struct DataPreviewJob {
 struct PreviewToken {
   int32_t id = 0;
   std::string text;  // what it adds to the text; a character of several tokens comes with its last
-  bool trained = false, cut = false;
+  bool trained = false;  // something is learned from it, or would be if it were not cut off
+  bool cut = false;
 };
 
 struct PreviewRow {
@@ -33,6 +34,7 @@ struct PreviewRow {
 };
 
 struct DataPreview {
+  Truncation truncation;
   DataTokens counts;  // of the whole data set
   std::vector<PreviewRow> rows;
 };
@@ -42,11 +44,11 @@ struct DataPreview {
 DataPreview RunDataPreview(const DataPreviewJob& job);
 
 // The row for a terminal. With `colour` trained tokens are green and what is cut is red, else ⟦these⟧ are
-// trained and what is cut stands behind "✂". Control characters of the data do nothing.
+// trained and what is cut stands behind "✂", and before another where it is the start. Control characters of the data do nothing.
 std::string PreviewText(const PreviewRow& row, bool colour);
 
 // Three lines on the whole data set: rows and tokens, truncation, rows that cannot be learned from.
-std::vector<std::string> TokenLines(const DataTokens& counts, int64_t max_length);
+std::vector<std::string> TokenLines(const DataTokens& counts, const Truncation& truncation);
 
 nlohmann::ordered_json ToJson(const DataTokens& counts);
 nlohmann::ordered_json ToJson(const DataPreview& preview);

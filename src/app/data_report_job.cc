@@ -59,7 +59,7 @@ Json AtMaxLength(const std::vector<int64_t>& lengths, int64_t max_length) {
 }
 
 Json TokensJson(const DataReportJob& job) {
-  const DataTokens counts = CountTokens(job.data, DataEncoder(job.model), 0);
+  const DataTokens counts = CountTokens(job.data, DataEncoder(job.model), {});
   Json json = {{"rows", counts.rows},
                {"tokens", counts.tokens},
                {"trained_tokens", counts.trained_tokens},

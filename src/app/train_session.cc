@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "app/data_encoder.h"
 #include "app/model_hash.h"
 #include "app/program_memory.h"
 #include "app/run_record.h"
@@ -17,17 +18,6 @@
 
 namespace attune {
 namespace {
-
-EncodeOptions EncodeOptionsOf(const TrainingArguments& training, const ModelSpec& spec) {
-  EncodeOptions options;
-  options.completion_only_loss = training.completion_only_loss;
-  options.assistant_only_loss = training.assistant_only_loss;
-  options.max_length = training.max_length;
-  options.truncation_mode =
-      training.truncation_mode == "keep_end" ? TruncationMode::kKeepEnd : TruncationMode::kKeepStart;
-  options.vocab_size = spec.vocab_size;
-  return options;
-}
 
 // The first example with something to learn, cut into stretches that are trained or not.
 std::vector<PreviewPiece> Preview(const Dataset& data, const Tokenizer& tokenizer) {
@@ -112,7 +102,7 @@ class Recorder : public TrainObserver {
 TrainSession::TrainSession(const RunConfig& config, TrainEvents& events, Use use)
     : config_(config),
       events_(events),
-      bundle_(OpenModel({config.model, config.init_from_config, config.tokenizer, config.chat_template})),
+      bundle_(OpenModel(ModelPathsOf(config))),
       device_(MakeCpuDevice({})),
       method_(MakeTrainMethod(config_, bundle_)),
       no_tokenizer_(bundle_.files.path()) {

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <optional>
 
 #include "app/data_job.h"
 #include "app/data_preview.h"
@@ -11,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/data_flags.h"
 #include "cli/progress_line.h"
+#include "cli/settings.h"
 
 namespace attune {
 namespace {
@@ -76,7 +78,29 @@ void AddCheck(CLI::App* data, CommandContext& context) {
 
 // ---------------------------------------------------------------- preview
 
-void RunPreview(DataPreviewJob& job, const CommandContext& context) {
+struct PreviewFlags {
+  DataFlags data;
+  DataPreviewJob job;
+  std::string config, model;
+  std::vector<std::string> set;
+  std::optional<int64_t> max_length;
+
+  DataPreviewJob Job() const {
+    std::vector<Setting> settings = ParseSettings(set, {}).settings;
+    if (!model.empty()) settings.emplace_back("model.name_or_path", model);
+    if (max_length) settings.emplace_back("training.max_length", *max_length == 0 ? "null" : fmt::to_string(*max_length));
+    DataPreviewJob made = job;
+    made.config = LoadConfig(config, settings, ConfigUse::kPlan);
+    made.stage.input = data.input;
+    if (data.input.empty() && !made.config.train_data.empty()) made.stage.input = {made.config.train_data};
+    if (made.stage.input.empty()) BadInput("data preview: name files of rows, or a --config with data.train");
+    made.stage.columns = data.Names();
+    made.stage.strict = data.strict;
+    return made;
+  }
+};
+
+void RunPreview(const DataPreviewJob& job, const CommandContext& context) {
   const DataPreview preview = RunDataPreview(job);
   const bool colour = !context.json && ::isatty(STDOUT_FILENO) == 1;
   for (const PreviewRow& row : preview.rows) {
@@ -85,7 +109,7 @@ void RunPreview(DataPreviewJob& job, const CommandContext& context) {
     SayColoured(context, PreviewText(row, colour));
   }
   Say(context, "---");
-  for (const std::string& line : TokenLines(preview.counts, job.max_length)) Say(context, line);
+  for (const std::string& line : TokenLines(preview.counts, preview.truncation)) Say(context, line);
   if (!job.html.empty()) Say(context, fmt::format("wrote {}", job.html));
   if (context.json) PrintJson(ToJson(preview));
 }
@@ -96,31 +120,22 @@ void AddPreview(CLI::App* data, CommandContext& context) {
   command->footer(
       "Example: attune data preview train.jsonl --model M.gguf --rows 5 --max_length 512 --html "
       "preview.html");
-  struct Flags {
-    DataFlags data;
-    DataPreviewJob job;
-  };
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<PreviewFlags>();
   AddInput(command, &flags->data, context);
-  command
-      ->add_option("--model", flags->job.model,
-                   "Model folder, .gguf file or org/name: its tokenizer and chat template")
-      ->required();
+  command->get_option("input")->required(false);
+  command->add_option("--model", flags->model, "Model folder, .gguf file or org/name: its tokenizer and chat template");
+  command->add_option("--config", flags->config,
+                      "A run's configuration: its masks and max_length, its model, and its data.train where no files are named");
+  command->add_option("--set", flags->set, "key=value, on top of the file: assistant_only_loss=true, truncation_mode=keep_end")
+      ->allow_extra_args(false);
   command->add_option("--rows", flags->job.rows, "How many to show")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
   command->add_option("--from", flags->job.from, "The first row to show, by its number")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
-  command->add_option("--max_length", flags->job.max_length, "Tokens a row may have; 0: any number")
+  command->add_option("--max_length", flags->max_length, "Tokens a row may have (1024); 0: any number")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
   command->add_option("--html", flags->job.html, "Also write them as a page");
-  command->callback([flags, &context] {
-    context.run = [flags, &context] {
-      flags->job.stage.input = flags->data.input;
-      flags->job.stage.columns = flags->data.Names();
-      flags->job.stage.strict = flags->data.strict;
-      RunPreview(flags->job, context);
-    };
-  });
+  command->callback([flags, &context] { context.run = [flags, &context] { RunPreview(flags->Job(), context); }; });
 }
 
 // ---------------------------------------------------------------- report

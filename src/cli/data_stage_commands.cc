@@ -59,7 +59,12 @@ auto WithProgress(RowModel model, const Run& run) {
 void AddClean(CLI::App* data, CommandContext& context) {
   auto* command = data->add_subcommand(
       "clean", "Mend texts, redact personal data, take out rows that cannot be trained on");
-  command->footer("Example: attune data clean raw.jsonl --output clean --rules email=keep,refusal=drop");
+  std::string rules;
+  for (const RuleInfo& info : RuleTable()) {
+    if (info.actions != 0) rules += fmt::format("  {:<22} {:<7} {}\n", info.id, ActionName(info.usual), info.what);
+  }
+  command->footer("Rules, and what is done where --rules does not say otherwise:\n" + rules +
+                  "\nExample: attune data clean raw.jsonl --output clean --rules email=keep,refusal=drop");
   struct Flags {
     StageFlags stage;
     std::vector<std::string> rules;

@@ -63,7 +63,11 @@ class BlockChecker {
     for (const Finding& finding : findings_) Count(finding, row);
     CountFormat(row, templates);
     const PromptAnswer split = SplitPromptAnswer(row, &scratch_);
-    if (!row.parts.empty()) {
+    // What a row with keys of wrong types says is not known as a whole.
+    const bool whole = std::none_of(row.structure.begin(), row.structure.end(), [](const Finding& finding) {
+      return finding.rule == Rule::kWrongType || finding.rule == Rule::kUnknownRole;
+    });
+    if (!row.parts.empty() && whole) {
       tally_.prompts.push_back(
           {HashOf(split.prompt), HashOf(split.answer), static_cast<uint32_t>(block_.file), line_});
       CountLanguage(split.answer);

@@ -108,7 +108,7 @@ class RowCleaner {
   void EditTexts() {
     ForEachPart([&](uint32_t part, std::span<const Finding> findings) {
       std::vector<TextEdit> edits;
-      bool close_fence = false;
+      std::string close_fence;
       for (const Finding& finding : findings) {
         if (Does(finding.rule, Action::kRedact)) {
           edits.push_back({finding.begin, finding.end, RedactionOf(finding.rule)});
@@ -116,17 +116,17 @@ class RowCleaner {
           edits.push_back({finding.begin, finding.end,
                            PlainTextOf(Text(part).substr(finding.begin, finding.end - finding.begin))});
         } else if (finding.rule == Rule::kUnbalancedFence && Does(Rule::kUnbalancedFence, Action::kMend)) {
-          close_fence = true;
+          close_fence = Text(part).substr(finding.begin, finding.end - finding.begin);
         } else {
           continue;
         }
         Changed(finding.rule);
       }
-      if (edits.empty() && !close_fence) return;
+      if (edits.empty() && close_fence.empty()) return;
       std::stable_sort(edits.begin(), edits.end(),
                        [](const TextEdit& a, const TextEdit& b) { return a.begin < b.begin; });
       std::string text = Edited(Text(part), edits);
-      if (close_fence) text += text.ends_with('\n') ? "```" : "\n```";
+      if (!close_fence.empty()) text += (text.ends_with('\n') ? "" : "\n") + close_fence;
       texts_[part] = std::move(text);
     });
   }
@@ -151,10 +151,14 @@ class RowCleaner {
   std::vector<Rule> changed_;
 };
 
-std::string OnOneLine(std::string_view text) {
-  std::string line(ReplaceInvalidUtf8(text.substr(0, 160)));
-  if (text.size() > 160) line += "…";
-  return line;
+// The text from shortly before `at` on, as much as a person will read.
+std::string ShownFrom(std::string_view text, size_t at) {
+  constexpr size_t kBefore = 40, kLongest = 160;
+  size_t begin = at <= kBefore ? 0 : at - kBefore;
+  while (begin > 0 && (text[begin] & 0xC0) == 0x80) --begin;
+  std::string shown = (begin > 0 ? "…" : "") + ReplaceInvalidUtf8(text.substr(begin, kLongest));
+  if (text.size() - begin > kLongest) shown += "…";
+  return shown;
 }
 
 class Cleaner {
@@ -209,10 +213,12 @@ class Cleaner {
     for (size_t part = 0; part < row.parts.size(); ++part) {
       const auto& text = cleaner.texts()[part];
       if (!text) continue;
+      const std::string_view before = row.parts[part].text;
+      const auto differs = std::mismatch(before.begin(), before.end(), text->begin(), text->end()).first - before.begin();
       output.examples.push_back({{"where", fmt::format("{}:{}", file.path, line)},
                                  {"rule", InfoOf(rule).id},
-                                 {"before", OnOneLine(row.parts[part].text)},
-                                 {"after", OnOneLine(*text)}});
+                                 {"before", ShownFrom(before, static_cast<size_t>(differs))},
+                                 {"after", ShownFrom(*text, static_cast<size_t>(differs))}});
       return;
     }
   }
@@ -267,7 +273,7 @@ Json CleanData(const CleanSettings& settings) {
   Json settings_json = StageSettingsJson(settings.stage);
   settings_json["rules"] = ActionsJson(settings.actions);
   Json record = {{"settings", settings_json}};
-  record.update(totals.Json());
+  record.update(totals.Json(settings.stage));
   return files.Commit("clean", source.files(), record);
 }
 

@@ -65,6 +65,9 @@ TEST_F(Clean, MendsAndRedacts) {
       nlohmann::ordered_json::parse(
           R"({"control-character": 1, "email": 1, "mojibake": 1, "odd-unicode": 1, "white-space": 1})"));
   EXPECT_EQ(manifest_["examples"][0]["after"], "café?");
+  Cleaned(Chat("q", std::string(300, 'x') + " cafÃ©!"), "", "far");
+  EXPECT_EQ(manifest_["examples"][0]["before"], "…" + std::string(35, 'x') + " cafÃ©!") << "where it was mended";
+  EXPECT_EQ(manifest_["examples"][0]["after"], "…" + std::string(35, 'x') + " café!");
 }
 
 TEST_F(Clean, IsDoneAfterOnce) {
@@ -100,6 +103,7 @@ TEST_F(Clean, RulesCanBeSet) {
   EXPECT_EQ(Cleaned(Chat("a", "x\\n```\\ny"), "unbalanced-fence=mend", "fence").find("x\\n```\\ny\\n```") !=
                 std::string::npos,
             true);
+  EXPECT_NE(Cleaned(Chat("a", "````\\n```\\ny"), "unbalanced-fence=mend", "long").find("y\\n````\""), std::string::npos);
   EXPECT_EQ(Cleaned("{\"text\": \"a\xFF\"}\n", "invalid-utf8=mend", "utf8"), "{\"text\": \"a\uFFFD\"}\n");
   RuleActions actions;
   const auto error = [&](const char* setting) -> std::string {
@@ -160,6 +164,16 @@ TEST(TextMending, WhiteSpace) {
       EXPECT_TRUE(!IsTidy(text, trim, trim) || TidyWhiteSpace(text, trim, trim) == text) << text;
   }
   EXPECT_TRUE(IsTidy("a\n\nb  c", true, true));
+}
+
+TEST(TextMending, CodeAndMarkdownStay) {
+  for (const char* text :
+       {"    return x + 1\n\ndef g():\n\tpass", "\tif (x) {\n\t\ty();\n\t}", "one  \ntwo", "~~~\na   \n\n\n\nb\n~~~",
+        "````md\n```py\nx = 1   \n\n\n\ny\n```\nz  \n\n\n\n````\nend", "   ```\n   x\n\n\n   y\n   ```"})
+    EXPECT_EQ(TidyWhiteSpace(text, true, true), text[0] == ' ' && text[3] == '`' ? text + 3 : text);
+  EXPECT_EQ(TidyWhiteSpace("\n \n    code", true, true), "    code");
+  EXPECT_EQ(TidyWhiteSpace("one  \n\ntwo   \nthree", true, true), "one\n\ntwo\nthree") << "no line break is meant";
+  EXPECT_EQ(TidyWhiteSpace("```inline``` \n\n\n\nb ", true, true), "```inline```\n\nb");
 }
 
 TEST(TextMending, Edits) {

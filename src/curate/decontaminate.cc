@@ -191,7 +191,7 @@ Json DecontaminateData(const DecontaminateSettings& settings) {
   settings_json["words"] = settings.words;
   Json record = {{"settings", settings_json}, {"against", Json::array()}};
   for (const DataFile& file : eval.files) record["against"].push_back(DescribedFile(file.path));
-  record.update(totals.Json());
+  record.update(totals.Json(settings.stage));
   record["eval_rows"] = eval.where.size();
   record["eval_rows_found"] = found.size();
   for (const auto& [limit, rows] : totals.counts()) record["rows_sharing_" + limit + "_words"] = rows;

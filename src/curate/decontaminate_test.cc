@@ -103,4 +103,12 @@ TEST_F(Decontaminate, EvaluationRowsMustBeReadable) {
   EXPECT_THROW(Removed({RowOf("a", "b")}, {}), Error);
 }
 
+// A Chinese or Japanese question has no blanks, and is found within a longer text all the same.
+TEST_F(Decontaminate, WordsWithoutBlanks) {
+  const List found = Removed({RowOf("请问：澳大利亚新南威尔士州的首府是哪个城市？谢谢", "悉尼"),
+                              RowOf("ねえ、日本で一番高い山は何という名前ですか。教えて", "富士山"), RowOf("请写一首关于春天的诗。", "春眠不觉晓")},
+                             {RowOf("澳大利亚新南威尔士州的首府是哪个城市？", "悉尼市"), RowOf("日本で一番高い山は何という名前ですか。", "富士")});
+  EXPECT_EQ(found, (List{"1:18:澳 大 利 亚 新 南 威 尔 士 州 的 首 府 是 哪 个 城 市", "2:14:日 本 で 一 番 高 い 山 は 何 という 名 前 ですか"}));
+}
+
 }  // namespace attune::decontaminate_test

@@ -147,7 +147,7 @@ Json DedupeData(const DedupeSettings& settings) {
   settings_json.update(ToJson(settings.duplicates));
   settings_json["keep"] = kKeepNames[static_cast<size_t>(settings.keep)];
   Json record = {{"settings", settings_json}};
-  record.update(totals.Json());
+  record.update(totals.Json(settings.stage));
   record.update(deduper.ClustersJson());
   Json manifest = files.Commit("dedupe", source.files(), record);
   manifest["seconds"] = {{"sketch", clusters.sketch_seconds},

@@ -28,9 +28,13 @@ List WordsOf(const std::string& text) {
 TEST(Shingles, Words) {
   EXPECT_EQ(WordsOf("  The CAT's 2nd-best, «Über» "), (List{"the", "cat", "s", "2nd", "best", "über"}));
   EXPECT_EQ(WordsOf("...!"), List{});
+  EXPECT_EQ(WordsOf("高い山は、何メートルですか？abcの国ｱ"),
+            (List{"高", "い", "山", "は", "何", "メートル", "ですか", "abc", "の", "国", "ｱ"}));
   NormalWords words;
   words.Read("A, b!");
   EXPECT_EQ(words.joined(), "a b");
+  words.Read("日本、の A b");
+  EXPECT_EQ(words.joined(), "日本のa b");
 }
 
 double Similarity(const std::string& a, const std::string& b,

@@ -97,7 +97,7 @@ void SketchRows(RowSource& source, const StageInput& stage, const DuplicateSetti
 
 // What the signatures of a shard must be about: the settings and the files that they depend on.
 Json SignatureHeader(const StageInput& stage, const DuplicateSettings& settings, const std::vector<DataFile>& files) {
-  Json json = {{"attune_signatures", 1}, {"settings", ToJson(settings)}, {"files", Json::array()}};
+  Json json = {{"attune_signatures", kSignatureVersion}, {"settings", ToJson(settings)}, {"files", Json::array()}};
   json["settings"]["columns"] = stage.columns;
   json["settings"]["label"] = settings.label;
   for (const DataFile& file : files) json["files"].push_back({{"path", file.path}, {"bytes", FileSize(file.path)}});

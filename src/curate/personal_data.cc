@@ -53,6 +53,13 @@ size_t EndOfDomain(std::string_view text, size_t at) {
   return end;
 }
 
+// Code has signs like it: "git@host.org:team/project.git", "x @ y" without blanks in "x@self.weight" and "A@B.transpose()".
+bool IsCode(std::string_view domain, std::string_view behind) {
+  const char next = behind.empty() ? ' ' : behind[0];
+  const bool path = next == ':' && behind.size() > 1 && (IsAlnum(behind[1]) || behind[1] == '/' || behind[1] == '~');
+  return path || next == '(' || next == '[' || domain.starts_with("self.");
+}
+
 void FindEmails(std::string_view text, uint32_t part, std::vector<Finding>* findings) {
   for (size_t at = text.find('@'); at != text.npos; at = text.find('@', at + 1)) {
     const size_t begin = BeginOfLocalPart(text, at), end = EndOfDomain(text, at + 1);
@@ -61,6 +68,7 @@ void FindEmails(std::string_view text, uint32_t part, std::vector<Finding>* find
     if (begin == at || dot == domain.npos || dot == 0 || domain.find("..") != domain.npos) continue;
     const std::string_view top = domain.substr(dot + 1);
     if (top.size() < 2 || std::any_of(top.begin(), top.end(), IsDigit)) continue;
+    if (IsCode(domain, text.substr(end))) continue;
     findings->push_back({Rule::kEmail, part, begin, end, ""});
   }
 }
@@ -133,6 +141,9 @@ bool IsPhone(const Number& number) {
   const size_t digits = number.digits.size();
   const auto& groups = number.groups;
   if (number.plus) return digits >= 8 && digits <= 15 && number.digits[0] != '0';
+  // As dialled: 00 for the plus, at the start of a group of its country's digits.
+  if (groups.size() >= 3 && (groups[0] == 4 || groups[0] == 5) && number.digits.starts_with("00") && number.digits[2] != '0')
+    return digits >= 10 && digits <= 17;
   if (digits > 12 || groups.size() < 2) return false;
   const std::vector<size_t> american = {3, 3, 4};
   if (groups == american && number.digits[0] != '0') return true;
@@ -268,6 +279,9 @@ std::optional<size_t> SecretFinder::End(size_t at, std::string_view beginning) {
   }
   const size_t least = beginning == "glpat-" ? 18 : beginning == "AIza" ? 33 : 20;
   const bool mixed = stretch.digits > start && stretch.letters > start;
+  // Of what begins like a name with underscores, keys go on without.
+  const bool plain = beginning.ends_with('_') && beginning != "github_pat_";
+  if (plain && size >= least && text_.substr(start, least).find_first_of("_-") != text_.npos) return std::nullopt;
   return size >= least && mixed ? std::optional(stretch.end) : std::nullopt;
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "text/unicode.h"
+
 namespace attune {
 namespace {
 
@@ -51,7 +53,9 @@ void FindRoleOrder(Row* row) {
       return AddStructure(row, Rule::kRoleOrder,
                           fmt::format("turn {} is the system's, and not the first", i + 1));
     const bool first = i == 0 || turns[i - 1].speaker == Speaker::kSystem;
-    if (first && now != Speaker::kSystem && now != Speaker::kUser)
+    // Of a preference pair the prompt may be part of both answers.
+    const bool may_answer_first = row->format == RowFormat::kPreference && now != Speaker::kTool;
+    if (first && now != Speaker::kSystem && now != Speaker::kUser && !may_answer_first)
       return AddStructure(row, Rule::kRoleOrder,
                           fmt::format("the first turn is the {}'s, not a user's", SpeakerName(now)));
     if (!first && now == turns[i - 1].speaker &&
@@ -74,8 +78,6 @@ const char* RowFormatName(RowFormat format) {
                                            "text"};
   return kNames[static_cast<size_t>(format)];
 }
-
-bool IsBlankText(std::string_view text) { return text.find_first_not_of(" \t\r\n") == text.npos; }
 
 std::string WhyUnreadable(const Row& row) {
   const Finding& finding = row.structure[0];

@@ -77,6 +77,4 @@ PromptAnswer SplitPromptAnswer(const Row& row, PromptAnswerScratch* scratch);
 // row.structure.
 void FindStructure(Row* row);
 
-bool IsBlankText(std::string_view text);
-
 }  // namespace attune

@@ -13,6 +13,7 @@
 #include "curate/json_string.h"
 #include "curate/json_writer.h"
 #include "data/formats.h"
+#include "text/unicode.h"
 
 namespace attune {
 namespace {
@@ -265,9 +266,11 @@ void RowParser::Impl::AddContent(const dom::element& content, const Place& place
   for (const dom::element piece : pieces) {
     dom::object object_of;
     const auto value = piece.get(object_of) == simdjson::SUCCESS ? FindKey(object_of, "text") : std::nullopt;
-    if (!value || value->get(text) != simdjson::SUCCESS) {
+    const auto type = value ? FindKey(object_of, "type") : std::nullopt;
+    std::string_view kind = "text";
+    if (!value || value->get(text) != simdjson::SUCCESS || (type && type->get(kind) != simdjson::SUCCESS) || kind != "text") {
       Wrong(Rule::kWrongType,
-            fmt::format("{}: a content part without text; only text can be trained on", place.Text()));
+            fmt::format("{}: a content part that is no text; only text can be trained on", place.Text()));
       continue;
     }
     AddPart(turn->speaker, text);
@@ -322,20 +325,30 @@ void RowParser::Impl::ReadPromptCompletion() {
 }
 
 void RowParser::Impl::ReadTokens() {
-  const auto whole_numbers = [&](const char* key, bool masked) {
+  // How many there are; `trained` of them are no -100. nullopt: they are no list of token ids.
+  const auto count_ids = [&](const char* key, bool masked, size_t* trained) -> std::optional<size_t> {
     const auto value = Find(key);
     dom::array ids;
-    if (!value || value->get(ids) != simdjson::SUCCESS) return false;
-    return std::all_of(ids.begin(), ids.end(), [&](const dom::element& id) {
+    if (!value || value->get(ids) != simdjson::SUCCESS) return std::nullopt;
+    size_t count = 0;
+    for (const dom::element id : ids) {
       int64_t number = 0;
-      return id.get(number) == simdjson::SUCCESS && number <= INT32_MAX &&
-             (number >= 0 || (masked && number == -100));
-    });
+      if (id.get(number) != simdjson::SUCCESS || number > INT32_MAX || (number < 0 && !(masked && number == -100)))
+        return std::nullopt;
+      ++count;
+      *trained += number >= 0;
+    }
+    return count;
   };
-  if (!whole_numbers("input_ids", false))
-    Wrong(Rule::kWrongType, "\"input_ids\" must be a list of token ids");
-  if (Find("labels") && !whole_numbers("labels", true))
-    Wrong(Rule::kWrongType, "\"labels\" must be a list of token ids or -100");
+  size_t trained = 0;
+  const std::optional<size_t> ids = count_ids("input_ids", false, &trained);
+  if (!ids || *ids == 0) return Wrong(Rule::kWrongType, "\"input_ids\" must be a list of token ids, of one or more");
+  if (!Find("labels")) return;
+  trained = 0;
+  const std::optional<size_t> labels = count_ids("labels", true, &trained);
+  if (!labels) return Wrong(Rule::kWrongType, "\"labels\" must be a list of token ids or -100");
+  if (*labels != *ids) return Wrong(Rule::kWrongType, fmt::format("{} labels for {} input_ids", *labels, *ids));
+  if (trained == 0) Wrong(Rule::kEmptyAnswer, "every label is -100");
 }
 
 std::optional<std::string> RowParser::Value(std::string_view key) const {

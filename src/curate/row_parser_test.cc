@@ -43,6 +43,7 @@ TEST(RowParser, KnowsEveryFormat) {
   EXPECT_EQ(JsonRow(R"({"instruction": "a", "input": "i", "output": "b", "system": ""})"),
             "instruction + output||a|i|b");
   EXPECT_EQ(JsonRow(R"({"prompt": "a", "chosen": "b", "rejected": "c"})"), "chosen + rejected|a|b|c");
+  EXPECT_EQ(JsonRow(R"({"chosen": "a b", "rejected": "a c"})"), "chosen + rejected|a b|a c");
   EXPECT_EQ(JsonRow(R"({"text": "a"})"), "text|a");
   EXPECT_EQ(JsonRow(R"({"input_ids": [1, 2], "labels": [-100, 2]})"), "input_ids");
 }
@@ -75,6 +76,7 @@ TEST(RowParser, NamesWhatIsWrong) {
           .substr(0, 12),
       "prompt-echo ");
   EXPECT_EQ(JsonRow(R"({"input_ids": [1, -1]})"), "wrong-type ");
+  EXPECT_EQ(JsonRow(R"({"input_ids": [1, 2], "labels": [-100, -100]})"), "empty-answer ");
 }
 
 // What training takes has no fault of structure here, and what it refuses has one.
@@ -88,7 +90,9 @@ TEST(RowParser, AgreesWithTraining) {
        R"({"prompt": ["a"], "completion": "b"})", R"({"instruction": "a", "output": 5})",
        R"({"instruction": "a"})", R"({"messages": [{"role": "user", "content": 5}]})", R"({"messages": [5]})",
        R"({"messages": {"a": 1}})", R"({"messages": [{"role": "owner", "content": "a"}]})",
-       R"({"input_ids": "5"})", R"({"text": "t"})", R"({})"}) {
+       R"({"input_ids": "5"})", R"({"text": "t"})", R"({})", R"({"input_ids": []})", R"({"input_ids": [1, 2], "labels": [1]})",
+       R"({"prompt": "a", "completion": "\u00a0\u3000\u200b"})", R"({"instruction": "a", "output": "\ufeff"})",
+       R"({"messages": [{"role": "user", "content": [{"type": "image", "text": "a"}]}, {"role": "assistant", "content": "b"}]})"}) {
     bool trains = true;
     try {
       ParseRow(ParseJsonlLine({1, text}, "a"), true, "a:1");

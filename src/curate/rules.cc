@@ -90,7 +90,7 @@ Rule RuleNamed(std::string_view id) {
     known.emplace_back(info.id);
   }
   const std::string near = NearestName(id, known);
-  BadInput("no rule is called \"{}\"{}; `attune data check --help` lists them", id,
+  BadInput("no rule is called \"{}\"{}; `attune data clean --help` lists them", id,
            near.empty() ? "" : ", did you mean \"" + near + "\"?");
 }
 

@@ -157,7 +157,7 @@ Json SelectData(const SelectSettings& settings) {
   settings_json["rows"] = settings.rows;
   if (!settings.model.is_null()) settings_json["model"] = settings.model;
   Json record = {{"settings", settings_json}};
-  record.update(totals.Json());
+  record.update(totals.Json(settings.stage));
   record["rows_out"] = totals.kept(0);  // the control stands beside the data
   record["eligible"] = eligible.size();
   record["vectors"] = settings.embeddings ? "hidden states" : "hashed words";

@@ -41,6 +41,18 @@ uint32_t Mixed(uint64_t hash) { return static_cast<uint32_t>(hash * 0x9E3779B97F
 
 bool PartsWords(char32_t c) { return IsWhitespace(c) || IsPunctuation(c) || c == 0xFFFD || c == 0x200B; }
 
+// Characters of a kind make a word, but for those of Han, each of which is one.
+enum class WordKind : uint8_t { kSpelled, kHan, kHiragana, kKatakana };
+
+WordKind KindOf(char32_t c) {
+  if (c < 0x3005) return WordKind::kSpelled;
+  if (c >= 0x3041 && c < 0x30A0) return WordKind::kHiragana;
+  if ((c >= 0x30A0 && c < 0x3100) || (c >= 0x31F0 && c < 0x3200) || (c >= 0xFF66 && c < 0xFFA0)) return WordKind::kKatakana;
+  const bool han = c == 0x3005 || c == 0x3007 || (c >= 0x3400 && c < 0x4DC0) || (c >= 0x4E00 && c < 0xA000) ||
+                   (c >= 0xF900 && c < 0xFB00) || (c >= 0x20000 && c < 0x40000);
+  return han ? WordKind::kHan : WordKind::kSpelled;
+}
+
 }  // namespace
 
 void NormalWords::Read(std::string_view text) {
@@ -50,39 +62,46 @@ void NormalWords::Read(std::string_view text) {
   if (joined_.size() < text.size() + 2 * kMore) joined_.resize(text.size() + 2 * kMore);
   char* out = joined_.data();
   size_t begin = 0;  // of the word in joined_
-  const auto end_word = [&] {
+  const auto end_word = [&](bool spelled) {
     const auto end = static_cast<size_t>(out - joined_.data());
     if (end == begin) return;
     hashes_.push_back(XXH3_64bits(joined_.data() + begin, end - begin));
     ends_.push_back(end);
-    *out++ = ' ';
-    begin = end + 1;
+    if (spelled) *out++ = ' ';
+    begin = end + spelled;
   };
   const bool is_ascii = IsAscii(text);
   if (is_ascii) {
     ForEachRun(text, &WordBits, [&](size_t from, size_t to) {
       CopyWord(text, from, to, out);
       out += to - from;
-      end_word();
+      end_word(true);
     });
   }
+  WordKind kind = WordKind::kSpelled;  // of the word that begins at `begin`
+  const auto be_of_kind = [&](WordKind next) {
+    if (next != kind || next == WordKind::kHan) end_word(kind == WordKind::kSpelled);
+    kind = next;
+  };
   for (size_t at = is_ascii ? text.size() : 0; at < text.size();) {
     const auto byte = static_cast<unsigned char>(text[at]);
     if (byte < 0x80) {
       ++at;
       if (kInWord[byte] != 0) {
+        be_of_kind(WordKind::kSpelled);
         *out++ = kInWord[byte];
       } else {
-        end_word();
+        end_word(kind == WordKind::kSpelled);
       }
       continue;
     }
     const size_t from = at;
     const char32_t c = NextCodePoint(text, &at);
     if (PartsWords(c)) {
-      end_word();
+      end_word(kind == WordKind::kSpelled);
       continue;
     }
+    be_of_kind(KindOf(c));
     const std::string lower = LowercaseUnicode(text.substr(from, at - from));
     const auto used = static_cast<size_t>(out - joined_.data());
     if (joined_.size() < used + lower.size() + (text.size() - at) + kMore) {
@@ -91,7 +110,7 @@ void NormalWords::Read(std::string_view text) {
     }
     out = std::copy(lower.begin(), lower.end(), out);
   }
-  end_word();
+  end_word(kind == WordKind::kSpelled);
   size_ = ends_.empty() ? 0 : ends_.back();
 }
 

@@ -106,7 +106,7 @@ SignatureFile::SignatureFile(std::string file_name, std::string_view bytes) : na
   if (line == bytes.npos || !bytes.starts_with("{\"attune_signatures\""))
     BadInput("{}: holds no signatures; attune data dedupe --shard I/N makes them", name);
   header = ParseOrderedJson(bytes.substr(0, line), name);
-  if (header["attune_signatures"] != 1)
+  if (header["attune_signatures"] != kSignatureVersion)
     BadInput("{}: the signatures are of another version of attune; make them anew", name);
   const bool names_shard = header.contains("shard") && header["shard"].is_number_integer() && header.contains("of") &&
                            header["of"].is_number_integer();

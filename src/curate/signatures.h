@@ -1,7 +1,7 @@
 // What one process found of its shard of a data set, for `attune data dedupe --merge`: sketches of its rows, which say
 // everything about exact doubles and candidates of near ones, in a file.
 //
-//   NAME.signatures   one line of JSON: {"attune_signatures": 1, "settings": {...}, "files": [{"path", "bytes"}], "shard": 2,
+//   NAME.signatures   one line of JSON: {"attune_signatures": 2, "settings": {...}, "files": [{"path", "bytes"}], "shard": 2,
 //                     "of": 4}
 //                     blocks: uint32 rows (not 0), RowOrigin of each, XXH128 of each, uint16 words of each, then for each
 //                     of two kinds of shingles uint32 n, uint32 row within the block of each, 32 uint32 keys of each
@@ -21,6 +21,8 @@
 #include "curate/near_index.h"
 
 namespace attune {
+
+inline constexpr int kSignatureVersion = 2;  // another one where words or their hashes change
 
 // Of rows in their order, whatever blocks they came in.
 class RowsChecksum {

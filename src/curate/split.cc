@@ -147,7 +147,7 @@ Json SplitData(const SplitSettings& settings) {
   }
   if (!label.empty()) settings_json["stratify"] = label;
   Json record = {{"settings", settings_json}};
-  record.update(totals.Json());
+  record.update(totals.Json(settings.stage));
   record["train"] = totals.kept(0);
   record["eval"] = totals.kept(1);
   record["clusters"] = CountClusters(found);

@@ -28,6 +28,7 @@ struct StageOutput {
   std::map<std::string, int64_t> changed_rows;
   std::map<std::string, int64_t> counts;  // whatever else a stage counts
   std::vector<nlohmann::ordered_json> examples;
+  int64_t unreadable = 0;
   std::optional<std::string> broken;  // the first row that could not be read
 
   explicit StageOutput(size_t files = 1) : lines(files), kept(files) {}
@@ -54,6 +55,7 @@ struct StageOutput {
     const RuleInfo& info = InfoOf(row.structure[0].rule);
     const std::string& detail = row.structure[0].detail;
     const std::string reason = detail.empty() ? info.what : detail;
+    ++unreadable;
     if (!broken) broken = fmt::format("{}:{}: {}", file.path, record.line, reason);
     Remove(info.id, reason, file, record.line, block.text(record), true);
   }
@@ -69,6 +71,8 @@ class StageTotals {
   void Take(const StageInput& stage, const StageOutput& part, StageFiles& files) {
     if (stage.strict && part.broken) BadInput("{}", *part.broken);
     rows_ += part.rows;
+    unreadable_ += part.unreadable;
+    if (!broken_) broken_ = part.broken;
     for (size_t i = 0; i < kept_.size(); ++i) {
       kept_[i] += part.kept[i];
       files.Write(i, part.lines[i]);
@@ -85,7 +89,10 @@ class StageTotals {
   int64_t rows() const { return rows_; }
   int64_t kept(size_t file) const { return kept_[file]; }
   const std::map<std::string, int64_t>& counts() const { return counts_; }
-  nlohmann::ordered_json Json() const {
+  // For the manifest. Errors: Error{kBadInput} where no row of all could be read: then it is not the rows that are wrong.
+  nlohmann::ordered_json Json(const StageInput& stage) const {
+    if (rows_ > 0 && unreadable_ == rows_ && !stage.shard.is_part())
+      BadInput("none of {} rows can be read: {}", rows_, *broken_);
     int64_t out = 0;
     for (const int64_t rows : kept_) out += rows;
     nlohmann::ordered_json json = {{"rows_in", rows_}, {"rows_out", out}, {"removed", removed_}};
@@ -95,7 +102,8 @@ class StageTotals {
   }
 
  private:
-  int64_t rows_ = 0;
+  int64_t rows_ = 0, unreadable_ = 0;
+  std::optional<std::string> broken_;
   std::vector<int64_t> kept_;
   std::map<std::string, int64_t> removed_, changed_, counts_;
   std::vector<nlohmann::ordered_json> examples_;

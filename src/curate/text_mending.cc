@@ -38,6 +38,36 @@ std::string WithUnixLines(std::string_view text) {
   return out;
 }
 
+// Where text begins behind blanks. Four blanks or a tab before its first line are code, as in Markdown.
+size_t StartOfText(std::string_view text) {
+  const size_t first = std::min(text.find_first_not_of(" \t\n"), text.size());
+  const size_t line = first == 0 ? 0 : text.rfind('\n', first - 1) + 1;  // npos + 1 is 0
+  const std::string_view indent = text.substr(line, first - line);
+  return first < text.size() && (indent.size() >= 4 || indent.find('\t') != indent.npos) ? line : first;
+}
+
+// Two blanks behind a line of text break it in Markdown, where another line follows.
+bool IsHardBreak(std::string_view line, std::string_view behind) {
+  const size_t text = line.find_last_not_of(" \t");
+  if (text == line.npos || line.substr(text + 1) != "  ") return false;
+  const size_t next = behind.find_first_not_of(" \t");
+  return next != behind.npos && behind[next] != '\n';
+}
+
+// Opens or closes a fence of code at this line: three or more backticks or tildes, closed by as many (CommonMark 4.5).
+void TakeFence(std::string_view line, std::string_view* open) {
+  line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+  const char mark = line.empty() ? ' ' : line[0];
+  if (mark != '`' && mark != '~') return;
+  const std::string_view marks = line.substr(0, line.find_first_not_of(mark)), rest = line.substr(marks.size());
+  if (marks.size() < 3) return;
+  if (open->empty()) {
+    if (rest.find('`') == rest.npos) *open = marks;
+  } else if (marks[0] == open->front() && marks.size() >= open->size() && rest.find_first_not_of(" \t") == rest.npos) {
+    *open = {};
+  }
+}
+
 }  // namespace
 
 std::string Edited(std::string_view text, std::span<const TextEdit> edits) {
@@ -122,19 +152,20 @@ bool IsTidy(std::string_view text, bool trim_start, bool trim_end) {
 std::string TidyWhiteSpace(std::string_view given, bool trim_start, bool trim_end) {
   std::string lines;
   if (given.find('\r') != given.npos) given = lines = WithUnixLines(given);
-  if (trim_start) given.remove_prefix(std::min(given.find_first_not_of(" \t\n"), given.size()));
+  if (trim_start) given.remove_prefix(StartOfText(given));
   if (trim_end) given = given.substr(0, given.find_last_not_of(" \t\n") + 1);
   std::string out;
   out.reserve(given.size());
-  bool in_fence = false;
+  std::string_view fence;  // that is open
   size_t empty_lines = 0;
   for (size_t at = 0; at <= given.size();) {
     const size_t end = std::min(given.find('\n', at), given.size());
     std::string_view line = given.substr(at, end - at);
     const bool last = end == given.size();
-    if (line.substr(std::min(line.find_first_not_of(' '), line.size())).starts_with("```"))
-      in_fence = !in_fence;
-    if (!in_fence && !last) {
+    const bool was_open = !fence.empty();
+    TakeFence(line, &fence);
+    const bool in_fence = was_open && !fence.empty();
+    if (!in_fence && !last && !IsHardBreak(line, given.substr(end + 1))) {
       while (!line.empty() && IsBlankInLine(line.back())) line.remove_suffix(1);
     }
     empty_lines = line.empty() && !in_fence && at > 0 ? empty_lines + 1 : 0;

@@ -73,19 +73,22 @@ class PartScanner {
     FindEncoding(text_, part_, &findings_);
     const Speaker speaker = row_.parts[part_].speaker;
     answers_ = speaker == Speaker::kAssistant;
-    size_t at = 0, fences = 0, fence = 0;
+    size_t at = 0, fence = 0, fence_end = 0;
     while (const Phrase* phrase = NextPhrase(text_, &at)) {
       size_t end = at + phrase->text.size();
       if (phrase->kind == PhraseKind::kFence) {
         while (end < text_.size() && text_[end] == '`') ++end;
-        fence = at;
-        in_fence_ = ++fences % 2 == 1;
+        if (!in_fence_ || end - at >= fence_end - fence) {  // a longer fence holds shorter ones
+          in_fence_ = !in_fence_;
+          fence = at;
+          fence_end = end;
+        }
       } else {
         end = Take(*phrase, at, end);
       }
       at = end;
     }
-    if (fences % 2 == 1) Add(Rule::kUnbalancedFence, fence, fence + 3);
+    if (in_fence_) Add(Rule::kUnbalancedFence, fence, fence_end);
     if (answers_) FindTruncation(text_, part_, &findings_);
     FindPersonalData(text_, part_, &findings_);
   }
@@ -111,7 +114,7 @@ class PartScanner {
         Add(Rule::kTemplateToken, at, end);
         break;
       case PhraseKind::kHtml:
-        if (in_fence_ || (at > 0 && text_[at - 1] == '`') || markup_.IsIt()) break;
+        if (in_fence_ || InInlineCode(at) || markup_.IsIt() || IsComparison(phrase.text, end)) break;
         end = EndOfHtml(text_, at, phrase.text);
         Add(Rule::kHtml, at, end);
         break;
@@ -124,6 +127,23 @@ class PartScanner {
     return end;
   }
 
+  // Whether an odd number of backticks stand before `at` on its line. Places only grow, so each byte is looked at once.
+  bool InInlineCode(size_t at) {
+    for (; ticks_until_ < at; ++ticks_until_) {
+      if (text_[ticks_until_] == '\n') inline_code_ = false;
+      if (text_[ticks_until_] == '`') inline_code_ = !inline_code_;
+    }
+    return inline_code_;
+  }
+
+  // "a<b>c" and "vector<i>" are no tags: of these two the end must come too.
+  bool IsComparison(std::string_view tag, size_t end) {
+    if (tag != "<b>" && tag != "<i>") return false;
+    size_t& closing = closing_[tag == "<i>"];
+    if (closing < end) closing = text_.find(tag == "<i>" ? "</i>" : "</b>", end);
+    return closing == text_.npos;
+  }
+
   const Row& row_;
   uint32_t part_;
   std::string_view text_;
@@ -131,7 +151,9 @@ class PartScanner {
   std::vector<Finding>& findings_;
   uint32_t* templates_;
   SecretFinder secrets_{text_};
-  bool answers_ = false, in_fence_ = false;
+  bool answers_ = false, in_fence_ = false, inline_code_ = false;
+  size_t ticks_until_ = 0;
+  size_t closing_[2] = {};  // of bold and italic: where the next end is that has been looked for
 };
 
 }  // namespace

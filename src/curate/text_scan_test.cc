@@ -40,7 +40,10 @@ TEST(TextScan, PlainTextHasNothing) {
                            "日本語のテキストです。", "emoji 👨‍👩‍👧 ok", "2 < 3 and 4 > 1; a & b",
                            "Version 1.2.3, 10.000.000 people, pages 123-456, ISBN 978-3-16-148410-0",
                            "“Gruß“ CAFÉ… « café…”", "می‌خواهم", "x = a[1] @ b.T",
-                           "sk-learn and hf_token, AKIA", "The years 1914 1918 1939 1945."}) {
+                           "sk-learn and hf_token, AKIA", "hf_dataset_name_v2_processed_rows = npm_config_cache_v2_dirs",
+                           "git clone git@github.com:foo/bar.git", "y = x@self.weight + A@B.transpose(0, 1)",
+                           "vector<i> v; foo<b>(x); a<b>c", "Use `<a href=\"x\">link</a>`, or ` &amp; `.",
+                           "````md\n```py\nx = \"<br>\"\n```\n````", "00 11 22 33 44 55 66 77 88", "The years 1914 1918 1939 1945."}) {
     EXPECT_EQ(Found(text), List{}) << text;
   }
 }
@@ -87,6 +90,8 @@ TEST(TextScan, PersonalData) {
   EXPECT_EQ(Found("Call +49 30 1234567 or (555) 123-4567, 555-123-4567."),
             (List{"phone[+49 30 1234567]", "phone[(555) 123-4567]", "phone[555-123-4567]"}));
   EXPECT_EQ(Found("Tel. 030/1234567"), List{"phone[030/1234567]"});
+  EXPECT_EQ(Found("0044 20 7946 0958"), List{"phone[0044 20 7946 0958]"});
+  EXPECT_EQ(Found("Ask jane@example.com: she knows."), List{"email[jane@example.com]"});
   EXPECT_EQ(Found("Card 4111 1111 1111 1111, not 4111 1111 1111 1112."),
             List{"card-number[4111 1111 1111 1111]"});
   EXPECT_EQ(Found("5500005555555559"), List{"card-number[5500005555555559]"});
@@ -120,7 +125,7 @@ TEST(TextScan, NoTextTakesForEver) {
     while (text.size() < bytes) text += piece;
     return text;
   };
-  for (const char* piece : {"sk-", "eyJ-", "1 ", "12 34-", "@a", "-----BEGIN ", "<a href ", "DE12 ", "\u0301\u0327", "\u00C3", "i am "}) {
+  for (const char* piece : {"<b>", "`&amp;", "sk-", "eyJ-", "1 ", "12 34-", "@a", "-----BEGIN ", "<a href ", "DE12 ", "\u0301\u0327", "\u00C3", "i am "}) {
     const auto start = std::chrono::steady_clock::now();
     Found(repeated(piece, size_t{1} << 20));
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20)) << piece;
@@ -147,7 +152,10 @@ TEST(TextScan, HtmlFencesAndTemplates) {
             (List{"html[<br>]", "html[&amp;]", "html[<a href=\"x\">]", "html[</a>]"}));
   EXPECT_EQ(Found("```\n<br>\n```"), List{});
   EXPECT_EQ(Found("use <br> here", "How do I break a line in HTML?"), List{});
+  EXPECT_EQ(Found("a <b>bold</b> word, `a` <br>"), (List{"html[<b>]", "html[</b>]", "html[<br>]"}));
   EXPECT_EQ(Found("```python\nx = 1\n"), List{"unbalanced-fence[```]"});
+  EXPECT_EQ(Found("````\n```\nx = 1\n"), List{"unbalanced-fence[````]"});
+  EXPECT_EQ(Found("````\n```\nx = 1\n````"), List{});
   EXPECT_EQ(Found("fine <|im_end|>"), List{"template-token[<|im_end|>]"});
 }
 

@@ -10,8 +10,7 @@
 
 namespace attune {
 
-// Lengths are in tokens and of the examples kept. trained_tokens counts labels that are not -100 (a label on
-// an example's very first token is counted though nothing can predict it).
+// Lengths are in tokens and of the examples kept. trained_tokens: as TrainedTokens counts them.
 struct TokenStats {
   int64_t rows = 0;  // read; rows - dropped examples were kept
   int64_t tokens = 0, trained_tokens = 0;

@@ -48,7 +48,7 @@ TEST_F(DatasetTest, StatisticsAndOrder) {
   EXPECT_EQ(data.stats.p95, 91);
   EXPECT_EQ(data.stats.longest, 91);
   EXPECT_EQ(data.stats.tokens, 5150 - 55);
-  EXPECT_EQ(data.stats.trained_tokens, data.stats.tokens);
+  EXPECT_EQ(data.stats.trained_tokens, data.stats.tokens - 100);  // nothing predicts the first of a row
 }
 
 TEST_F(DatasetTest, TheNumberOfThreadsChangesNothing) {

@@ -33,8 +33,15 @@ Example AllTrained(std::vector<int32_t> ids) {
 
 }  // namespace
 
-int64_t TrainedTokens(const Example& example) {
-  return std::ssize(example.labels) - std::count(example.labels.begin(), example.labels.end(), kIgnoredLabel);
+int64_t TrainedTokens(std::span<const int32_t> labels) {
+  // PackExamples leaves no label on the first token of those sequences that begin within a row.
+  return labels.empty() ? 0 : std::ssize(labels) - 1 - std::count(labels.begin() + 1, labels.end(), kIgnoredLabel);
+}
+
+std::pair<size_t, size_t> Truncation::Kept(size_t length) const {
+  const auto limit = static_cast<size_t>(max_length);
+  if (limit == 0 || length <= limit) return {0, length};
+  return mode == TruncationMode::kKeepEnd ? std::pair(length - limit, length) : std::pair(size_t{0}, limit);
 }
 
 Example RowEncoder::Encode(const DataRow& row) const {
@@ -131,14 +138,11 @@ Example RowEncoder::EncodeTokens(const DataRow& row) const {
 }
 
 void RowEncoder::Truncate(Example& example) const {
-  const size_t limit = static_cast<size_t>(options_.max_length);
-  if (limit == 0 || example.input_ids.size() <= limit) return;
-  const size_t excess = example.input_ids.size() - limit;
+  const auto [begin, end] = options_.truncation().Kept(example.input_ids.size());
+  if (end - begin == example.input_ids.size()) return;
   for (std::vector<int32_t>* list : {&example.input_ids, &example.labels}) {
-    if (options_.truncation_mode == TruncationMode::kKeepEnd) {
-      list->erase(list->begin(), list->begin() + static_cast<std::ptrdiff_t>(excess));
-    }
-    list->resize(limit);
+    list->erase(list->begin(), list->begin() + static_cast<std::ptrdiff_t>(begin));
+    list->resize(end - begin);
     list->shrink_to_fit();
   }
   example.truncated = true;

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/chat_spans.h"
@@ -27,7 +29,10 @@ struct Example {
   bool truncated = false;  // something was cut off
 };
 
-int64_t TrainedTokens(const Example& example);
+// Labels that carry loss: those that are not -100, less the first of a sequence, before which there is nothing to
+// predict it from.
+int64_t TrainedTokens(std::span<const int32_t> labels);
+inline int64_t TrainedTokens(const Example& example) { return TrainedTokens(std::span(example.labels)); }
 
 enum class MaskRule {
   kAttune,  // conversations: the assistant's answers and the token that ends each turn
@@ -35,6 +40,15 @@ enum class MaskRule {
 };
 
 enum class TruncationMode { kKeepStart, kKeepEnd };
+
+// What is left of a row that is too long.
+struct Truncation {
+  int64_t max_length = 0;  // tokens; 0: no limit
+  TruncationMode mode = TruncationMode::kKeepStart;
+
+  // Tokens [first, second) of `length` stay.
+  std::pair<size_t, size_t> Kept(size_t length) const;
+};
 
 struct EncodeOptions {
   // false: loss on every token. true or unset: of prompt + completion, only on the completion.
@@ -46,6 +60,8 @@ struct EncodeOptions {
   int64_t max_length = 1024;  // tokens; 0: no limit
   TruncationMode truncation_mode = TruncationMode::kKeepStart;
   int64_t vocab_size = 0;  // of the model: ready tokens must lie below it; 0: not checked
+
+  Truncation truncation() const { return {max_length, truncation_mode}; }
 };
 
 // Immutable and safe to use from several threads; keeps references to the tokenizer and to what `chat`

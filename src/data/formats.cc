@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "formats/json.h"
+#include "text/unicode.h"
 
 namespace attune {
 namespace {
@@ -30,8 +31,6 @@ const Json* Find(const Json& object, const char* key) {
   const auto it = object.find(key);
   return it == object.end() || it->is_null() ? nullptr : &*it;
 }
-
-bool HasNoText(std::string_view text) { return text.find_first_not_of(" \t\r\n") == std::string_view::npos; }
 
 // The string under `key`, which must be there.
 const std::string& Text(const Json& object, const char* key, const std::string& where) {
@@ -111,7 +110,7 @@ void NormaliseMessage(Json& message, const std::string& where) {
   }
   if (content->is_array()) *content = JoinParts(*content, where);
   if (!content->is_string()) BadInput("{}: \"content\" must be a string, found {}", where, Shown(*content));
-  if (role == "assistant" && !has_calls && HasNoText(content->get_ref<const std::string&>()))
+  if (role == "assistant" && !has_calls && IsBlankText(content->get_ref<const std::string&>()))
     BadInput("{}: the assistant's answer is empty; give it text or remove the row", where);
 }
 
@@ -198,7 +197,7 @@ void ReadPromptCompletion(Json& row, bool, DataRow& out) {
   out.kind = DataRow::Kind::kPromptCompletion;
   out.prompt = prompt;
   out.completion = completion;
-  if (HasNoText(out.completion))
+  if (IsBlankText(out.completion))
     BadInput("{}: \"completion\" is empty; give it text or remove the row", out.where);
 }
 
@@ -207,25 +206,25 @@ void ReadAlpaca(Json& row, bool has_chat_template, DataRow& out) {
   const std::string input = Find(row, "input") == nullptr ? "" : Text(row, "input", out.where);
   const std::string system = Find(row, "system") == nullptr ? "" : Text(row, "system", out.where);
   const std::string output = Text(row, "output", out.where);
-  if (HasNoText(output)) BadInput("{}: \"output\" is empty; give it text or remove the row", out.where);
+  if (IsBlankText(output)) BadInput("{}: \"output\" is empty; give it text or remove the row", out.where);
   if (has_chat_template) {
     out.kind = DataRow::Kind::kMessages;
     out.messages = Json::array();
-    if (!HasNoText(system)) out.messages.push_back({{"role", "system"}, {"content", system}});
+    if (!IsBlankText(system)) out.messages.push_back({{"role", "system"}, {"content", system}});
     out.messages.push_back(
-        {{"role", "user"}, {"content", HasNoText(input) ? instruction : instruction + "\n\n" + input}});
+        {{"role", "user"}, {"content", IsBlankText(input) ? instruction : instruction + "\n\n" + input}});
     out.messages.push_back({{"role", "assistant"}, {"content", output}});
     return;
   }
   out.kind = DataRow::Kind::kPromptCompletion;
-  if (!HasNoText(system)) out.prompt = system + "\n\n";
-  out.prompt += HasNoText(input)
+  if (!IsBlankText(system)) out.prompt = system + "\n\n";
+  out.prompt += IsBlankText(input)
                     ? "Below is an instruction that describes a task. Write a response that appropriately "
                       "completes the request."
                     : "Below is an instruction that describes a task, paired with an input that provides "
                       "further context. Write a response that appropriately completes the request.";
   out.prompt += "\n\n### Instruction:\n" + instruction;
-  if (!HasNoText(input)) out.prompt += "\n\n### Input:\n" + input;
+  if (!IsBlankText(input)) out.prompt += "\n\n### Input:\n" + input;
   out.prompt += "\n\n### Response:\n";
   out.completion = output;
 }

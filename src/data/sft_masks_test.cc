@@ -54,7 +54,8 @@ Json Prepared(const Json& test) {
   Json prepared = Json::array();
   for (const Json& row : test["rows"]) {
     const Example example = encoder.Encode(ParseRow(row, encoder.has_chat_template(), "row"));
-    if (TrainedTokens(example) == 0) continue;
+    // TRL drops a row only where every label is -100, that of the first token too.
+    if (std::ranges::count(example.labels, kIgnoredLabel) == std::ssize(example.labels)) continue;
     prepared.push_back({{"input_ids", example.input_ids}, {"labels", example.labels}});
   }
   return prepared;

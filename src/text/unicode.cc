@@ -166,6 +166,14 @@ bool IsWord(char32_t c) {
 }
 
 // Not utf8proc_map: it sorts marks by swapping neighbours, which takes hours for a text of nothing but marks.
+bool IsBlankText(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const char32_t c = NextCodePoint(text, &at);
+    if (!IsWhitespace(c) && !IsOther(c)) return false;
+  }
+  return true;
+}
+
 std::string NormalizeUnicode(std::string_view text, NormalForm form) {
   if (IsAscii(text)) return std::string(text);
   const bool compose = form == NormalForm::kNfc || form == NormalForm::kNfkc;

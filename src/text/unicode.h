@@ -41,6 +41,10 @@ bool IsNonSpacingMark(char32_t code_point);
 bool IsOther(char32_t code_point);  // categories Cc, Cf, Cs, Co
 bool IsWord(char32_t code_point);   // \w of UTS 18: Alphabetic, M, Nd, Pc, Join_Control
 
+// Whether nobody would see anything of it: white space of any kind, characters of no width, controls. `text` must be valid
+// UTF-8.
+bool IsBlankText(std::string_view text);
+
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 
 // `text` must be valid UTF-8.

@@ -194,6 +194,14 @@ TEST_F(Data, PreviewShowsTokens) {
   const std::string html = ReadFile(Path("p.html"));
   EXPECT_EQ(html.find("<b>\""), std::string::npos);
   EXPECT_EQ(html.find('\x1b'), std::string::npos);
+  // As a run would have it: its rows, and what it cuts.
+  Write("run.yaml", "data:\n  train: a.jsonl\ntraining:\n  max_length: 4\n  truncation_mode: keep_start\n");
+  const Json cut = JsonOf({"data", "preview", "--config", "run.yaml", "--model", model, "--rows", "1", "--set", "truncation_mode=keep_end", "--json"});
+  EXPECT_EQ(cut["shown"][0]["tokens"][0]["cut"], true);
+  EXPECT_EQ(cut["shown"][0]["tokens"].back()["cut"], false);
+  EXPECT_EQ(cut["shown"][0]["cut"], cut["shown"][0]["tokens"].size() - 4);
+  ExpectRefused({"data", "preview", "--model", model}, "name files of rows, or a --config with data.train");
+  ExpectRefused({"data", "preview", "a.jsonl", "--model", model, "--set", "truncation_mod=keep_end"}, "truncation_mode");
   Write("none.jsonl", "{\"a\": 1}\n");
   ExpectRefused({"data", "preview", "none.jsonl", "--model", model}, "none.jsonl:1");
 }
@@ -242,6 +250,9 @@ TEST_F(Data, WhatIsWrongIsOneLine) {
   ExpectRefused({"data", "clean", "a.jsonl", "--output", "o", "--rules", "emial=keep"},
                 "did you mean \"email\"?");
   ExpectRefused({"data", "clean", "a.jsonl", "--output", "a"}, "a.jsonl: exists already");
+  ExpectRefused({"data", "clean", "a.jsonl", "--output", "o", "--columns", "prompt=question"},
+                "none of 1 rows can be read: a.jsonl:1: --columns: has no \"question\"");
+  ExpectRefused({"data", "dedupe", "b.jsonl", "--output", "o"}, "none of 1 rows can be read: b.jsonl:1: column 1: not valid JSON");
   ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--keep", "score"}, "--score COLUMN");
   ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--by", "rows"},
                 "--by rows: use prompt, answer, both");
