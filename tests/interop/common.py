@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 transformers_logging.disable_progress_bar()
+warnings.simplefilter("ignore", FutureWarning)  # what the libraries say to each other about their next versions
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"
