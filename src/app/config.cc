@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/nearest.h"
 #include "quant/bnb_state.h"
+#include "train/optim_args.h"
 #include "train/optimizer.h"
 
 namespace attune {
@@ -40,7 +41,7 @@ struct Value {
   double Number(double low, double high) const {
     if (!json.is_number()) Wrong("a number");
     const double value = json.get<double>();
-    if (!(value >= low && value <= high)) Wrong(fmt::format("a number from {:g} to {:g}", low, high).c_str());
+    if (!(value >= low && value <= high)) Wrong(fmt::format("a number from {:g} to {:.7g}", low, high).c_str());
     return value;
   }
   int64_t Integer(int64_t low, int64_t high) const {
@@ -157,6 +158,9 @@ const Fields& TrainingFields() {
        }},
       {"skip_nonfinite", integer(&T::skip_nonfinite, 0)},
       {"optim", [](RunConfig& c, const Value& v) { c.training.optim = v.OneOf(Optimizer::Names()); }},
+      {"optim_args", [](RunConfig& c, const Value& v) {
+         c.training.sgd = ParseOptimArgs(v.json.is_null() ? "" : v.Text(), v.where);
+       }},
       {"group_by_length", flag(&T::group_by_length)},
       {"logging_first_step", flag(&T::logging_first_step)},
       {"logging_steps", number(&T::logging_steps, 0, 1e15)},
@@ -300,6 +304,9 @@ void Complete(RunConfig& config, const std::string& where, ConfigUse use) {
     config.method = from_scratch || config.source.contains("full") ? "full" : quantizes ? "qlora" : "lora";
   }
   if (config.quantization) CompleteQuantization(config, where);
+  if (config.training.sgd != SgdArguments() && config.training.optim != "sgd") {
+    BadInput("{}: training.optim_args: optim {} takes none; sgd does", where, config.training.optim);
+  }
   const bool full = config.method == "full";
   if (full && (config.source.contains("lora") || !config.adapter.empty())) {
     BadInput("{}: method: full trains the model itself; remove {}", where,

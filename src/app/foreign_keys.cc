@@ -29,7 +29,6 @@ const std::vector<ForeignKey>& ForeignKeys() {
       {"include_tokens_per_second", {false, true}, "tokens_per_second is always in the log"},
       {"skip_memory_metrics", {true}, "peak_rss_bytes is always in the log"},
       {"disable_tqdm", {false, true}, "the live line appears on a terminal only"},
-      {"optim_args", {}, "no optimiser here has arguments of its own"},
       {"optim_target_modules", {}, "GaLore and APOLLO are not built"},
       {"torch_compile", {false}, kKernels},
       {"torch_compile_backend", {}, kKernels},

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "train/plateau.h"
 
 namespace attune {
 namespace {
@@ -25,7 +26,13 @@ Weight WeightOf(const std::string& section, const std::string& key) {
       "model.chat_template", "model.adapter", "model.offload", "data.train", "data.eval", "data.check"};
   if (harmless.contains(section + "." + key)) return Weight::kHarmless;
   if (section == "lora" || section == "full") return Weight::kHarmless;  // what they come to is compared: "trained"
-  return section == "training" && key == "optim" ? Weight::kImpossible : Weight::kAnotherRun;
+  return section == "training" && (key == "optim" || key == "optim_args") ? Weight::kImpossible : Weight::kAnotherRun;
+}
+
+// With reduce_lr_on_plateau evaluations decide on the rate.
+bool IsOfEvaluation(const std::string& key) {
+  return key == "eval_strategy" || key == "eval_steps" || key == "eval_delay" || key == "metric_for_best_model" ||
+         key == "logging_steps";  // which eval_steps defaults to
 }
 
 [[noreturn]] void Differs(const std::string& what, const Json& before, const Json& now, Weight weight) {
@@ -45,6 +52,7 @@ Json At(const Json& json, const std::string& key) {
 }
 
 void CompareSettings(const Json& before, const Json& now, bool force) {
+  const bool on_plateau = At(At(now, "training"), "lr_scheduler_type") == Plateau::kName;
   std::set<std::string> sections;
   for (const Json* side : {&before, &now}) {
     for (const auto& [section, fields] : side->items()) sections.insert(section);
@@ -57,7 +65,8 @@ void CompareSettings(const Json& before, const Json& now, bool force) {
       for (const auto& [key, value] : side->items()) keys.insert(key);
     }
     for (const std::string& key : keys) {
-      const Weight weight = WeightOf(section, key);
+      const Weight weight =
+          on_plateau && section == "training" && IsOfEvaluation(key) ? Weight::kAnotherRun : WeightOf(section, key);
       if (weight == Weight::kHarmless || At(a, key) == At(b, key)) continue;
       if (weight == Weight::kImpossible || !force) Differs(section + "." + key, At(a, key), At(b, key), weight);
     }

@@ -14,6 +14,8 @@
 #include "data/data_files.h"
 #include "data/overlap.h"
 #include "data/packed_dataset.h"
+#include "models/adapter_values.h"
+#include "models/damaged_weights.h"
 #include "quant/bnb_state.h"
 
 namespace attune {
@@ -250,6 +252,18 @@ void TrainSession::LookAtData() {
   for (const std::string& line : notes.lines) events_.OnNote(line);
 }
 
+// The first weight that training starts from and that is not finite, with where it is; "": none.
+std::string TrainSession::DamagedWeight() const {
+  const std::string name = config_.model.empty() ? "" : FirstNonFiniteWeight(bundle_.files, device_->threads());
+  if (!name.empty()) return fmt::format("{}: \"{}\"", bundle_.files.path(), name);
+  if (config_.adapter.empty()) return "";
+  const AdapterValues adapter = ReadAdapter(bundle_.files, config_.adapter);
+  for (size_t i = 0; i < adapter.tensors.size(); ++i) {
+    if (!AllFinite(adapter.values[i])) return fmt::format("{}: \"{}\"", config_.adapter, adapter.tensors[i].key);
+  }
+  return "";
+}
+
 void TrainSession::MakeFingerprint() {
   fingerprint_ = {{"model", QuickModelHash(config_.model.empty() ? config_.init_from_config : config_.model)},
                   {"train_sha256", HashOfDataFiles(config_.train_data)},
@@ -283,7 +297,8 @@ TrainResult TrainSession::Run(const ResumePoint* point, const std::function<bool
   Trainer trainer({*device_, decoder, vectors, method_->trainables(), config_.training, plan_, train_,
                    eval_ ? &*eval_ : nullptr, bundle_.tokenizer.get(), bundle_.eos_ids, fingerprint_,
                    [&](const std::string& folder) { method_->Save(*device_, vectors, folder); },
-                   [&](const std::string& folder) { method_->Load(*device_, vectors, folder); }, stop_requested},
+                   [&](const std::string& folder) { method_->Load(*device_, vectors, folder); }, stop_requested,
+                   [&] { return DamagedWeight(); }},
                   recorder);
   try {
     if (point != nullptr) trainer.Resume(*point);

@@ -44,6 +44,7 @@ class TrainSession {
   std::string OffloadThatFits(int64_t available) const;
   void TellNotes(const std::string& compute_note);
   TrainReady Ready() const;
+  std::string DamagedWeight() const;
   void MakeFingerprint();
   const Tokenizer& tokenizer() const;
 

@@ -41,12 +41,16 @@ struct AdamW8bit {
   int64_t step = 1;  // counts from 1
 };
 
-// As torch.optim.SGD without momentum: decay is added to the gradient.
+// As torch.optim.SGD: decay is added to the gradient. With a buffer m = momentum m + (1 - dampening) g, where the first step
+// takes g whole, and the weight follows m, or g + momentum m with nesterov.
 struct Sgd {
   static constexpr const char* kName = "sgd";
   Matrix weight, gradient;  // (1, n) f32
+  Matrix m;                 // (1, n) f32, zeros before the first step; empty: no momentum
   float gradient_scale = 1.0f;
-  double learning_rate = 0, weight_decay = 0;
+  double learning_rate = 0, weight_decay = 0, momentum = 0, dampening = 0;
+  bool nesterov = false;
+  int64_t step = 1;  // counts from 1
 };
 
 // Chen et al. 2023, as bitsandbytes' Lion in 32 bits: decay, then the sign of beta1 m + (1 - beta1) g, then m

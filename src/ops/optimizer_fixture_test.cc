@@ -90,8 +90,24 @@ TEST(OptimizerFixture, Sgd) {
       SCOPED_TRACE(run + shape.name);
       ExpectTrajectory(run, shape.name, shape.rows, shape.cols, false,
                        [&](const Matrix& weight, const Matrix& gradient, int64_t, double rate) {
-                         Cpu().Run(Sgd{Flat(weight), Flat(gradient), kScale, rate, decay});
+                         Cpu().Run(Sgd{Flat(weight), Flat(gradient), {}, kScale, rate, decay});
                        });
+    }
+  }
+}
+
+TEST(OptimizerFixture, SgdWithMomentum) {
+  for (const Shape& shape : kShapes) {
+    for (const bool nesterov : {false, true}) {
+      const std::string run = nesterov ? "sgd_nesterov" : "sgd_momentum";
+      SCOPED_TRACE(run + shape.name);
+      Operands o;
+      const Matrix m = o.Zeros(1, shape.rows * shape.cols);
+      ExpectTrajectory(run, shape.name, shape.rows, shape.cols, false,
+                       [&](const Matrix& weight, const Matrix& gradient, int64_t step, double rate) {
+                         Cpu().Run(Sgd{Flat(weight), Flat(gradient), m, kScale, rate, 0.1, 0.9, nesterov ? 0 : 0.3, nesterov, step});
+                       });
+      ExpectClose(m, Flat(Load(o, run + "." + shape.name + ".m", shape.rows, shape.cols, 0, false)), 1e-6);
     }
   }
 }

@@ -171,6 +171,13 @@ TEST(Sgd, ManyStepsAgainstReference) {
     op.weight_decay = 0.1;
     op.gradient_scale = 0.5f;
     ExpectSteps(o, op, {&Sgd::weight}, 1e-6);
+    op.m = o.Zeros(1, n);
+    op.momentum = 0.9;
+    for (const bool nesterov : {false, true}) {
+      op.nesterov = nesterov;
+      op.dampening = nesterov ? 0 : 0.3;
+      ExpectSteps(o, op, {&Sgd::weight, &Sgd::m}, 2e-6);
+    }
   }
 }
 

@@ -77,7 +77,12 @@ void Reference(const FindNonFinite& op) {
 void Reference(const Sgd& op) {
   for (int64_t i = 0; i < op.weight.cols; ++i) {
     const double w = Get(op.weight, 0, i);
-    const double g = Get(op.gradient, 0, i) * op.gradient_scale + op.weight_decay * w;
+    double g = Get(op.gradient, 0, i) * op.gradient_scale + op.weight_decay * w;
+    if (op.m) {
+      const double m = op.momentum * Get(op.m, 0, i) + (op.step == 1 ? 1 : 1 - op.dampening) * g;
+      Put(op.m, 0, i, m);
+      g = op.nesterov ? g + op.momentum * m : m;
+    }
     Put(op.weight, 0, i, w - op.learning_rate * g);
   }
 }

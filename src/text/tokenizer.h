@@ -21,7 +21,7 @@ class Tokenizer {
   // add_special_tokens: what the post-processor adds (BOS, ...).
   virtual std::vector<int32_t> Encode(std::string_view text, bool add_special_tokens) const = 0;
 
-  // Errors: Error{kBadInput} for an id outside the vocabulary.
+  // An id that the vocabulary does not have is no text, as in the tokenizers library.
   virtual std::string Decode(std::span<const int32_t> ids, bool skip_special_tokens) const = 0;
 
   virtual std::optional<int32_t> TokenToId(std::string_view token) const = 0;

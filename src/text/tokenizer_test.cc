@@ -156,8 +156,8 @@ TEST(Tokenizer, InvalidUtf8IsReplaced) {
 TEST(Tokenizer, IdsOutsideTheVocabulary) {
   const auto tokenizer = Load("gpt2");
   EXPECT_EQ(tokenizer->VocabularySize(), 452);
-  EXPECT_THROW(tokenizer->Decode(Ids({452}), false), Error);
-  EXPECT_THROW(tokenizer->Decode(Ids({-1}), false), Error);
+  EXPECT_EQ(tokenizer->Decode(Ids({452, 1 << 30, -1}), false), "");  // models have more rows than tokens
+  EXPECT_EQ(tokenizer->Decode(Ids({440, 452}), false), tokenizer->Decode(Ids({440}), false));
   EXPECT_EQ(tokenizer->IdToToken(440), "zap");
   EXPECT_EQ(tokenizer->IdToToken(452), "");
   EXPECT_EQ(tokenizer->TokenToId("zap"), 440);

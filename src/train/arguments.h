@@ -7,6 +7,8 @@
 #include <optional>
 #include <string>
 
+#include "train/optim_args.h"
+
 namespace attune {
 
 enum class IntervalStrategy { kNo, kSteps, kEpoch, kBest };
@@ -28,6 +30,7 @@ struct TrainingArguments {
   double warmup_ratio = 0;
   double warmup_steps = 0;  // below 1: a ratio, as in transformers 5
   std::string optim = "adamw_torch";
+  SgdArguments sgd;  // optim_args
   double weight_decay = 0;
   double adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8;
   double max_grad_norm = 1.0;    // 0: no clipping

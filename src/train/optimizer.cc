@@ -74,11 +74,11 @@ const Optimizer::Choice& Optimizer::ChoiceOf(const std::string& optim) {
   return *std::find_if(Choices().begin(), Choices().end(), [&](const Choice& choice) { return optim == choice.name; });
 }
 
-int64_t Optimizer::StateBytes(const std::vector<TrainableTensor>& tensors, Kind kind) {
+int64_t Optimizer::StateBytes(const std::vector<TrainableTensor>& tensors, const TrainingArguments& arguments) {
   const int64_t vector = AlignedBytes(TrainableVectors::Elements(tensors) * 4);
   int64_t bytes = 0;
-  switch (kind) {
-    case Kind::kSgd: return 0;
+  switch (ChoiceOf(arguments.optim).kind) {
+    case Kind::kSgd: return arguments.sgd.momentum > 0 ? vector : 0;
     case Kind::kLion: return vector;
     case Kind::kAdamW: return 2 * vector;
     case Kind::kAdamW8bit:
@@ -97,7 +97,7 @@ int64_t Optimizer::StateBytes(const std::vector<TrainableTensor>& tensors, Kind 
 
 Optimizer::Bytes Optimizer::PlannedBytes(const std::vector<TrainableTensor>& tensors, const TrainingArguments& arguments) {
   const Choice& choice = ChoiceOf(arguments.optim);
-  const int64_t bytes = StateBytes(tensors, choice.kind);
+  const int64_t bytes = StateBytes(tensors, arguments);
   if (!choice.paged) return {bytes, 0};
   return {std::min(bytes, kPagedStretch * 2 * 4), bytes};
 }
@@ -105,7 +105,7 @@ Optimizer::Bytes Optimizer::PlannedBytes(const std::vector<TrainableTensor>& ten
 Optimizer::Optimizer(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
                      const TrainingArguments& arguments)
     : device_(device), vectors_(vectors), arguments_(arguments), kind_(ChoiceOf(arguments.optim).kind),
-      state_bytes_(StateBytes(tensors, kind_)) {
+      state_bytes_(StateBytes(tensors, arguments)) {
   constexpr const char* kWhat = "the optimiser's states";
   if (ChoiceOf(arguments.optim).paged) {
     file_ = std::make_unique<ScratchFile>(arguments.output_dir, kWhat, state_bytes_);
@@ -122,6 +122,7 @@ Optimizer::Optimizer(Device& device, const TrainableVectors& vectors, const std:
       AddMoment("exp_avg", tensors, &m_);
       break;
     case Kind::kSgd:
+      if (arguments.sgd.momentum > 0) AddMoment("momentum_buffer", tensors, &m_);
       break;
     case Kind::kAdamW8bit:
       AddEightBit(tensors);
@@ -256,7 +257,8 @@ void Optimizer::StepGroup(const Group& group, double learning_rate, float gradie
       device_.Run(Lion{weight, gradient, part(m_), gradient_scale, learning_rate, a.adam_beta1, a.adam_beta2,
                        group.weight_decay});
     } else {
-      device_.Run(Sgd{weight, gradient, gradient_scale, learning_rate, group.weight_decay});
+      device_.Run(Sgd{weight, gradient, m_ ? part(m_) : Matrix(), gradient_scale, learning_rate, group.weight_decay, a.sgd.momentum,
+                      a.sgd.dampening, a.sgd.nesterov, step});
     }
   });
 }

@@ -72,7 +72,7 @@ class Optimizer {
 
   static const std::vector<Choice>& Choices();
   static const Choice& ChoiceOf(const std::string& optim);
-  static int64_t StateBytes(const std::vector<TrainableTensor>& tensors, Kind kind);
+  static int64_t StateBytes(const std::vector<TrainableTensor>& tensors, const TrainingArguments& arguments);
   Matrix Take(DType dtype, int64_t rows, int64_t cols);
   void AddMoment(const char* name, const std::vector<TrainableTensor>& tensors, Matrix* vector);
   void AddGroups(const std::vector<TrainableTensor>& tensors);

@@ -39,13 +39,20 @@ void PlanIntervals(const TrainingArguments& a, RunPlan* plan) {
   plan->first_eval_step = static_cast<int64_t>(std::ceil(std::min(steps, 9e15)));
 }
 
+// The first setting that means nothing without evaluations; "" where there is none.
+const char* WhatNeedsEvaluations(const TrainingArguments& a) {
+  if (a.load_best_model_at_end) return "load_best_model_at_end";
+  if (a.early_stopping_patience > 0) return "early_stopping_patience";
+  if (a.save_strategy == IntervalStrategy::kBest) return "save_strategy: best";
+  if (a.lr_scheduler_type == Plateau::kName) return "lr_scheduler_type: reduce_lr_on_plateau";
+  return a.eval_strategy != IntervalStrategy::kNo ? "eval_strategy" : "";
+}
+
 // Keeping the best model only means something when every saved model has been evaluated (as transformers checks).
-void CheckBestModel(const PlanInputs& in, const RunPlan& plan) {
+void CheckEvaluations(const PlanInputs& in, const RunPlan& plan) {
   const TrainingArguments& a = in.arguments;
-  const bool needs_eval = a.load_best_model_at_end || a.early_stopping_patience > 0 || a.save_strategy == IntervalStrategy::kBest;
-  if (!needs_eval) return;
-  const char* key = a.load_best_model_at_end ? "load_best_model_at_end"
-                    : a.early_stopping_patience > 0 ? "early_stopping_patience" : "save_strategy: best";
+  const std::string key = WhatNeedsEvaluations(a);
+  if (key.empty()) return;
   if (in.eval == nullptr) BadInput("{} needs held-out rows: set data.eval", key);
   if (a.eval_strategy == IntervalStrategy::kNo) BadInput("{} needs evaluations: set eval_strategy to steps or epoch", key);
   if (!a.load_best_model_at_end || a.save_strategy == IntervalStrategy::kBest) return;
@@ -172,7 +179,7 @@ RunPlan PlanRun(const PlanInputs& in) {
   const Schedule checked(a.lr_scheduler_type, a.lr_scheduler_kwargs, a.learning_rate, plan.warmup_steps,
                          plan.steps.total_updates);  // says now what the trainer would say after the files are made
   PlanIntervals(a, &plan);
-  CheckBestModel(in, plan);
+  CheckEvaluations(in, plan);
   plan.data_seed = a.data_seed.value_or(a.seed);
   plan.shuffle = in.shuffle;
   plan.group_by_length = a.group_by_length;

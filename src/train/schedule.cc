@@ -1,17 +1,12 @@
 #include "train/schedule.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numbers>
 #include <optional>
-#include <utility>
 #include <vector>
 
 #include "base/error.h"
-#include "base/nearest.h"
 
 namespace attune {
 namespace {
@@ -21,75 +16,9 @@ using Factor = std::function<double(double)>;
 
 constexpr double kPi = std::numbers::pi;
 
-std::string Suggestion(const std::string& word, const std::vector<std::string>& known) {
-  const std::string near = NearestName(word, known);
-  return near.empty() ? fmt::format("known: {}", fmt::join(known, ", "))
-                      : fmt::format("did you mean \"{}\"?", near);
-}
-
-enum class Shape { kLinear, kCosine, kOneMinusSqrt };
-
-// Reads lr_scheduler_kwargs.
-class Keywords {
- public:
-  explicit Keywords(const Json& kwargs) : json_(kwargs) {
-    if (!kwargs.is_null() && !kwargs.is_object())
-      BadInput("lr_scheduler_kwargs: expected a mapping, found {}", kwargs.type_name());
-  }
-
-  void RefuseUnknown(const std::string& schedule, const std::vector<std::string>& known) const {
-    for (const auto& [key, value] : json_.items()) {
-      if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-      if (known.empty())
-        BadInput("lr_scheduler_kwargs.{}: the schedule \"{}\" takes no keywords", key, schedule);
-      BadInput("lr_scheduler_kwargs.{}: \"{}\" has no such keyword; {}", key, schedule,
-               Suggestion(key, known));
-    }
-  }
-
-  std::optional<double> Number(const char* key, double least) const {
-    const Json* value = Find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_number() || !(value->get<double>() >= least) || !std::isfinite(value->get<double>()))
-      BadInput("lr_scheduler_kwargs.{}: expected a number of {} or more, found {}", key, least,
-               Shown(*value));
-    return value->get<double>();
-  }
-
-  std::optional<double> Count(const char* key) const {
-    const std::optional<double> value = Number(key, 0);
-    if (value && *value != std::floor(*value))
-      BadInput("lr_scheduler_kwargs.{}: expected a whole number, found {}", key, *value);
-    return value;
-  }
-
-  Shape ShapeOf(const char* key, Shape otherwise) const {
-    static constexpr std::array<std::pair<const char*, Shape>, 3> kShapes = {
-        {{"linear", Shape::kLinear}, {"cosine", Shape::kCosine}, {"1-sqrt", Shape::kOneMinusSqrt}}};
-    const Json* value = Find(key);
-    if (value == nullptr) return otherwise;
-    for (const auto& [name, shape] : kShapes) {
-      if (*value == name) return shape;
-    }
-    BadInput("lr_scheduler_kwargs.{}: expected linear, cosine or 1-sqrt, found {}", key, Shown(*value));
-  }
-
- private:
-  const Json* Find(const char* key) const {
-    if (!json_.is_object()) return nullptr;
-    const auto it = json_.find(key);
-    return it == json_.end() || it->is_null() ? nullptr : &*it;
-  }
-  static std::string Shown(const Json& value) {
-    return value.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 60);
-  }
-
-  const Json& json_;
-};
-
 // What every schedule is made from. `warmup` and `total` count updates.
 struct Run {
-  const Keywords& keywords;
+  const ScheduleKeywords& keywords;
   double learning_rate, warmup, total;
 
   double WarmupFactor(double t) const { return t / std::max(1.0, warmup); }
@@ -187,6 +116,12 @@ Factor CosineWarmupWithMinLr(const Run& run) {
   };
 }
 
+enum class Shape { kLinear, kCosine, kOneMinusSqrt };  // by the names in ShapeOf
+
+Shape ShapeOf(const Run& run, const char* key, Shape otherwise) {
+  return static_cast<Shape>(run.keywords.OneOf(key, {"linear", "cosine", "1-sqrt"}, static_cast<size_t>(otherwise)));
+}
+
 Factor WarmupStableDecay(const Run& run) {
   const auto decay = run.keywords.Count("num_decay_steps");
   if (!decay) BadInput("lr_scheduler_kwargs.num_decay_steps: the schedule \"warmup_stable_decay\" needs it");
@@ -201,8 +136,8 @@ Factor WarmupStableDecay(const Run& run) {
   }
   const double cycles = run.keywords.Number("num_cycles", 0).value_or(0.5);
   const double least = run.keywords.Number("min_lr_ratio", 0).value_or(0);
-  const Shape up = run.keywords.ShapeOf("warmup_type", Shape::kLinear);
-  const Shape down = run.keywords.ShapeOf("decay_type", Shape::kCosine);
+  const Shape up = ShapeOf(run, "warmup_type", Shape::kLinear);
+  const Shape down = ShapeOf(run, "decay_type", Shape::kCosine);
   const double decay_start = run.warmup + stable, decay_steps = *decay;
   const double warmup = run.warmup;
   return [=](double t) {
@@ -246,6 +181,7 @@ const std::vector<Kind>& Kinds() {
       {"warmup_stable_decay",
        WarmupStableDecay,
        {"num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles"}},
+      {Plateau::kName, Constant, Plateau::Keywords()},
   };
   return kinds;
 }
@@ -257,7 +193,7 @@ Schedule::Schedule(const std::string& name, const Json& kwargs, double learning_
     : learning_rate_(learning_rate) {
   if (!(learning_rate > 0) || !std::isfinite(learning_rate))
     BadInput("learning_rate is {}: it must be above 0", learning_rate);
-  const Keywords keywords(kwargs);
+  const ScheduleKeywords keywords(kwargs);
   std::vector<std::string> names;
   for (const Kind& kind : Kinds()) {
     names.push_back(kind.name);
@@ -265,9 +201,19 @@ Schedule::Schedule(const std::string& name, const Json& kwargs, double learning_
     keywords.RefuseUnknown(name, kind.keywords);
     factor_ = kind.make(
         {keywords, learning_rate, static_cast<double>(warmup_steps), static_cast<double>(total_updates)});
+    if (name == Plateau::kName) plateau_.emplace(keywords);
     return;
   }
-  BadInput("lr_scheduler_type \"{}\" is not known; {}", name, Suggestion(name, names));
+  BadInput("lr_scheduler_type \"{}\" is not known; {}", name, SuggestionFor(name, names));
+}
+
+double Schedule::LearningRate(int64_t update, const PlateauState& plateau) const {
+  return plateau_ ? plateau_->LearningRate(learning_rate_, plateau)
+                  : learning_rate_ * factor_(static_cast<double>(update));
+}
+
+void Schedule::Observe(double metric, PlateauState* plateau) const {
+  if (plateau_) plateau_->Observe(metric, plateau);
 }
 
 }  // namespace attune

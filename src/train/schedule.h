@@ -1,11 +1,14 @@
 // Learning-rate schedules by Hugging Face's names: a pure function of the update number, so that resuming
-// needs only that number. Source: transformers.optimization (get_scheduler and its lambdas).
+// needs only that number, and for reduce_lr_on_plateau of what evaluations have shown. Source: transformers.optimization (get_scheduler and its lambdas).
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+
+#include "train/plateau.h"
 
 namespace attune {
 
@@ -20,10 +23,14 @@ class Schedule {
            int64_t warmup_steps, int64_t total_updates);
 
   // The rate that update `update` (from 0) is made with. With warm-up, update 0 has rate 0 in most schedules.
-  double LearningRate(int64_t update) const { return learning_rate_ * factor_(static_cast<double>(update)); }
+  double LearningRate(int64_t update, const PlateauState& plateau = {}) const;
+
+  // Told of every evaluation that eval_strategy asks for. Only reduce_lr_on_plateau takes note of it.
+  void Observe(double metric, PlateauState* plateau) const;
 
  private:
   double learning_rate_;
+  std::optional<Plateau> plateau_;
   std::function<double(double update)> factor_;  // what the base rate is multiplied with
 };
 

@@ -111,7 +111,7 @@ Trainer::UpdateResult Trainer::RunUpdate(const std::vector<int64_t>& rows, int64
   UpdateResult result;
   Accumulate(rows, epoch, &result);
   result.grad_norm = GradientNorm();
-  result.learning_rate = schedule_.LearningRate(state_.step);
+  result.learning_rate = schedule_.LearningRate(state_.step, state_.plateau);
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
     TolerateOrStop(rows, epoch, result);
     result.skipped = true;
@@ -134,8 +134,15 @@ std::string Trainer::DescribeNonFinite(const std::vector<int64_t>& rows, int64_t
   return key.empty() ? "first seen in the loss" : "first seen in the gradient of " + key;
 }
 
+// No setting helps where training starts from weights that are not finite.
+void Trainer::RefuseDamagedWeights() {
+  const std::string name = in_.damaged_weight ? in_.damaged_weight() : "";
+  if (!name.empty()) BadInput("{} holds values that are not finite: it is damaged, and nothing can be trained on it", name);
+}
+
 // Nothing has reached the optimiser yet.
 void Trainer::TolerateOrStop(const std::vector<int64_t>& rows, int64_t epoch, const UpdateResult& result) {
+  if (state_.skipped_nonfinite == 0) RefuseDamagedWeights();
   std::string names;
   for (size_t i = 0; i < rows.size() && i < 8; ++i) {
     names += (i == 0 ? "" : ", ") + in_.train.RowName(in_.train.examples[static_cast<size_t>(rows[i])]);
@@ -213,6 +220,7 @@ bool Trainer::RunEval() {
   metrics.step = state_.step;
   metrics.epoch = state_.epoch;
   if (!std::isfinite(metrics.loss)) {
+    RefuseDamagedWeights();
     Failed("the held-out loss after step {} is not finite: {} Lower learning_rate (now {:g})", state_.step,
            saved_step_ > 0 ? fmt::format("nothing of this is saved, {} is intact.", saver_.FolderOf(saved_step_))
                            : "nothing of this is saved.",
@@ -224,24 +232,34 @@ bool Trainer::RunEval() {
     observer_.OnSamples(state_.step, AnswerPrompts(in_.decoder, *in_.tokenizer, in_.eos_ids, in_.plan.samples,
                                                    in_.arguments.eval_max_new_tokens));
   }
-  bool improved = false;
-  if (state_.step > 0 && in_.arguments.eval_strategy != IntervalStrategy::kNo) TrackBest(metrics, &improved);
-  return improved;
-}
-
-void Trainer::TrackBest(const EvalMetrics& metrics, bool* improved) {
-  const TrainingArguments& a = in_.arguments;
-  std::string name = a.metric_for_best_model;
+  if (state_.step == 0 || in_.arguments.eval_strategy == IntervalStrategy::kNo) return false;
+  std::string name = in_.arguments.metric_for_best_model;
   if (!name.starts_with("eval_")) name = "eval_" + name;
   const double value = ToJson(metrics).at(name).get<double>();
+  ObservePlateau(name, value);
+  return TrackBest(name, value);
+}
+
+void Trainer::ObservePlateau(const std::string& name, double value) {
+  const double before = schedule_.LearningRate(state_.step, state_.plateau);
+  const int64_t reductions = state_.plateau.reductions;
+  schedule_.Observe(value, &state_.plateau);
+  if (state_.plateau.reductions == reductions) return;
+  observer_.OnNote(fmt::format("learning rate {:g} after step {}, {:g} until here: {} has stopped getting better",
+                               schedule_.LearningRate(state_.step, state_.plateau), state_.step, before, name));
+}
+
+// Gives whether the metric is the best so far.
+bool Trainer::TrackBest(const std::string& name, double value) {
+  const TrainingArguments& a = in_.arguments;
   const bool greater = a.greater_is_better.value_or(name == "eval_token_accuracy");
   const auto beats = [&](double other) { return greater ? value > other : value < other; };
-  *improved = std::isfinite(value) && (!state_.best_metric || beats(*state_.best_metric));
+  const bool improved = std::isfinite(value) && (!state_.best_metric || beats(*state_.best_metric));
   // As transformers' EarlyStoppingCallback: a gain below the threshold does not count.
-  const bool gained = *improved && (!state_.best_metric ||
+  const bool gained = improved && (!state_.best_metric ||
                                     std::fabs(value - *state_.best_metric) > a.early_stopping_threshold);
   state_.evals_without_gain = gained ? 0 : state_.evals_without_gain + 1;
-  if (*improved) {
+  if (improved) {
     state_.best_metric = value;
     state_.best_step = state_.step;
   }
@@ -250,6 +268,7 @@ void Trainer::TrackBest(const EvalMetrics& metrics, bool* improved) {
     observer_.OnNote(fmt::format("stopped early after step {}: {} evaluations without a better {}", state_.step,
                                  state_.evals_without_gain, name));
   }
+  return improved;
 }
 
 // What rotation must leave beside the newest.

@@ -59,6 +59,7 @@ class Trainer {
     SaveModel save_model;
     std::function<void(const std::string& folder)> load_model;  // what save_model wrote
     std::function<bool()> stop_requested;                       // asked after every update; may be empty
+    std::function<std::string()> damaged_weight;  // file and name of one that is not finite, "": none; may be empty
   };
 
   Trainer(Inputs inputs, TrainObserver& observer);
@@ -68,7 +69,8 @@ class Trainer {
   void Resume(const ResumePoint& point);
 
   // To the end of the run. Errors: Error{kFailed}: a loss or gradient that is not finite (nothing is updated then), a disk
-  // that is full, or that a stop was requested, after saving a checkpoint. Checkpoints made before stay whole.
+  // that is full, or that a stop was requested, after saving a checkpoint; Error{kBadInput}: it is weights that are not finite.
+  // Checkpoints made before stay whole.
   void Run();
 
   const TrainerState& state() const { return state_; }
@@ -87,12 +89,14 @@ class Trainer {
   PackedBatch Pack(const Chunk& chunk, int64_t epoch) const;
   double GradientNorm();
   void TolerateOrStop(const std::vector<int64_t>& rows, int64_t epoch, const UpdateResult& result);
+  void RefuseDamagedWeights();
   std::string DescribeNonFinite(const std::vector<int64_t>& rows, int64_t epoch);
 
   void FinishUpdate(const UpdateResult& result, double epoch, double seconds);
   void Log(StepMetrics metrics);
   bool RunEval();
-  void TrackBest(const EvalMetrics& metrics, bool* improved);
+  void ObservePlateau(const std::string& name, double value);
+  bool TrackBest(const std::string& name, double value);
   std::string CheckpointToKeep() const;
   void SaveCheckpoint();
   void StopIfRequested();

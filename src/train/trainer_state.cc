@@ -25,6 +25,15 @@ void VisitFields(State& s, Visit&& visit) {
   visit("best_saved_step", s.best_saved_step);
   visit("evals_without_gain", s.evals_without_gain);
   visit("stopped_early", s.stopped_early);
+  visit("plateau_bad_evaluations", s.plateau.bad_evaluations);
+  visit("plateau_cooldown", s.plateau.cooldown);
+  visit("plateau_reductions", s.plateau.reductions);
+}
+
+Json OptionalToJson(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+
+std::optional<double> OptionalOf(const Json& json) {
+  return json.is_null() ? std::nullopt : std::optional(json.get<double>());
 }
 
 }  // namespace
@@ -32,7 +41,8 @@ void VisitFields(State& s, Visit&& visit) {
 Json TrainerState::ToJson() const {
   Json json;
   VisitFields(*this, [&](const char* name, const auto& field) { json[name] = field; });
-  json["best_metric"] = best_metric ? Json(*best_metric) : Json(nullptr);
+  json["best_metric"] = OptionalToJson(best_metric);
+  json["plateau_best"] = OptionalToJson(plateau.best);
   json["history"] = history;
   return json;
 }
@@ -41,7 +51,8 @@ TrainerState TrainerState::FromJson(const Json& json, const std::string& where) 
   TrainerState state;
   try {
     VisitFields(state, [&](const char* name, auto& field) { json.at(name).get_to(field); });
-    if (!json.at("best_metric").is_null()) state.best_metric = json.at("best_metric").get<double>();
+    state.best_metric = OptionalOf(json.at("best_metric"));
+    state.plateau.best = OptionalOf(json.at("plateau_best"));
     json.at("history").get_to(state.history);
   } catch (const Json::exception& error) {
     BadInput("{}: not the state of a run: {}", where, error.what());

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "train/plateau.h"
+
 namespace attune {
 
 struct TrainerState {
@@ -26,6 +28,7 @@ struct TrainerState {
   int64_t best_saved_step = 0;    // of the best model that there is a checkpoint of; 0: none yet
   int64_t evals_without_gain = 0;  // for early stopping
   bool stopped_early = false;
+  PlateauState plateau;
 
   std::vector<nlohmann::ordered_json> history;  // log lines, as in trainer_state.json
 

@@ -126,7 +126,7 @@ Outcome Train(TestRun setup) {
                       device->scratch_bytes(), 0});
   Decoder decoder(*device, files.spec(), weights, adapter, trainables, &vectors, run.plan.settings);
   const std::string file = is_lora ? "/adapter_model.safetensors" : "/model.safetensors";
-  Trainer::Inputs inputs{*device, decoder, vectors, trainables, arguments, run.plan, setup.data, nullptr, nullptr, {}, {}, {}, {}, {}};
+  Trainer::Inputs inputs{*device, decoder, vectors, trainables, arguments, run.plan, setup.data, nullptr, nullptr, {}, {}, {}, {}, {}, {}};
   inputs.save_model = [&](const std::string& folder) {
     if (is_lora) {
       SaveAdapter(*device, vectors, trainables, lora, nullptr, folder);
@@ -269,7 +269,7 @@ TEST_F(TrainerTest, TheSameRunGivesTheSameBitsWithAnyNumberOfThreads) {
 
 // Stopped in the middle of an epoch and resumed, a run ends with the bits of one that was never stopped.
 TEST_F(TrainerTest, ResumesToTheSameBitsWithEveryOptimizer) {
-  for (const char* optim : {"adamw_torch", "sgd", "adafactor", "lion_32bit", "paged_adamw_32bit"}) {
+  for (const char* optim : {"adamw_torch", "sgd", "adafactor", "lion_32bit", "paged_adamw_32bit", "sgd with momentum"}) {
     for (const char* name : {"lora", "full_tied"}) {
       for (const char* out : {"/out", "/other"}) {
         std::filesystem::remove_all(folder_ + out);
@@ -278,7 +278,8 @@ TEST_F(TrainerTest, ResumesToTheSameBitsWithEveryOptimizer) {
       TestRun straight = Fresh();
       straight.run = name;
       straight.dropout = std::string(name) == "lora" ? 0.1 : 0;
-      straight.arguments.optim = optim;
+      straight.arguments.optim = std::string(optim).starts_with("sgd") ? "sgd" : optim;
+      if (straight.arguments.optim != optim) straight.arguments.sgd = {.momentum = 0.9, .nesterov = true};
       straight.arguments.max_steps = 9;
       straight.arguments.logging_steps = 4;
       straight.arguments.neftune_noise_alpha = 5;

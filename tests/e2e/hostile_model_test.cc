@@ -43,6 +43,13 @@ TEST_F(HostileModel, WeightsThatAreNotFiniteAreSaid) {
   ExpectRefused({"export", "--model", "model", "--format", "safetensors", "--output", "out"}, "not finite");
   ExpectRefused({"quantize", "--model", "model", "--output", "out"}, "not finite");
   ExpectNothing();
+  // No rate of learning helps, so the tensor is named and not the rate.
+  WriteFileAtomic(Path("rows.jsonl"), "{\"text\": \"some words\"}\n{\"text\": \"others\"}\n");
+  for (const char* method : {"lora", "full"}) {
+    ExpectRefused({"train", "--model", "model", "--data", "rows.jsonl", "--method", method, "--output_dir", std::string("run-") + method,
+                   "--skip_nonfinite", "3"},
+                  "model: \"model.layers");
+  }
 }
 
 TEST_F(HostileModel, WhatAFileSaysStaysOneShortLine) {

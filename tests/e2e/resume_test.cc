@@ -1,5 +1,7 @@
 // Runs that are interrupted and gone on with, from outside: signals, what is refused and why, and the same
 // bits at the end.
+#include <sys/resource.h>
+
 #include "formats/durable_folder.h"
 #include "training.h"
 
@@ -175,6 +177,29 @@ TEST_F(ResumeTest, WhatChangedIsNamed) {
   ExpectRefused(Run({"resume", Path("out")}), {"out/run.json"});
 }
 
+// The rate depends on what evaluations have shown, and goes on from there.
+TEST_F(ResumeTest, ARateThatFollowsEvaluationsIsGoneOnWith) {
+  const Arguments settings =
+      Settings({"--max_steps", "60", "--save_steps", "7", "--lr_scheduler_type", "reduce_lr_on_plateau", "--lr_scheduler_kwargs",
+                "{mode: max, patience: 1, factor: 0.5}", "--eval_strategy", "steps", "--eval_steps", "3", "--eval_samples", "0",
+                "--eval_data", Path("held-out.jsonl")});
+  ASSERT_EQ(Train("straight", settings).exit_code, 0);
+  EXPECT_EQ(Interrupt(TrainArguments(Path("out"), settings), "step 25/").exit_code, 1);
+  ExpectRefused(Run({"resume", Path("out"), "--set", "eval_steps=5"}), {"training.eval_steps", "3 then", "5 now", "--force"});
+  const Outcome resumed = Run({"resume", Path("out")});
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  ExpectSameRun("straight", "out", "checkpoint-60");
+  // The loss falls, which is worse by mode: max: after the first evaluation every second one halves the rate.
+  double rate = 1e-3;
+  int64_t evaluations = 0;
+  for (const nlohmann::json& line : Metrics("straight")) {
+    if (line.contains("learning_rate")) EXPECT_EQ(line["learning_rate"], rate) << line["step"];
+    if (!line.contains("eval_loss") || line["step"] == 0) continue;
+    if (++evaluations % 2 == 1 && evaluations > 1) rate *= 0.5;
+  }
+  EXPECT_LT(rate, 1e-5);
+}
+
 // The same rows and the same model, but other tokens.
 TEST_F(ResumeTest, AnotherTokenizerIsAnotherRun) {
   std::string text;
@@ -221,6 +246,20 @@ TEST_F(ResumeTest, ADamagedCheckpointIsPassedOverAndDoesNoHarm) {
   EXPECT_NE(resumed.out.find("going on after step " + std::to_string(steps[0])), std::string::npos)
       << resumed.out;
   ExpectSameRun("straight", "out", "checkpoint-40");
+}
+
+// As a full disk: one line, and what was saved before is whole.
+TEST_F(ResumeTest, AFileThatMayNotGrowIsOneLine) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small = {2000, before.rlim_max};  // inherited by the program; less than an adapter
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  Program program(TrainArguments(Path("out"), Settings()), folder_, Path("limited"));
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  const Outcome outcome = program.Wait();
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.err.find("cannot be written: File too large"), std::string::npos) << outcome.err;
+  EXPECT_FALSE(FileExists(Path("out/adapter_model.safetensors")));
 }
 
 TEST_F(ResumeTest, ARunThatIsAliveIsLeftAlone) {

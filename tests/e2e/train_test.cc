@@ -78,6 +78,10 @@ TEST_F(TrainTest, ImpossibleSettingsAreRefusedBeforeAnythingIsWritten) {
   refused(With(eval, {"--save_strategy", "best"}), {"save_strategy", "eval_strategy"});
   refused(With(eval, {"--eval_strategy", "steps", "--metric_for_best_model", "bleu"}),
           {"metric_for_best_model", "bleu"});
+  refused({"--eval_strategy", "steps"}, {"eval_strategy", "data.eval"});
+  refused(With(eval, {"--lr_scheduler_type", "reduce_lr_on_plateau"}), {"reduce_lr_on_plateau", "eval_strategy"});
+  refused({"--optim_args", "momentum=0.9"}, {"optim_args", "adamw_torch"});
+  refused({"--optim", "sgd", "--optim_args", "momentun=0.9"}, {"optim_args", "momentun=0.9"});
   refused({"--lr_scheduler_type", "polynomal"}, {"polynomal", "polynomial"});
   refused({"--packing_strategy", "best"}, {"packing_strategy", "best"});
   refused({"--method", "full"}, {"lora", "full"});

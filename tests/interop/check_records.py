@@ -4,6 +4,7 @@ import json
 import sqlite3
 
 from common import DATA, attune
+from transformers import TrainerState
 
 
 def run(table, work):
@@ -21,8 +22,15 @@ def _check(table, work):
     rows.write_text("".join(json.dumps({"input_ids": [(7 * r + 3 * t) % 250 for t in range(5 + r % 4)]}) + "\n" for r in range(12)))
     out = work / "out"
     attune("train", "--model", DATA / "models" / "llama", "--data", rows, "--eval_data", rows, "--output_dir", out,
-           "--max_steps", 4, "--logging_steps", 1, "--eval_strategy", "steps", "--eval_steps", 2, "--target_modules", "q_proj,v_proj")
+           "--max_steps", 4, "--logging_steps", 1, "--eval_strategy", "steps", "--eval_steps", 2, "--target_modules", "q_proj,v_proj",
+           "--save_steps", 2, "--load_best_model_at_end", "true")
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    state = TrainerState.load_from_json(str(out / "checkpoint-4" / "trainer_state.json"))
+    history = [{k: v for k, v in line.items() if k != "time"} for line in lines]
+    table.same("trainer_state.json in TrainerState", (state.global_step, state.max_steps, state.log_history) == (4, 4, history))
+    best = min((line["eval_loss"], line["step"]) for line in lines if line.get("eval_loss") and line["step"] > 0)
+    table.same("its best metric, step and checkpoint", (state.best_metric, state.best_global_step, state.best_model_checkpoint)
+               == (*best, str(out / f"checkpoint-{best[1]}")), state.best_model_checkpoint)
     attune("runs", "export", out, "--format", "tensorboard", "--output", work / "exported")
     for name, folder in (("written while training", out / "tensorboard"), ("exported", work / "exported")):
         events = EventAccumulator(str(folder))

@@ -1,6 +1,7 @@
-// The program: settles how idle workers wait, then hands over to the commands.
+// The program: settles what belongs to the whole process, then hands over to the commands.
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 
 #include "cli/run.h"
@@ -21,5 +22,7 @@ void ShortenSpinning(char** argv) {
 
 int main(int argc, char** argv) {
   ShortenSpinning(argv);
+  // A limit on the size of files (ulimit -f) is then an error of the write, which is told as a full disk is, not a silent end.
+  std::signal(SIGXFSZ, SIG_IGN);
   return attune::RunCommandLine(argc, argv);
 }

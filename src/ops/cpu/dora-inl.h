@@ -15,7 +15,28 @@ HWY_BEFORE_NAMESPACE();
 namespace attune {
 namespace HWY_NAMESPACE {
 
-// Rows are decoded in pieces that fit a thread's scratch; pieces add up in f64.
+// The sum of the squares of `count` floats. A lane that sums thousands of squares loses more bits the fewer lanes there are,
+// so lanes sum stretches that are short on AVX2 too, and stretches add up in f64.
+double SumOfSquares(const float* values, int64_t count) {
+  constexpr int64_t kStretch = 1024;
+  const FullF32 d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  double total = 0;
+  for (int64_t first = 0; first < count; first += kStretch) {
+    const int64_t end = std::min(count, first + kStretch);
+    auto sum = hn::Zero(d);
+    int64_t i = first;
+    for (; i + lanes <= end; i += lanes) {
+      const auto v = hn::LoadU(d, values + i);
+      sum = hn::MulAdd(v, v, sum);
+    }
+    total += SumLanes(d, sum);
+    for (; i < end; ++i) total += static_cast<double>(values[i]) * values[i];
+  }
+  return total;
+}
+
+// Rows are decoded in pieces that fit a thread's scratch.
 void RowSquaresKernel(const CpuState& state, const RowSquares& op) {
   constexpr int64_t kPiece = int64_t{1} << 14;  // a multiple of every format's block
   float* out = Raw<float>(op.out);
@@ -26,16 +47,7 @@ void RowSquaresKernel(const CpuState& state, const RowSquares& op) {
     for (int64_t first = 0; first < op.w.cols; first += kPiece) {
       const int64_t count = std::min(kPiece, op.w.cols - first);
       DecodeTile({op.w, j, 1, first, count, room, count}, DType::kF32);
-      const FullF32 d;
-      auto sum = hn::Zero(d);
-      const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-      int64_t i = 0;
-      for (; i + lanes <= count; i += lanes) {
-        const auto v = hn::LoadU(d, room + i);
-        sum = hn::MulAdd(v, v, sum);
-      }
-      total += SumLanes(d, sum);
-      for (; i < count; ++i) total += static_cast<double>(room[i]) * room[i];
+      total += SumOfSquares(room, count);
     }
     out[j] = static_cast<float>(total);
   }

@@ -85,11 +85,18 @@ void AdamWKernel(const CpuState& state, const AdamW& op) {
 void SgdKernel(const CpuState& state, const Sgd& op) {
   float* weight = Raw<float>(op.weight);
   const float* gradient = Raw<const float>(op.gradient);
+  float* m = op.m ? Raw<float>(op.m) : nullptr;
   const float decay = static_cast<float>(op.weight_decay), rate = static_cast<float>(op.learning_rate);
+  const float momentum = static_cast<float>(op.momentum), fresh = op.step == 1 ? 1.0f : static_cast<float>(1 - op.dampening);
   ForEachParallel(state, op.weight.cols, [&](auto d, int64_t i) HWY_ATTR {
     const auto w = hn::LoadU(d, weight + i);
-    const auto g = hn::Mul(hn::LoadU(d, gradient + i), hn::Set(d, op.gradient_scale));
-    hn::StoreU(hn::NegMulAdd(hn::MulAdd(w, hn::Set(d, decay), g), hn::Set(d, rate), w), d, weight + i);
+    auto g = hn::MulAdd(w, hn::Set(d, decay), hn::Mul(hn::LoadU(d, gradient + i), hn::Set(d, op.gradient_scale)));
+    if (m != nullptr) {
+      const auto moved = hn::MulAdd(hn::Set(d, fresh), g, hn::Mul(hn::Set(d, momentum), hn::LoadU(d, m + i)));
+      hn::StoreU(moved, d, m + i);
+      g = op.nesterov ? hn::MulAdd(hn::Set(d, momentum), moved, g) : moved;
+    }
+    hn::StoreU(hn::NegMulAdd(g, hn::Set(d, rate), w), d, weight + i);
   });
 }
 

@@ -8,9 +8,9 @@ Made with torch 2.15.0 (CPU) and transformers 5.24.0. Lion is written out in the
 optim.safetensors, f32:
   SHAPE.initial, SHAPE.gradient (STEPS, r, c)            the same start and gradients for every optimiser
   RUN.SHAPE.weight (len(KEPT), r, c)                     the weight after the steps in KEPT
-  RUN.SHAPE.{m, row, col, full}                          states after the last step
+  RUN.SHAPE.{m, row, col, full}                          states after the last step; of sgd, m is the momentum
   smoothing.logits (n, v), .targets I32, .loss (), .gradient   sum over rows of the smoothed loss, its gradient
-RUN is sgd, sgd_decay, lion, lion_decay, adafactor, adafactor_decay; SHAPE is e.g. 17x19, a vector is 1x37. The learning
+RUN is sgd, sgd_decay, sgd_momentum, sgd_nesterov, lion, lion_decay, adafactor, adafactor_decay; SHAPE is e.g. 17x19, a vector is 1x37. The learning
 rate of step s (from 1) is LEARNING_RATE * (1 - (s - 1) / STEPS); every gradient is multiplied by SCALE first.
 
 length_groups.json: rows {lengths, update_batch, seed, permutation, order}: get_length_grouped_indices with a generator of
@@ -29,7 +29,8 @@ HERE = pathlib.Path(__file__).parent
 STEPS, KEPT, LEARNING_RATE, SCALE = 12, (1, 2, 12), 0.01, 0.75
 BETAS = (0.9, 0.99)
 SHAPES = [(37,), (1, 40), (3, 50), (50, 3), (17, 19)]
-DECAY = {"sgd": 0.0, "sgd_decay": 0.1, "lion": 0.0, "lion_decay": 0.1, "adafactor": 0.0, "adafactor_decay": 0.1}
+DECAY = {"sgd": 0.0, "sgd_decay": 0.1, "sgd_momentum": 0.1, "sgd_nesterov": 0.1, "lion": 0.0, "lion_decay": 0.1, "adafactor": 0.0, "adafactor_decay": 0.1}
+MOMENTUM = {"sgd_momentum": {"momentum": 0.9, "dampening": 0.3}, "sgd_nesterov": {"momentum": 0.9, "nesterov": True}}
 
 
 def name(shape):
@@ -58,11 +59,12 @@ def lion(p, g, m, lr, decay):
     m.copy_(m * BETAS[1] + (1 - BETAS[1]) * g)
 
 
-def run(kind, decay, start, grads):
+def run(key, decay, start, grads):
+    kind = key.split("_")[0]
     p = torch.nn.Parameter(start.clone())
     m = torch.zeros_like(start)
     if kind == "sgd":
-        optimizer = torch.optim.SGD([p], lr=1.0, weight_decay=decay)
+        optimizer = torch.optim.SGD([p], lr=1.0, weight_decay=decay, **MOMENTUM.get(key, {}))
     elif kind == "adafactor":
         optimizer = Adafactor([p], lr=1.0, weight_decay=decay, scale_parameter=False, relative_step=False)
     kept = []
@@ -79,6 +81,8 @@ def run(kind, decay, start, grads):
     out = {"weight": torch.stack(kept)}
     if kind == "lion":
         out["m"] = m
+    if key in MOMENTUM:
+        out["m"] = optimizer.state[p]["momentum_buffer"].clone()
     if kind == "adafactor":
         names = {"exp_avg_sq_row": "row", "exp_avg_sq_col": "col", "exp_avg_sq": "full"}
         out |= {names[key]: value.clone() for key, value in optimizer.state[p].items() if key in names}
@@ -91,7 +95,7 @@ def optimizers(out):
         start, grads = torch.randn(shape, generator=generator), gradients(shape, generator)
         out[f"{name(shape)}.initial"], out[f"{name(shape)}.gradient"] = start, grads
         for key, decay in DECAY.items():
-            for part, value in run(key.split("_")[0], decay, start, grads).items():
+            for part, value in run(key, decay, start, grads).items():
                 out[f"{key}.{name(shape)}.{part}"] = value
 
 
