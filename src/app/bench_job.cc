@@ -1,6 +1,7 @@
 #include "app/bench_job.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "app/bundle.h"
@@ -15,6 +16,7 @@
 #include "plan/step_cost.h"
 #include "store/run_log.h"
 #include "store/run_summary.h"
+#include "train/counted_work.h"
 
 namespace attune {
 namespace {
@@ -37,29 +39,51 @@ class TemporaryFolder {
   std::string path_;
 };
 
-// Step times, and the machine's limit measured beside each step, for it drifts.
+// One training step: its time, what its ops took, and the machine's limit beside it.
+struct MeasuredStep {
+  double seconds = 0;
+  double limit = 0;    // the mean of those measured right before and right after the step
+  double drift = 0;    // by which these two differ
+  Profile profile;
+
+  double Normalized() const { return seconds * limit; }  // what is left when the machine's speed is taken out
+};
+
+// Measures the machine's limit around each step, for other work on the same cores halves it for seconds at a time: of the calmer
+// half of the steps, where the limit was the same before and after, the one in the middle stands for all.
 class StepClock : public TrainEvents {
  public:
-  StepClock(DType compute, int threads) : compute_(compute), threads_(threads) {}
+  StepClock(DType compute, int threads, int64_t tokens, Profile& profile)
+      : compute_(compute), threads_(threads), tokens_(static_cast<double>(tokens)), profile_(profile) {}
 
   void OnStep(const StepMetrics& m) override {
-    if (m.step > 1) rates_.push_back(m.tokens_per_second);  // the first step warms caches and pages
-    if (m.step == 1) peak_ = m.peak_rss_bytes;  // every buffer has been touched; oneDNN's own memory has not come yet
-    limits_.push_back(MeasureMatmulLimit(compute_, threads_));
+    const double before = limit_;
+    limit_ = MeasureMatmulLimit(compute_, threads_);
+    if (m.step == 1) {  // warms caches and pages
+      peak_ = m.peak_rss_bytes;  // every buffer has been touched; oneDNN's own memory has not come yet
+    } else {
+      steps_.push_back({tokens_ / m.tokens_per_second, (before + limit_) / 2, std::abs(before / limit_ - 1), profile_});
+    }
+    profile_ = {};
   }
 
-  static double Median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    return values[values.size() / 2];
+  // Leaves the calmer half, in the order of normalised time.
+  void Choose() {
+    std::sort(steps_.begin(), steps_.end(), [](const auto& a, const auto& b) { return a.drift < b.drift; });
+    steps_.resize((steps_.size() + 1) / 2);
+    std::sort(steps_.begin(), steps_.end(), [](const auto& a, const auto& b) { return a.Normalized() < b.Normalized(); });
   }
-  double tokens_per_second() const { return Median(rates_); }
+  const MeasuredStep& chosen() const { return steps_[steps_.size() / 2]; }
+  double spread() const { return (steps_.back().Normalized() - steps_.front().Normalized()) / chosen().Normalized(); }
   int64_t peak() const { return peak_; }
-  double limit() const { return *std::max_element(limits_.begin(), limits_.end()); }
 
  private:
   DType compute_;
   int threads_;
-  std::vector<double> rates_, limits_;
+  double tokens_;
+  Profile& profile_;  // of the step that is running
+  std::vector<MeasuredStep> steps_;
+  double limit_ = 0;
   int64_t peak_ = 0;
 };
 
@@ -87,19 +111,33 @@ int64_t AdapterParameters(const ModelSpec& spec, const LoraConfig& lora) {
   return parameters;
 }
 
-// The profile, most expensive first.
-nlohmann::ordered_json OpTableOf(const Profile& profile, double limit) {
-  std::vector<std::pair<std::string, OpCost>> ops(profile.begin(), profile.end());
-  std::sort(ops.begin(), ops.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+// Rows of a profile, most expensive first.
+nlohmann::ordered_json CostTable(const std::map<std::string, OpCost>& costs, const char* name, double limit) {
+  std::vector<std::pair<std::string, OpCost>> rows(costs.begin(), costs.end());
+  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
   nlohmann::ordered_json table = nlohmann::ordered_json::array();
-  for (const auto& [name, cost] : ops) {
-    table.push_back({{"op", name},
+  for (const auto& [of, cost] : rows) {
+    table.push_back({{name, of},
                      {"calls", cost.calls},
                      {"seconds", cost.seconds},
                      {"flops", cost.flops},
+                     {"bytes", cost.bytes},
                      {"fraction_of_limit", cost.flops / cost.seconds / limit}});
   }
   return table;
+}
+
+// What each kind of work reached, and what passed between ops.
+WorkRates RatesOf(const MeasuredStep& step) {
+  WorkRates rates;
+  double seconds = 0, calls = 0;
+  for (const auto& [kind, cost] : step.profile.by_kind) {
+    rates[kind] = (cost.flops + cost.bytes) / cost.seconds;
+    seconds += cost.seconds;
+    calls += static_cast<double>(cost.calls);
+  }
+  rates[kBetweenOps] = calls / std::max(1e-6, step.seconds - seconds);
+  return rates;
 }
 
 }  // namespace
@@ -138,35 +176,39 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
   const auto device = MakeCpuDevice({});
   std::string note;
   const DType compute = ChooseCompute(config.training, *device, &note);
-  StepClock clock(compute, device->threads());
   Profile profile;
+  StepClock clock(compute, device->threads(), rows * job.length, profile);
   const TrainResult result = Train(config, clock, &profile);
+  clock.Choose();
+  const MeasuredStep& step = clock.chosen();
 
   const bool full = job.method == "full";
   const StepWork work{full, full ? 0 : AdapterParameters(spec, config.lora), job.length};
   const double flops = StepFlops(spec, work, rows * job.length);
-  const double rate = clock.tokens_per_second();
+  const double rate = static_cast<double>(rows * job.length) / step.seconds;
   nlohmann::ordered_json json = {{"model", job.model},
                                  {"method", job.method},
                                  {"compute", compute == DType::kBF16 ? "bf16" : "f32"},
                                  {"tokens_per_step", rows * job.length},
                                  {"sequence_length", job.length},
-                                 {"matmul_limit_flops", clock.limit()},
+                                 {"matmul_limit_flops", step.limit},
                                  {"step_flops", flops},
                                  {"tokens_per_second", rate},
-                                 {"fraction_of_limit", flops / static_cast<double>(rows * job.length) * rate / clock.limit()},
+                                 {"fraction_of_limit", flops / static_cast<double>(rows * job.length) * rate / step.limit},
+                                 {"spread", clock.spread()},
                                  {"peak_rss_bytes", clock.peak()},
                                  {"planned_bytes", result.planned_bytes},
                                  {"seconds_to_first_step", result.seconds_to_first_step}};
   const double each = flops + (job.gradient_checkpointing ? RecomputedFlopsPerToken(spec, work) * static_cast<double>(rows * job.length) : 0);
-  const double fraction = each / static_cast<double>(rows * job.length) * rate / clock.limit();
+  const double fraction = each / static_cast<double>(rows * job.length) * rate / step.limit;
   try {
-    RememberRate(job.method, compute, {clock.limit(), fraction, job.model, TimeText(WallTime()).substr(0, 10)});
+    RememberRate(job.method, compute, {step.limit, fraction, clock.spread(), RatesOf(step), job.model, TimeText(WallTime()).substr(0, 10)});
     json["remembered_in"] = MachineRatesPath();
   } catch (const Error& error) {  // what was measured is still worth telling
     json["not_remembered"] = error.what();
   }
-  json["ops"] = OpTableOf(profile, clock.limit());
+  json["kinds"] = CostTable(step.profile.by_kind, "kind", step.limit);
+  json["ops"] = CostTable(step.profile.by_tag, "op", step.limit);
   return json;
 }
 
@@ -185,7 +227,7 @@ nlohmann::ordered_json BenchGenerate(const BenchGenerateJob& job) {
   Profile profile;
   for (int run = 0; run < 3; ++run) {
     model.Truncate(0);
-    profile.clear();
+    profile = {};
     device->SetProfile(&profile);
     const Generation g = Generate(model, bundle.RequireTokenizer(), prompt, {}, options);
     prompt_rate = std::max(prompt_rate, static_cast<double>(job.prompt_tokens) / g.prompt_seconds);
@@ -196,7 +238,7 @@ nlohmann::ordered_json BenchGenerate(const BenchGenerateJob& job) {
           {"new_tokens", job.new_tokens},
           {"prompt_tokens_per_second", prompt_rate},
           {"decode_tokens_per_second", decode_rate},
-          {"ops", OpTableOf(profile, MeasureMatmulLimit(DType::kF32, device->threads()))}};
+          {"ops", CostTable(profile.by_tag, "op", MeasureMatmulLimit(DType::kF32, device->threads()))}};
 }
 
 nlohmann::ordered_json BenchOps(const std::string& model, int64_t rows) {
@@ -208,48 +250,46 @@ nlohmann::ordered_json BenchOps(const std::string& model, int64_t rows) {
     return DenseMatrix(device->Allocate(BytesOf(dtype, r * c), "bench"), dtype, r, c);
   };
   Profile profile;
-  const auto repeat = [&](const auto& op, const std::string& tag, double flops) {
+  const auto repeat = [&](const auto& op, const std::string& tag) {
     device->SetProfile(nullptr);
     device->Run(op);
     device->SetProfile(&profile);
-    for (int i = 0; i < 5; ++i) device->Run(op, tag.c_str(), flops);
+    for (int i = 0; i < 5; ++i) device->Run(op, tag.c_str());
   };
   for (const ModuleInfo& m : DecoderModules(spec)) {
     if (!m.is_linear || (m.path.starts_with("model.layers.") && !m.path.starts_with("model.layers.0."))) continue;
     const std::string name = m.path.substr(m.path.rfind('.') + 1);
-    const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(m.in) * static_cast<double>(m.out);
     Gemm forward;
     forward.a = matrix(compute, rows, m.in);
     forward.b = matrix(compute, m.out, m.in);
     forward.b_transposed = true;
     forward.c = matrix(DType::kF32, rows, m.out);
-    repeat(forward, name + " forward", flops);
+    repeat(forward, name + " forward");
     Gemm backward;
     backward.a = matrix(compute, rows, m.out);
     backward.b = forward.b;
     backward.c = matrix(DType::kF32, rows, m.in);
-    repeat(backward, name + " dx", flops);
+    repeat(backward, name + " dx");
   }
   const int64_t q = spec.num_attention_heads * spec.head_dim, kv = spec.num_key_value_heads * spec.head_dim;
-  const AttentionShape shape{spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim, 0, 0.125f};
   const Matrix starts = matrix(DType::kI32, 1, 2);
   const int32_t ends[2] = {0, static_cast<int32_t>(rows)};
+  const AttentionShape shape{spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim, 0, 0.125f, AttentionPairs(ends, 0)};
   device->Upload(starts.data, ends, sizeof(ends));
   const Attention a{matrix(compute, rows, q), matrix(DType::kF32, rows, spec.num_attention_heads), matrix(compute, rows, q),
                     matrix(compute, rows, kv), matrix(compute, rows, kv), starts, shape};
-  const double attention_flops = 2.0 * static_cast<double>(rows) * static_cast<double>(rows) * static_cast<double>(q);
-  repeat(a, "attention", attention_flops);
+  repeat(a, "attention");
   const Matrix dk_sum = matrix(DType::kF32, rows, kv), dv_sum = matrix(DType::kF32, rows, kv);
   const bool is_f32 = compute == DType::kF32;
   repeat(AttentionBackward{matrix(compute, rows, q), is_f32 ? dk_sum : matrix(compute, rows, kv),
                            is_f32 ? dv_sum : matrix(compute, rows, kv), dk_sum, dv_sum, a.out, matrix(compute, rows, q),
                            a.lse, a.q, a.k, a.v, starts, shape},
-         "attention backward", 2.5 * attention_flops);
+         "attention backward");
   return {{"model", model},
           {"compute", is_f32 ? "f32" : "bf16"},
           {"rows", rows},
           {"matmul_limit_flops", limit},
-          {"ops", OpTableOf(profile, limit)}};
+          {"ops", CostTable(profile.by_tag, "op", limit)}};
 }
 
 }  // namespace attune

@@ -24,6 +24,7 @@ Json MethodJson(const MethodPlan& m, bool has_time) {
   json["seconds"] = m.seconds;
   json["seconds_low"] = m.seconds_low;
   json["seconds_high"] = m.seconds_high;
+  json["seconds_by_kind"] = m.seconds_by_kind;
   json["kilowatt_hours"] = m.kilowatt_hours;
   json["electricity_cost"] = m.electricity_cost;
   json["rent"] = m.rent ? Json(*m.rent) : Json(nullptr);
