@@ -39,42 +39,70 @@ class TemporaryFolder {
   std::string path_;
 };
 
-// One training step: its time, what its ops took, and the machine's limit beside it.
+// One training step: its time, what its ops took, and what the machine multiplied at right before and right after it.
 struct MeasuredStep {
   double seconds = 0;
-  double limit = 0;    // the mean of those measured right before and right after the step
-  double drift = 0;    // by which these two differ
+  MatmulRate before, after;
   Profile profile;
 
-  double Normalized() const { return seconds * limit; }  // what is left when the machine's speed is taken out
+  double Speed() const { return (before.average + after.average) / 2; }
+  double Drift() const { return std::abs(before.average / after.average - 1); }
 };
 
-// Measures the machine's limit around each step, for other work on the same cores halves it for seconds at a time: of the calmer
-// half of the steps, where the limit was the same before and after, the one in the middle stands for all.
+void AddScaled(const std::map<std::string, OpCost>& costs, double scale, std::map<std::string, OpCost>* sum) {
+  for (const auto& [of, cost] : costs) {
+    OpCost& total = (*sum)[of];
+    total.calls += cost.calls;
+    total.seconds += scale * cost.seconds;
+    total.flops += cost.flops;
+    total.bytes += cost.bytes;
+  }
+}
+
+// Steps with the machine's own speed measured around each, for other work on the same cores halves it for seconds at a time. Of
+// the calmer half, beside which it moved least, times are brought to one speed and added up.
 class StepClock : public TrainEvents {
  public:
   StepClock(DType compute, int threads, int64_t tokens, Profile& profile)
       : compute_(compute), threads_(threads), tokens_(static_cast<double>(tokens)), profile_(profile) {}
 
   void OnStep(const StepMetrics& m) override {
-    const double before = limit_;
-    limit_ = MeasureMatmulLimit(compute_, threads_);
+    const MatmulRate before = rate_;
+    rate_ = MeasureMatmulRate(compute_, threads_);
     if (m.step == 1) {  // warms caches and pages
       peak_ = m.peak_rss_bytes;  // every buffer has been touched; oneDNN's own memory has not come yet
     } else {
-      steps_.push_back({tokens_ / m.tokens_per_second, (before + limit_) / 2, std::abs(before / limit_ - 1), profile_});
+      steps_.push_back({tokens_ / m.tokens_per_second, before, rate_, profile_});
     }
     profile_ = {};
   }
 
-  // Leaves the calmer half, in the order of normalised time.
-  void Choose() {
-    std::sort(steps_.begin(), steps_.end(), [](const auto& a, const auto& b) { return a.drift < b.drift; });
+  void Finish() {
+    std::sort(steps_.begin(), steps_.end(), [](const auto& a, const auto& b) { return a.Drift() < b.Drift(); });
     steps_.resize((steps_.size() + 1) / 2);
-    std::sort(steps_.begin(), steps_.end(), [](const auto& a, const auto& b) { return a.Normalized() < b.Normalized(); });
+    const auto count = static_cast<double>(steps_.size());
+    for (const MeasuredStep& step : steps_) {
+      speed_ += step.Speed() / count;
+      limit_ += (step.before.limit + step.after.limit) / 2 / count;
+    }
+    double fastest = 0, slowest = 0;
+    for (const MeasuredStep& step : steps_) {
+      const double scale = step.Speed() / speed_, seconds = scale * step.seconds;
+      seconds_ += seconds / count;
+      fastest = fastest == 0 ? seconds : std::min(fastest, seconds);
+      slowest = std::max(slowest, seconds);
+      AddScaled(clock.sum().by_kind, scale, &sum_.by_kind);
+      AddScaled(clock.sum().by_tag, scale, &sum_.by_tag);
+    }
+    spread_ = (slowest - fastest) / seconds_;
   }
-  const MeasuredStep& chosen() const { return steps_[steps_.size() / 2]; }
-  double spread() const { return (steps_.back().Normalized() - steps_.front().Normalized()) / chosen().Normalized(); }
+
+  double seconds() const { return seconds_; }  // of a step
+  double speed() const { return speed_; }      // that the machine had beside them
+  double limit() const { return limit_; }
+  double spread() const { return spread_; }    // of the times, as a part of their mean
+  const Profile& sum() const { return sum_; }  // over the steps that are kept
+  size_t steps() const { return steps_.size(); }
   int64_t peak() const { return peak_; }
 
  private:
@@ -83,7 +111,9 @@ class StepClock : public TrainEvents {
   double tokens_;
   Profile& profile_;  // of the step that is running
   std::vector<MeasuredStep> steps_;
-  double limit_ = 0;
+  MatmulRate rate_;
+  Profile sum_;
+  double seconds_ = 0, speed_ = 0, limit_ = 0, spread_ = 0;
   int64_t peak_ = 0;
 };
 
@@ -127,16 +157,21 @@ nlohmann::ordered_json CostTable(const std::map<std::string, OpCost>& costs, con
   return table;
 }
 
+double FourDigits(double value) {
+  const double scale = std::pow(10, 3 - std::floor(std::log10(value)));
+  return std::round(value * scale) / scale;
+}
+
 // What each kind of work reached, and what passed between ops.
-WorkRates RatesOf(const MeasuredStep& step) {
+WorkRates RatesOf(const StepClock& clock) {
   WorkRates rates;
   double seconds = 0, calls = 0;
-  for (const auto& [kind, cost] : step.profile.by_kind) {
-    rates[kind] = (cost.flops + cost.bytes) / cost.seconds;
+  for (const auto& [kind, cost] : clock.sum().by_kind) {
+    if (cost.flops + cost.bytes > 0) rates[kind] = FourDigits((cost.flops + cost.bytes) / cost.seconds);
     seconds += cost.seconds;
     calls += static_cast<double>(cost.calls);
   }
-  rates[kBetweenOps] = calls / std::max(1e-6, step.seconds - seconds);
+  rates[kBetweenOps] = FourDigits(calls / std::max(1e-6, clock.seconds() * static_cast<double>(clock.steps()) - seconds));
   return rates;
 }
 
@@ -179,36 +214,36 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
   Profile profile;
   StepClock clock(compute, device->threads(), rows * job.length, profile);
   const TrainResult result = Train(config, clock, &profile);
-  clock.Choose();
-  const MeasuredStep& step = clock.chosen();
+  clock.Finish();
 
   const bool full = job.method == "full";
   const StepWork work{full, full ? 0 : AdapterParameters(spec, config.lora), job.length};
   const double flops = StepFlops(spec, work, rows * job.length);
-  const double rate = static_cast<double>(rows * job.length) / step.seconds;
+  const double rate = static_cast<double>(rows * job.length) / clock.seconds();
   nlohmann::ordered_json json = {{"model", job.model},
                                  {"method", job.method},
                                  {"compute", compute == DType::kBF16 ? "bf16" : "f32"},
                                  {"tokens_per_step", rows * job.length},
                                  {"sequence_length", job.length},
-                                 {"matmul_limit_flops", step.limit},
+                                 {"matmul_limit_flops", clock.limit()},
+                                 {"matmul_average_flops", clock.speed()},
                                  {"step_flops", flops},
                                  {"tokens_per_second", rate},
-                                 {"fraction_of_limit", flops / static_cast<double>(rows * job.length) * rate / step.limit},
+                                 {"fraction_of_limit", flops / static_cast<double>(rows * job.length) * rate / clock.limit()},
                                  {"spread", clock.spread()},
                                  {"peak_rss_bytes", clock.peak()},
                                  {"planned_bytes", result.planned_bytes},
                                  {"seconds_to_first_step", result.seconds_to_first_step}};
   const double each = flops + (job.gradient_checkpointing ? RecomputedFlopsPerToken(spec, work) * static_cast<double>(rows * job.length) : 0);
-  const double fraction = each / static_cast<double>(rows * job.length) * rate / step.limit;
+  const double fraction = each / static_cast<double>(rows * job.length) * rate / clock.limit();
   try {
-    RememberRate(job.method, compute, {step.limit, fraction, clock.spread(), RatesOf(step), job.model, TimeText(WallTime()).substr(0, 10)});
+    RememberRate(job.method, compute, {clock.limit(), fraction, clock.speed(), clock.spread(), RatesOf(clock), job.model, TimeText(WallTime()).substr(0, 10)});
     json["remembered_in"] = MachineRatesPath();
   } catch (const Error& error) {  // what was measured is still worth telling
     json["not_remembered"] = error.what();
   }
-  json["kinds"] = CostTable(step.profile.by_kind, "kind", step.limit);
-  json["ops"] = CostTable(step.profile.by_tag, "op", step.limit);
+  json["kinds"] = CostTable(clock.sum().by_kind, "kind", clock.limit());
+  json["ops"] = CostTable(clock.sum().by_tag, "op", clock.limit());
   return json;
 }
 
@@ -238,14 +273,14 @@ nlohmann::ordered_json BenchGenerate(const BenchGenerateJob& job) {
           {"new_tokens", job.new_tokens},
           {"prompt_tokens_per_second", prompt_rate},
           {"decode_tokens_per_second", decode_rate},
-          {"ops", CostTable(profile.by_tag, "op", MeasureMatmulLimit(DType::kF32, device->threads()))}};
+          {"ops", CostTable(profile.by_tag, "op", MeasureMatmulRate(DType::kF32, device->threads()).limit)}};
 }
 
 nlohmann::ordered_json BenchOps(const std::string& model, int64_t rows) {
   const ModelSpec spec = ModelFiles::Open(model).spec();
   const auto device = MakeCpuDevice({});
   const DType compute = device->has_bf16() ? DType::kBF16 : DType::kF32;
-  const double limit = MeasureMatmulLimit(compute, device->threads());
+  const double limit = MeasureMatmulRate(compute, device->threads()).limit;
   const auto matrix = [&](DType dtype, int64_t r, int64_t c) {
     return DenseMatrix(device->Allocate(BytesOf(dtype, r * c), "bench"), dtype, r, c);
   };

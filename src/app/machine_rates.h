@@ -10,11 +10,12 @@
 
 namespace attune {
 
-// As one training step of a method on some model reached it.
+// As training steps of a method on some model reached it.
 struct MachineRate {
-  double matmul_flops = 0;  // the machine's own limit, beside that step
-  double fraction = 0;      // of it that the step reached
-  double spread = 0;        // of the steps' times: (slowest - fastest) / the one that is remembered
+  double matmul_flops = 0;   // the machine's own limit
+  double fraction = 0;       // of it that the steps reached
+  double average_flops = 0;  // products reached beside the steps, with what else ran on the cores (ops/matmul_limit.h)
+  double spread = 0;         // of the steps' times, as a part of their mean
   WorkRates work_rates;     // what its ops reached, by kind of work; empty in files of earlier versions
   std::string model, date;
 };
