@@ -91,8 +91,8 @@ class StepClock : public TrainEvents {
       seconds_ += seconds / count;
       fastest = fastest == 0 ? seconds : std::min(fastest, seconds);
       slowest = std::max(slowest, seconds);
-      AddScaled(clock.sum().by_kind, scale, &sum_.by_kind);
-      AddScaled(clock.sum().by_tag, scale, &sum_.by_tag);
+      AddScaled(step.profile.by_kind, scale, &sum_.by_kind);
+      AddScaled(step.profile.by_tag, scale, &sum_.by_tag);
     }
     spread_ = (slowest - fastest) / seconds_;
   }
@@ -237,7 +237,8 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
   const double each = flops + (job.gradient_checkpointing ? RecomputedFlopsPerToken(spec, work) * static_cast<double>(rows * job.length) : 0);
   const double fraction = each / static_cast<double>(rows * job.length) * rate / clock.limit();
   try {
-    RememberRate(job.method, compute, {clock.limit(), fraction, clock.speed(), clock.spread(), RatesOf(clock), job.model, TimeText(WallTime()).substr(0, 10)});
+    RememberRate(job.method, compute, {clock.limit(), fraction, clock.speed(), clock.spread(), RatesOf(clock), job.model,
+                                       TimeText(WallTime()).substr(0, 10)});
     json["remembered_in"] = MachineRatesPath();
   } catch (const Error& error) {  // what was measured is still worth telling
     json["not_remembered"] = error.what();

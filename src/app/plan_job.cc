@@ -53,7 +53,7 @@ void Estimate(const PlanReport& report, const RunWork& work, const MethodMemory&
   if (time) {
     m->seconds_by_kind = time->seconds_by_kind;
     m->seconds = time->seconds();
-    factor = time->is_guessed ? std::max(device.error_factor, device.work_error_factor) : device.work_error_factor;
+    factor = time->is_guessed ? std::max(kGuessedErrorFactor, device.work_error_factor) : device.work_error_factor;
   } else {
     m->seconds = SecondsByFraction(report, work, *m, memory.adapter_parameters());
   }

@@ -16,6 +16,9 @@ using WorkRates = std::map<std::string, double>;  // amounts a second, by kind o
 // (docs/planner.md); fewer tokens cost more.
 inline constexpr double kDecodeFactor = 1.2;
 
+// By which a time may be off either way where some products go by the rate of others.
+inline constexpr double kGuessedErrorFactor = 1.3;
+
 struct WorkTime {
   std::map<std::string, double> seconds_by_kind;
   bool is_guessed = false;  // products by a type of weights that was not measured go by the rate of others
