@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <optional>
 
 #include "app/bundle.h"
 #include "app/machine_rates.h"
 #include "app/train_job.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/torch_random.h"
@@ -39,14 +41,42 @@ class TemporaryFolder {
   std::string path_;
 };
 
-// One training step: its time, what its ops took, and what the machine multiplied at right before and right after it.
+// What a product of our own reaches just now, in operations a second, over about a second: less where other work shares the cores,
+// which slows a training step alike.
+class Speedometer {
+ public:
+  Speedometer(Device& device, DType compute) : device_(device) {
+    const auto matrix = [&](DType dtype) { return DenseMatrix(device.Allocate(BytesOf(dtype, kSide * kSide), "bench"), dtype, kSide, kSide); };
+    product_.c = matrix(DType::kF32);
+    product_.a = matrix(compute);
+    product_.b = matrix(compute);
+  }
+
+  double Measure() {
+    constexpr double kSeconds = 1;
+    const double begin = Now();
+    double operations = 0;
+    do {
+      device_.Run(product_);
+      operations += WorkOf(product_).flops;
+    } while (Now() - begin < kSeconds);
+    return operations / (Now() - begin);
+  }
+
+ private:
+  static constexpr int64_t kSide = 1024;
+  Device& device_;
+  Gemm product_;
+};
+
+// One training step: its time, what its ops took, and the speed right before and right after it.
 struct MeasuredStep {
   double seconds = 0;
-  MatmulRate before, after;
+  double before = 0, after = 0;
   Profile profile;
 
-  double Speed() const { return (before.average + after.average) / 2; }
-  double Drift() const { return std::abs(before.average / after.average - 1); }
+  double Speed() const { return (before + after) / 2; }
+  double Drift() const { return std::abs(before / after - 1); }
 };
 
 void AddScaled(const std::map<std::string, OpCost>& costs, double scale, std::map<std::string, OpCost>* sum) {
@@ -59,21 +89,22 @@ void AddScaled(const std::map<std::string, OpCost>& costs, double scale, std::ma
   }
 }
 
-// Steps with the machine's own speed measured around each, for other work on the same cores halves it for seconds at a time. Of
-// the calmer half, beside which it moved least, times are brought to one speed and added up.
+// Steps with the speed measured around each, for other work on the same cores halves it for seconds at a time. Of the calmer half,
+// beside which it moved least, times are brought to one speed and added up. The limit is the best of two measurements.
 class StepClock : public TrainEvents {
  public:
-  StepClock(DType compute, int threads, int64_t tokens, Profile& profile)
-      : compute_(compute), threads_(threads), tokens_(static_cast<double>(tokens)), profile_(profile) {}
+  StepClock(Device& device, DType compute, int64_t tokens, Profile& profile)
+      : device_(device), compute_(compute), tokens_(static_cast<double>(tokens)), profile_(profile) {}
 
   void OnStep(const StepMetrics& m) override {
-    const MatmulRate before = rate_;
-    rate_ = MeasureMatmulRate(compute_, threads_);
     if (m.step == 1) {  // warms caches and pages
-      peak_ = m.peak_rss_bytes;  // every buffer has been touched; oneDNN's own memory has not come yet
-    } else {
-      steps_.push_back({tokens_ / m.tokens_per_second, before, rate_, profile_});
+      peak_ = m.peak_rss_bytes;  // every buffer has been touched; that of measuring has not come yet
+      speedometer_.emplace(device_, compute_);
     }
+    if (m.step == 1 || m.step == m.total_steps) limit_ = std::max(limit_, MeasureMatmulLimit(compute_, device_.threads()));
+    const double before = speed_;
+    speed_ = speedometer_->Measure();
+    if (m.step > 1) steps_.push_back({tokens_ / m.tokens_per_second, before, speed_, profile_});
     profile_ = {};
   }
 
@@ -81,10 +112,8 @@ class StepClock : public TrainEvents {
     std::sort(steps_.begin(), steps_.end(), [](const auto& a, const auto& b) { return a.Drift() < b.Drift(); });
     steps_.resize((steps_.size() + 1) / 2);
     const auto count = static_cast<double>(steps_.size());
-    for (const MeasuredStep& step : steps_) {
-      speed_ += step.Speed() / count;
-      limit_ += (step.before.limit + step.after.limit) / 2 / count;
-    }
+    speed_ = 0;
+    for (const MeasuredStep& step : steps_) speed_ += step.Speed() / count;
     double fastest = 0, slowest = 0;
     for (const MeasuredStep& step : steps_) {
       const double scale = step.Speed() / speed_, seconds = scale * step.seconds;
@@ -98,20 +127,20 @@ class StepClock : public TrainEvents {
   }
 
   double seconds() const { return seconds_; }  // of a step
-  double speed() const { return speed_; }      // that the machine had beside them
-  double limit() const { return limit_; }
+  double speed() const { return speed_; }      // beside them, on average
+  double limit() const { return limit_; }      // of the machine
   double spread() const { return spread_; }    // of the times, as a part of their mean
   const Profile& sum() const { return sum_; }  // over the steps that are kept
   size_t steps() const { return steps_.size(); }
   int64_t peak() const { return peak_; }
 
  private:
+  Device& device_;
   DType compute_;
-  int threads_;
   double tokens_;
   Profile& profile_;  // of the step that is running
   std::vector<MeasuredStep> steps_;
-  MatmulRate rate_;
+  std::optional<Speedometer> speedometer_;
   Profile sum_;
   double seconds_ = 0, speed_ = 0, limit_ = 0, spread_ = 0;
   int64_t peak_ = 0;
@@ -212,7 +241,7 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
   std::string note;
   const DType compute = ChooseCompute(config.training, *device, &note);
   Profile profile;
-  StepClock clock(compute, device->threads(), rows * job.length, profile);
+  StepClock clock(*device, compute, rows * job.length, profile);
   const TrainResult result = Train(config, clock, &profile);
   clock.Finish();
 
@@ -226,7 +255,7 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
                                  {"tokens_per_step", rows * job.length},
                                  {"sequence_length", job.length},
                                  {"matmul_limit_flops", clock.limit()},
-                                 {"matmul_average_flops", clock.speed()},
+                                 {"speed_flops", clock.speed()},
                                  {"step_flops", flops},
                                  {"tokens_per_second", rate},
                                  {"fraction_of_limit", flops / static_cast<double>(rows * job.length) * rate / clock.limit()},
@@ -274,14 +303,14 @@ nlohmann::ordered_json BenchGenerate(const BenchGenerateJob& job) {
           {"new_tokens", job.new_tokens},
           {"prompt_tokens_per_second", prompt_rate},
           {"decode_tokens_per_second", decode_rate},
-          {"ops", CostTable(profile.by_tag, "op", MeasureMatmulRate(DType::kF32, device->threads()).limit)}};
+          {"ops", CostTable(profile.by_tag, "op", MeasureMatmulLimit(DType::kF32, device->threads()))}};
 }
 
 nlohmann::ordered_json BenchOps(const std::string& model, int64_t rows) {
   const ModelSpec spec = ModelFiles::Open(model).spec();
   const auto device = MakeCpuDevice({});
   const DType compute = device->has_bf16() ? DType::kBF16 : DType::kF32;
-  const double limit = MeasureMatmulRate(compute, device->threads()).limit;
+  const double limit = MeasureMatmulLimit(compute, device->threads());
   const auto matrix = [&](DType dtype, int64_t r, int64_t c) {
     return DenseMatrix(device->Allocate(BytesOf(dtype, r * c), "bench"), dtype, r, c);
   };

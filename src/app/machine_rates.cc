@@ -41,7 +41,7 @@ bool IsRate(double rate) { return std::isfinite(rate) && rate > 0; }
 
 bool IsSound(const MachineRate& rate) {
   return IsRate(rate.matmul_flops) && IsRate(rate.fraction) && std::isfinite(rate.spread) && rate.spread >= 0 &&
-         (rate.work_rates.empty() || IsRate(rate.average_flops)) &&
+         (rate.work_rates.empty() || IsRate(rate.speed_flops)) &&
          std::all_of(rate.work_rates.begin(), rate.work_rates.end(), [](const auto& of_kind) { return IsRate(of_kind.second); });
 }
 
@@ -52,7 +52,7 @@ WorkRates AllWorkRates(const MachineRate& rate, DType compute) {
   for (const char* method : kMethods) {
     const std::optional<MachineRate> other = RememberedRate(method, compute);
     if (!other) continue;
-    for (const auto& [kind, theirs] : other->work_rates) all.emplace(kind, theirs * rate.average_flops / other->average_flops);
+    for (const auto& [kind, theirs] : other->work_rates) all.emplace(kind, theirs * rate.speed_flops / other->speed_flops);
   }
   return all;
 }
@@ -73,7 +73,7 @@ std::optional<MachineRate> RememberedRate(const std::string& method, DType compu
   if (file.is_null() || !file.contains(at)) return std::nullopt;
   try {
     const nlohmann::ordered_json& rate = file.at(at);
-    MachineRate found{rate.at("matmul_flops"), rate.at("fraction"), rate.value("average_flops", 0.0), rate.value("spread", 0.0),
+    MachineRate found{rate.at("matmul_flops"), rate.at("fraction"), rate.value("speed_flops", 0.0), rate.value("spread", 0.0),
                       rate.value("work_rates", WorkRates()), rate.at("model"), rate.at("date")};
     if (IsSound(found)) return found;
   } catch (const nlohmann::json::exception&) {
@@ -89,7 +89,7 @@ void RememberRate(const std::string& method, DType compute, const MachineRate& r
   if (file.is_null()) file = {{"version", kVersion}, {"machine", Identity()}, {"rates", nlohmann::ordered_json::object()}};
   file["version"] = kVersion;
   file["rates"][ComputeName(compute)][method] = {{"matmul_flops", rate.matmul_flops},   {"fraction", rate.fraction},
-                                                 {"average_flops", rate.average_flops}, {"spread", rate.spread},
+                                                 {"speed_flops", rate.speed_flops}, {"spread", rate.spread},
                                                  {"work_rates", rate.work_rates},       {"model", rate.model},
                                                  {"date", rate.date}};
   MakeDirectories(ParentOf(path));
@@ -115,7 +115,7 @@ PlanDevice ThisMachine(const std::string& method, bool f32) {
     d.fraction_method = measured;
     d.error_factor = measured == method ? kMeasuredErrorFactor : kOtherMethodErrorFactor;
     d.fraction_source = fmt::format("measured {} with {} of {}", rate->date, measured, rate->model);
-    d.average_flops = rate->average_flops;
+    d.speed_flops = rate->speed_flops;
     d.work_rates = AllWorkRates(*rate, d.compute);
     d.work_error_factor = kMeasuredErrorFactor + rate->spread;
     return d;

@@ -41,7 +41,7 @@ Json ToJson(const PlanReport& r) {
           {"device", {{"name", r.device.name}, {"count", r.devices}, {"is_this_machine", r.device.is_this_machine},
                       {"memory_bytes", r.device.memory_bytes}, {"compute", r.device.compute == DType::kBF16 ? "bf16" : "f32"},
                       {"matmul_flops", r.device.matmul_flops}, {"fraction", r.device.fraction},
-                      {"matmul_average_flops", r.device.average_flops},
+                      {"speed_flops", r.device.speed_flops},
                       {"error_factor", r.device.error_factor}, {"rate_source", r.device.fraction_source},
                       {"recalled", r.device.recalled}}},
           {"prices", {{"date", r.prices.date}, {"source", r.prices.source}, {"currency", r.prices.currency},

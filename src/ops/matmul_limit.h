@@ -6,13 +6,8 @@
 
 namespace attune {
 
-// In FLOP/s.
-struct MatmulRate {
-  double limit = 0;    // the median over five shapes of the best of a few runs: the machine's own
-  double average = 0;  // over all of these runs: what other work on the same cores leaves of it just now
-};
-
-// On `threads` threads. `dtype`: F32, or BF16 where Device::has_bf16. Takes a second or two.
-MatmulRate MeasureMatmulRate(DType dtype, int threads);
+// Median over five shapes of the best of a few runs, in FLOP/s, on `threads` threads. `dtype`: F32, or BF16 where
+// Device::has_bf16. Takes about half a second.
+double MeasureMatmulLimit(DType dtype, int threads);
 
 }  // namespace attune

@@ -27,7 +27,7 @@ struct PlanDevice {
   std::string fraction_method;   // the method it was measured with; empty: not measured
   // Measured here with a training step of some model; empty: not measured, time goes by the fraction.
   WorkRates work_rates;
-  double average_flops = 0;      // that products reached beside that step
+  double speed_flops = 0;        // that products reached beside it: how busy the machine was then
   double work_error_factor = 1;  // by which the sum over kinds of work may be off either way
   double watts = 0;              // 0: unknown
   std::vector<std::string> recalled;  // fields without a source

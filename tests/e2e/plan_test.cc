@@ -165,7 +165,7 @@ TEST_F(PlanTest, RemembersWhatBenchMeasured) {
   Json file = Json::parse(ReadFile(Path("attune/machine.json")));
   Json earlier = file;
   earlier.erase("version");
-  for (const char* key : {"work_rates", "average_flops", "spread"}) earlier["rates"]["f32"]["lora"].erase(key);
+  for (const char* key : {"work_rates", "speed_flops", "spread"}) earlier["rates"]["f32"]["lora"].erase(key);
   WriteFileAtomic(Path("attune/machine.json"), earlier.dump());
   EXPECT_TRUE(Method(Plan(again), "lora")["seconds_by_kind"].empty());
   EXPECT_NE(Attune({"plan", "--model", "llama-2-7b", "--bf16", "false"}).out.find("of which a step reaches"), std::string::npos);
