@@ -96,7 +96,7 @@ TEST(CountedWork, IsLinearInTokensAndLabels) {
   const std::vector<Example> no_rows;
   const PlanInputs inputs{files.spec(), adapter, trainables, arguments, false, no_rows, nullptr, storage, 0, 0};
   const WorkAmounts one = TrainingWork(inputs, {256, 128, 100}), two = TrainingWork(inputs, {512, 128, 200});
-  for (const char* kind : {"products", "attention", "attention backward", "cross-entropy"}) {
+  for (const char* kind : {"thin products", "attention", "attention backward", "cross-entropy"}) {
     ASSERT_TRUE(one.contains(kind)) << kind;
     EXPECT_DOUBLE_EQ(two.at(kind), 2 * one.at(kind)) << kind;
   }
