@@ -1,11 +1,14 @@
 #include "app/bench_job.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <optional>
 
 #include "app/bundle.h"
 #include "app/machine_rates.h"
 #include "app/train_job.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/torch_random.h"
@@ -15,6 +18,7 @@
 #include "plan/step_cost.h"
 #include "store/run_log.h"
 #include "store/run_summary.h"
+#include "train/counted_work.h"
 
 namespace attune {
 namespace {
@@ -37,29 +41,108 @@ class TemporaryFolder {
   std::string path_;
 };
 
-// Step times, and the machine's limit measured beside each step, for it drifts.
-class StepClock : public TrainEvents {
+// What a product of our own reaches just now, in operations a second, over about a second: less where other work shares the cores,
+// which slows a training step alike.
+class Speedometer {
  public:
-  StepClock(DType compute, int threads) : compute_(compute), threads_(threads) {}
-
-  void OnStep(const StepMetrics& m) override {
-    if (m.step > 1) rates_.push_back(m.tokens_per_second);  // the first step warms caches and pages
-    if (m.step == 1) peak_ = m.peak_rss_bytes;  // every buffer has been touched; oneDNN's own memory has not come yet
-    limits_.push_back(MeasureMatmulLimit(compute_, threads_));
+  Speedometer(Device& device, DType compute) : device_(device) {
+    const auto matrix = [&](DType dtype) { return DenseMatrix(device.Allocate(BytesOf(dtype, kSide * kSide), "bench"), dtype, kSide, kSide); };
+    product_.c = matrix(DType::kF32);
+    product_.a = matrix(compute);
+    product_.b = matrix(compute);
   }
 
-  static double Median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    return values[values.size() / 2];
+  double Measure() {
+    constexpr double kSeconds = 1;
+    const double begin = Now();
+    double operations = 0;
+    do {
+      device_.Run(product_);
+      operations += WorkOf(product_).flops;
+    } while (Now() - begin < kSeconds);
+    return operations / (Now() - begin);
   }
-  double tokens_per_second() const { return Median(rates_); }
-  int64_t peak() const { return peak_; }
-  double limit() const { return *std::max_element(limits_.begin(), limits_.end()); }
 
  private:
+  static constexpr int64_t kSide = 1024;
+  Device& device_;
+  Gemm product_;
+};
+
+// One training step: its time, what its ops took, and the speed right before and right after it.
+struct MeasuredStep {
+  double seconds = 0;
+  double before = 0, after = 0;
+  Profile profile;
+
+  double Speed() const { return (before + after) / 2; }
+  double Drift() const { return std::abs(before / after - 1); }
+};
+
+void AddScaled(const std::map<std::string, OpCost>& costs, double scale, std::map<std::string, OpCost>* sum) {
+  for (const auto& [of, cost] : costs) {
+    OpCost& total = (*sum)[of];
+    total.calls += cost.calls;
+    total.seconds += scale * cost.seconds;
+    total.flops += cost.flops;
+    total.bytes += cost.bytes;
+  }
+}
+
+// Steps with the speed measured around each, for other work on the same cores halves it for seconds at a time. Of the calmer half,
+// beside which it moved least, times are brought to one speed and added up. The limit is the best of two measurements.
+class StepClock : public TrainEvents {
+ public:
+  StepClock(Device& device, DType compute, int64_t tokens, Profile& profile)
+      : device_(device), compute_(compute), tokens_(static_cast<double>(tokens)), profile_(profile) {}
+
+  void OnStep(const StepMetrics& m) override {
+    if (m.step == 1) {  // warms caches and pages
+      peak_ = m.peak_rss_bytes;  // every buffer has been touched; that of measuring has not come yet
+      speedometer_.emplace(device_, compute_);
+    }
+    if (m.step == 1 || m.step == m.total_steps) limit_ = std::max(limit_, MeasureMatmulLimit(compute_, device_.threads()));
+    const double before = speed_;
+    speed_ = speedometer_->Measure();
+    if (m.step > 1) steps_.push_back({tokens_ / m.tokens_per_second, before, speed_, profile_});
+    profile_ = {};
+  }
+
+  void Finish() {
+    std::sort(steps_.begin(), steps_.end(), [](const auto& a, const auto& b) { return a.Drift() < b.Drift(); });
+    steps_.resize((steps_.size() + 1) / 2);
+    const auto count = static_cast<double>(steps_.size());
+    speed_ = 0;
+    for (const MeasuredStep& step : steps_) speed_ += step.Speed() / count;
+    double fastest = 0, slowest = 0;
+    for (const MeasuredStep& step : steps_) {
+      const double scale = step.Speed() / speed_, seconds = scale * step.seconds;
+      seconds_ += seconds / count;
+      fastest = fastest == 0 ? seconds : std::min(fastest, seconds);
+      slowest = std::max(slowest, seconds);
+      AddScaled(step.profile.by_kind, scale, &sum_.by_kind);
+      AddScaled(step.profile.by_tag, scale, &sum_.by_tag);
+    }
+    spread_ = (slowest - fastest) / seconds_;
+  }
+
+  double seconds() const { return seconds_; }  // of a step
+  double speed() const { return speed_; }      // beside them, on average
+  double limit() const { return limit_; }      // of the machine
+  double spread() const { return spread_; }    // of the times, as a part of their mean
+  const Profile& sum() const { return sum_; }  // over the steps that are kept
+  size_t steps() const { return steps_.size(); }
+  int64_t peak() const { return peak_; }
+
+ private:
+  Device& device_;
   DType compute_;
-  int threads_;
-  std::vector<double> rates_, limits_;
+  double tokens_;
+  Profile& profile_;  // of the step that is running
+  std::vector<MeasuredStep> steps_;
+  std::optional<Speedometer> speedometer_;
+  Profile sum_;
+  double seconds_ = 0, speed_ = 0, limit_ = 0, spread_ = 0;
   int64_t peak_ = 0;
 };
 
@@ -87,19 +170,38 @@ int64_t AdapterParameters(const ModelSpec& spec, const LoraConfig& lora) {
   return parameters;
 }
 
-// The profile, most expensive first.
-nlohmann::ordered_json OpTableOf(const Profile& profile, double limit) {
-  std::vector<std::pair<std::string, OpCost>> ops(profile.begin(), profile.end());
-  std::sort(ops.begin(), ops.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+// Rows of a profile, most expensive first.
+nlohmann::ordered_json CostTable(const std::map<std::string, OpCost>& costs, const char* name, double limit) {
+  std::vector<std::pair<std::string, OpCost>> rows(costs.begin(), costs.end());
+  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
   nlohmann::ordered_json table = nlohmann::ordered_json::array();
-  for (const auto& [name, cost] : ops) {
-    table.push_back({{"op", name},
+  for (const auto& [of, cost] : rows) {
+    table.push_back({{name, of},
                      {"calls", cost.calls},
                      {"seconds", cost.seconds},
                      {"flops", cost.flops},
+                     {"bytes", cost.bytes},
                      {"fraction_of_limit", cost.flops / cost.seconds / limit}});
   }
   return table;
+}
+
+double FourDigits(double value) {
+  const double scale = std::pow(10, 3 - std::floor(std::log10(value)));
+  return std::round(value * scale) / scale;
+}
+
+// What each kind of work reached, and what passed between ops.
+WorkRates RatesOf(const StepClock& clock) {
+  WorkRates rates;
+  double seconds = 0, calls = 0;
+  for (const auto& [kind, cost] : clock.sum().by_kind) {
+    if (cost.flops + cost.bytes > 0) rates[kind] = FourDigits((cost.flops + cost.bytes) / cost.seconds);
+    seconds += cost.seconds;
+    calls += static_cast<double>(cost.calls);
+  }
+  rates[kBetweenOps] = FourDigits(calls / std::max(1e-6, clock.seconds() * static_cast<double>(clock.steps()) - seconds));
+  return rates;
 }
 
 }  // namespace
@@ -138,35 +240,40 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
   const auto device = MakeCpuDevice({});
   std::string note;
   const DType compute = ChooseCompute(config.training, *device, &note);
-  StepClock clock(compute, device->threads());
   Profile profile;
+  StepClock clock(*device, compute, rows * job.length, profile);
   const TrainResult result = Train(config, clock, &profile);
+  clock.Finish();
 
   const bool full = job.method == "full";
   const StepWork work{full, full ? 0 : AdapterParameters(spec, config.lora), job.length};
   const double flops = StepFlops(spec, work, rows * job.length);
-  const double rate = clock.tokens_per_second();
+  const double rate = static_cast<double>(rows * job.length) / clock.seconds();
   nlohmann::ordered_json json = {{"model", job.model},
                                  {"method", job.method},
                                  {"compute", compute == DType::kBF16 ? "bf16" : "f32"},
                                  {"tokens_per_step", rows * job.length},
                                  {"sequence_length", job.length},
                                  {"matmul_limit_flops", clock.limit()},
+                                 {"speed_flops", clock.speed()},
                                  {"step_flops", flops},
                                  {"tokens_per_second", rate},
                                  {"fraction_of_limit", flops / static_cast<double>(rows * job.length) * rate / clock.limit()},
+                                 {"spread", clock.spread()},
                                  {"peak_rss_bytes", clock.peak()},
                                  {"planned_bytes", result.planned_bytes},
                                  {"seconds_to_first_step", result.seconds_to_first_step}};
   const double each = flops + (job.gradient_checkpointing ? RecomputedFlopsPerToken(spec, work) * static_cast<double>(rows * job.length) : 0);
   const double fraction = each / static_cast<double>(rows * job.length) * rate / clock.limit();
   try {
-    RememberRate(job.method, compute, {clock.limit(), fraction, job.model, TimeText(WallTime()).substr(0, 10)});
+    RememberRate(job.method, compute, {clock.limit(), fraction, clock.speed(), clock.spread(), RatesOf(clock), job.model,
+                                       TimeText(WallTime()).substr(0, 10)});
     json["remembered_in"] = MachineRatesPath();
   } catch (const Error& error) {  // what was measured is still worth telling
     json["not_remembered"] = error.what();
   }
-  json["ops"] = OpTableOf(profile, clock.limit());
+  json["kinds"] = CostTable(clock.sum().by_kind, "kind", clock.limit());
+  json["ops"] = CostTable(clock.sum().by_tag, "op", clock.limit());
   return json;
 }
 
@@ -185,7 +292,7 @@ nlohmann::ordered_json BenchGenerate(const BenchGenerateJob& job) {
   Profile profile;
   for (int run = 0; run < 3; ++run) {
     model.Truncate(0);
-    profile.clear();
+    profile = {};
     device->SetProfile(&profile);
     const Generation g = Generate(model, bundle.RequireTokenizer(), prompt, {}, options);
     prompt_rate = std::max(prompt_rate, static_cast<double>(job.prompt_tokens) / g.prompt_seconds);
@@ -196,7 +303,7 @@ nlohmann::ordered_json BenchGenerate(const BenchGenerateJob& job) {
           {"new_tokens", job.new_tokens},
           {"prompt_tokens_per_second", prompt_rate},
           {"decode_tokens_per_second", decode_rate},
-          {"ops", OpTableOf(profile, MeasureMatmulLimit(DType::kF32, device->threads()))}};
+          {"ops", CostTable(profile.by_tag, "op", MeasureMatmulLimit(DType::kF32, device->threads()))}};
 }
 
 nlohmann::ordered_json BenchOps(const std::string& model, int64_t rows) {
@@ -208,48 +315,46 @@ nlohmann::ordered_json BenchOps(const std::string& model, int64_t rows) {
     return DenseMatrix(device->Allocate(BytesOf(dtype, r * c), "bench"), dtype, r, c);
   };
   Profile profile;
-  const auto repeat = [&](const auto& op, const std::string& tag, double flops) {
+  const auto repeat = [&](const auto& op, const std::string& tag) {
     device->SetProfile(nullptr);
     device->Run(op);
     device->SetProfile(&profile);
-    for (int i = 0; i < 5; ++i) device->Run(op, tag.c_str(), flops);
+    for (int i = 0; i < 5; ++i) device->Run(op, tag.c_str());
   };
   for (const ModuleInfo& m : DecoderModules(spec)) {
     if (!m.is_linear || (m.path.starts_with("model.layers.") && !m.path.starts_with("model.layers.0."))) continue;
     const std::string name = m.path.substr(m.path.rfind('.') + 1);
-    const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(m.in) * static_cast<double>(m.out);
     Gemm forward;
     forward.a = matrix(compute, rows, m.in);
     forward.b = matrix(compute, m.out, m.in);
     forward.b_transposed = true;
     forward.c = matrix(DType::kF32, rows, m.out);
-    repeat(forward, name + " forward", flops);
+    repeat(forward, name + " forward");
     Gemm backward;
     backward.a = matrix(compute, rows, m.out);
     backward.b = forward.b;
     backward.c = matrix(DType::kF32, rows, m.in);
-    repeat(backward, name + " dx", flops);
+    repeat(backward, name + " dx");
   }
   const int64_t q = spec.num_attention_heads * spec.head_dim, kv = spec.num_key_value_heads * spec.head_dim;
-  const AttentionShape shape{spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim, 0, 0.125f};
   const Matrix starts = matrix(DType::kI32, 1, 2);
   const int32_t ends[2] = {0, static_cast<int32_t>(rows)};
+  const AttentionShape shape{spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim, 0, 0.125f, AttentionPairs(ends, 0)};
   device->Upload(starts.data, ends, sizeof(ends));
   const Attention a{matrix(compute, rows, q), matrix(DType::kF32, rows, spec.num_attention_heads), matrix(compute, rows, q),
                     matrix(compute, rows, kv), matrix(compute, rows, kv), starts, shape};
-  const double attention_flops = 2.0 * static_cast<double>(rows) * static_cast<double>(rows) * static_cast<double>(q);
-  repeat(a, "attention", attention_flops);
+  repeat(a, "attention");
   const Matrix dk_sum = matrix(DType::kF32, rows, kv), dv_sum = matrix(DType::kF32, rows, kv);
   const bool is_f32 = compute == DType::kF32;
   repeat(AttentionBackward{matrix(compute, rows, q), is_f32 ? dk_sum : matrix(compute, rows, kv),
                            is_f32 ? dv_sum : matrix(compute, rows, kv), dk_sum, dv_sum, a.out, matrix(compute, rows, q),
                            a.lse, a.q, a.k, a.v, starts, shape},
-         "attention backward", 2.5 * attention_flops);
+         "attention backward");
   return {{"model", model},
           {"compute", is_f32 ? "f32" : "bf16"},
           {"rows", rows},
           {"matmul_limit_flops", limit},
-          {"ops", OpTableOf(profile, limit)}};
+          {"ops", CostTable(profile.by_tag, "op", limit)}};
 }
 
 }  // namespace attune

@@ -21,7 +21,7 @@ struct BenchTrainJob {
 };
 
 // matmul_limit_flops, step_flops, tokens_per_second, fraction_of_limit, peak_rss_bytes, planned_bytes,
-// seconds_to_first_step and the per-op table "ops".
+// seconds_to_first_step, and the tables "kinds" (of work) and "ops"; of the steps that are kept, whose rates are remembered for plans.
 nlohmann::ordered_json BenchTrain(const BenchTrainJob& job);
 
 struct BenchGenerateJob {

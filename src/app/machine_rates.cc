@@ -1,5 +1,7 @@
 #include "app/machine_rates.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 
 #include "base/error.h"
@@ -11,9 +13,13 @@
 namespace attune {
 namespace {
 
+constexpr const char* kMethods[] = {"lora", "full", "qlora"};
+
 // Without a measurement: what a thread of a present server processor multiplies at, and what a step reaches of it.
 constexpr double kThreadF32 = 80e9, kThreadBf16 = 200e9, kAssumedFraction = 0.7;
 constexpr double kMeasuredErrorFactor = 1.1, kOtherMethodErrorFactor = 1.3, kAssumedErrorFactor = 2;
+
+constexpr int kVersion = 2;  // of the file; 1 had no number and no work_rates, and is read
 
 const char* ComputeName(DType compute) { return compute == DType::kBF16 ? "bf16" : "f32"; }
 
@@ -25,7 +31,30 @@ nlohmann::ordered_json ReadRates() {
   if (path.empty() || !FileExists(path)) return nullptr;
   nlohmann::ordered_json file = ParseOrderedJsonFile(path);
   if (!file.is_object() || file.value("machine", nlohmann::ordered_json()) != Identity()) return nullptr;
+  if (file.value("version", nlohmann::ordered_json(1)) > kVersion) {
+    BadInput("{}: is of a later version of attune; remove it and measure again", path);
+  }
   return file;
+}
+
+bool IsRate(double rate) { return std::isfinite(rate) && rate > 0; }
+
+bool IsSound(const MachineRate& rate) {
+  return IsRate(rate.matmul_flops) && IsRate(rate.fraction) && std::isfinite(rate.spread) && rate.spread >= 0 &&
+         (rate.work_rates.empty() || IsRate(rate.speed_flops)) &&
+         std::all_of(rate.work_rates.begin(), rate.work_rates.end(), [](const auto& of_kind) { return IsRate(of_kind.second); });
+}
+
+// The rates of `rate`, and of kinds that it lacks those of other methods, brought to the machine's speed at its measurement.
+WorkRates AllWorkRates(const MachineRate& rate, DType compute) {
+  WorkRates all = rate.work_rates;
+  if (all.empty()) return all;
+  for (const char* method : kMethods) {
+    const std::optional<MachineRate> other = RememberedRate(method, compute);
+    if (!other) continue;
+    for (const auto& [kind, theirs] : other->work_rates) all.emplace(kind, theirs * rate.speed_flops / other->speed_flops);
+  }
+  return all;
 }
 
 }  // namespace
@@ -44,8 +73,9 @@ std::optional<MachineRate> RememberedRate(const std::string& method, DType compu
   if (file.is_null() || !file.contains(at)) return std::nullopt;
   try {
     const nlohmann::ordered_json& rate = file.at(at);
-    MachineRate found{rate.at("matmul_flops"), rate.at("fraction"), rate.at("model"), rate.at("date")};
-    if (found.matmul_flops > 0 && found.fraction > 0) return found;
+    MachineRate found{rate.at("matmul_flops"), rate.at("fraction"), rate.value("speed_flops", 0.0), rate.value("spread", 0.0),
+                      rate.value("work_rates", WorkRates()), rate.at("model"), rate.at("date")};
+    if (IsSound(found)) return found;
   } catch (const nlohmann::json::exception&) {
     // told below, with the file's name
   }
@@ -56,9 +86,12 @@ void RememberRate(const std::string& method, DType compute, const MachineRate& r
   const std::string path = MachineRatesPath();
   if (path.empty()) return;
   nlohmann::ordered_json file = ReadRates();
-  if (file.is_null()) file = {{"machine", Identity()}, {"rates", nlohmann::ordered_json::object()}};
-  file["rates"][ComputeName(compute)][method] = {
-      {"matmul_flops", rate.matmul_flops}, {"fraction", rate.fraction}, {"model", rate.model}, {"date", rate.date}};
+  if (file.is_null()) file = {{"version", kVersion}, {"machine", Identity()}, {"rates", nlohmann::ordered_json::object()}};
+  file["version"] = kVersion;
+  file["rates"][ComputeName(compute)][method] = {{"matmul_flops", rate.matmul_flops},   {"fraction", rate.fraction},
+                                                 {"speed_flops", rate.speed_flops}, {"spread", rate.spread},
+                                                 {"work_rates", rate.work_rates},       {"model", rate.model},
+                                                 {"date", rate.date}};
   MakeDirectories(ParentOf(path));
   WriteFileAtomic(path, file.dump(2) + "\n");
 }
@@ -72,7 +105,9 @@ PlanDevice ThisMachine(const std::string& method, bool f32) {
   d.memory_bytes = AvailableBytes() + ResidentBytes();
   d.scratch_bytes = device->scratch_bytes();
   d.compute = device->has_bf16() && !f32 ? DType::kBF16 : DType::kF32;
-  for (const std::string& measured : {method, std::string("lora"), std::string("full")}) {
+  std::vector<std::string> methods(std::begin(kMethods), std::end(kMethods));
+  methods.insert(methods.begin(), method);
+  for (const std::string& measured : methods) {
     const std::optional<MachineRate> rate = RememberedRate(measured, d.compute);
     if (!rate) continue;
     d.matmul_flops = rate->matmul_flops;
@@ -80,6 +115,9 @@ PlanDevice ThisMachine(const std::string& method, bool f32) {
     d.fraction_method = measured;
     d.error_factor = measured == method ? kMeasuredErrorFactor : kOtherMethodErrorFactor;
     d.fraction_source = fmt::format("measured {} with {} of {}", rate->date, measured, rate->model);
+    d.speed_flops = rate->speed_flops;
+    d.work_rates = AllWorkRates(*rate, d.compute);
+    d.work_error_factor = kMeasuredErrorFactor + rate->spread;
     return d;
   }
   d.matmul_flops = (d.compute == DType::kBF16 ? kThreadBf16 : kThreadF32) * static_cast<double>(device->threads());

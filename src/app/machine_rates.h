@@ -10,9 +10,13 @@
 
 namespace attune {
 
+// As training steps of a method on some model reached it.
 struct MachineRate {
-  double matmul_flops = 0;  // the machine's own limit
-  double fraction = 0;      // of it that the training step reached
+  double matmul_flops = 0;   // the machine's own limit
+  double fraction = 0;       // of it that the steps reached
+  double speed_flops = 0;    // what our own products reached beside them, with what else ran on the cores
+  double spread = 0;         // of the steps' times, as a part of their mean
+  WorkRates work_rates;      // what its ops reached, by kind of work; empty in files of earlier versions
   std::string model, date;
 };
 

@@ -37,6 +37,9 @@ class MethodMemory {
     return TotalBytes(Table(arguments, limits));
   }
 
+  // Without rows of data.
+  PlanInputs Inputs(const TrainingArguments& arguments) const;
+
   int64_t trainable_parameters() const { return trainable_parameters_; }
   int64_t adapter_parameters() const { return method_ == "full" ? 0 : trainable_parameters_; }
 
@@ -49,7 +52,6 @@ class MethodMemory {
 
  private:
   int64_t LargestFitting(int64_t most, const std::function<int64_t(int64_t)>& bytes) const;
-  PlanInputs Inputs(const TrainingArguments& arguments) const;
   std::vector<MemoryRow> Standing(const TrainingArguments& arguments) const;
 
   std::string method_;

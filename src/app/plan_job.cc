@@ -7,6 +7,7 @@
 #include "app/machine_rates.h"
 #include "app/method_plan.h"
 #include "app/program_memory.h"
+#include "app/run_work.h"
 #include "app/train_session.h"
 #include "app/yaml_json.h"
 #include "base/error.h"
@@ -16,14 +17,10 @@
 #include "plan/embedded.h"
 #include "plan/foreign_stack.h"
 #include "plan/step_cost.h"
-#include "train/step_count.h"
 
 namespace attune {
 namespace {
 
-// Decoding 4-bit weights on the way to a product, beside the product itself. Of eleven published pairs of QLoRA and LoRA with
-// 1,024 tokens or more at once on one device, ten take 1.03 to 1.40 times as long (docs/planner.md); fewer tokens cost more.
-constexpr double kDecodeFactor = 1.2;
 constexpr double kShardingFactor = 0.85;  // what is left of a device's rate when weights travel between several
 
 const std::vector<std::string>& MethodNames() {
@@ -31,88 +28,37 @@ const std::vector<std::string>& MethodNames() {
   return names;
 }
 
-// What a run will do, from its rows or from a number of tokens.
-struct Work {
-  LimitsOfSettings limits;
-  int64_t tokens = 0, rows = 0, length = 0;  // of an epoch; the longest row
-  double trained_share = 1;
-  int64_t eval_tokens = 0, evaluations = 0;
-  StepCounts steps;
-};
-
-StepCounts StepsOf(int64_t rows, const TrainingArguments& a) {
-  return CountSteps({rows, a.per_device_train_batch_size, a.gradient_accumulation_steps, a.num_train_epochs, a.max_steps,
-                     a.dataloader_drop_last});
-}
-
-// Rows of max_length tokens, without looking at any.
-Work WorkWithoutRows(const PlanJob& job, const RunConfig& config, const ModelSpec& spec) {
-  const TrainingArguments& a = config.training;
-  Work work;
-  work.length = a.max_length > 0 ? std::min(a.max_length, spec.max_position_embeddings) : spec.max_position_embeddings;
-  work.limits = [length = work.length](const TrainingArguments& given) {
-    const int64_t of_update = given.per_device_train_batch_size * given.gradient_accumulation_steps;
-    return FullRows(std::clamp<int64_t>(given.tokens_in_flight / length, 1, of_update), length);
-  };
-  if (job.tokens > 0) {
-    work.rows = (job.tokens + work.length - 1) / work.length;
-    work.tokens = job.tokens;
-    work.steps = StepsOf(work.rows, a);
-  }
-  return work;
-}
-
-// From the rows as the trainer reads them. `session` must outlive the result.
-Work WorkOfRows(const TrainSession& session, const TrainingArguments& a) {
-  Work work;
-  const RunPlan& plan = session.plan();
-  work.limits = [&session](const TrainingArguments& given) {
-    const PlanInputs in = session.inputs();
-    const DecoderSettings s = PlanRun({in.spec, in.adapter, in.trainables, given, in.shuffle, in.train, in.eval, in.storage,
-                                       in.scratch_bytes, in.resident_bytes}).settings;
-    return ChunkLimits{s.max_tokens, s.max_sequences, s.max_length, s.max_labelled};
-  };
-  work.length = plan.settings.max_length;
-  work.rows = static_cast<int64_t>(plan.shapes.size());
-  int64_t labelled = 0;
-  for (const RowShape& shape : plan.shapes) {
-    work.tokens += shape.tokens;
-    labelled += shape.labelled;
-  }
-  work.trained_share = static_cast<double>(labelled) / static_cast<double>(work.tokens);
-  work.steps = StepsOf(work.rows, a);
-  if (session.eval() != nullptr) {  // before the first step, at every interval, and after the last step
-    const int64_t total = work.steps.total_updates, interval = plan.eval_steps > 0 ? plan.eval_steps : total;
-    work.eval_tokens = session.eval()->stats.tokens;
-    const int64_t skipped = std::max<int64_t>(0, std::min(total, plan.first_eval_step) - 1) / std::max<int64_t>(1, interval);
-    work.evaluations = 1 + (total + interval - 1) / std::max<int64_t>(1, interval) - skipped;
-  }
-  return work;
-}
-
-// Trained tokens of the whole run.
-double RunTokens(const Work& work) {
-  if (work.steps.updates_per_epoch == 0) return 0;
-  return static_cast<double>(work.tokens) * static_cast<double>(work.steps.total_updates) /
-         static_cast<double>(work.steps.updates_per_epoch);
-}
-
-void Estimate(const PlanReport& report, const Work& work, int64_t adapter_parameters, MethodPlan* m) {
+// Operations over the rate that a step reaches on average.
+double SecondsByFraction(const PlanReport& report, const RunWork& work, const MethodPlan& m, int64_t adapter_parameters) {
   const ModelSpec& spec = report.model.spec;
   const PlanDevice& device = report.device;
-  const StepWork step{m->method == "full", adapter_parameters,
-                      std::max<int64_t>(1, work.tokens / std::max<int64_t>(1, work.rows)),
-                      std::min<int64_t>(0, report.model.other_parameters)};
-  double each = FlopsPerToken(spec, step) - (1 - work.trained_share) * HeadFlopsPerToken(spec, step);
+  const StepWork step{m.method == "full", adapter_parameters, work.batch.length, std::min<int64_t>(0, report.model.other_parameters)};
+  double each = FlopsPerToken(spec, step) - (1 - work.TrainedShare()) * HeadFlopsPerToken(spec, step);
   if (report.training.gradient_checkpointing) each += RecomputedFlopsPerToken(spec, step);
-  double flops = each * RunTokens(work);
-  flops += ForwardFlopsPerToken(spec, step) * static_cast<double>(work.eval_tokens * work.evaluations);
+  const double flops = each * work.TrainingTokens() + ForwardFlopsPerToken(spec, step) * work.EvaluationTokens();
   double rate = device.matmul_flops * device.fraction;
   if (report.devices > 1) rate *= static_cast<double>(report.devices) * kShardingFactor;
-  if (m->method == "qlora" && device.fraction_method != "qlora") rate /= kDecodeFactor;
-  m->seconds = flops / rate;
-  m->seconds_low = m->seconds / device.error_factor;
-  m->seconds_high = m->seconds * device.error_factor;
+  if (m.method == "qlora" && device.fraction_method != "qlora") rate /= kDecodeFactor;
+  return flops / rate;
+}
+
+// The sum over kinds of work where this machine's rates are known, else by the fraction.
+void Estimate(const PlanReport& report, const RunWork& work, const MethodMemory& memory, MethodPlan* m) {
+  const PlanDevice& device = report.device;
+  double factor = device.error_factor;
+  std::optional<WorkTime> time;
+  if (!device.work_rates.empty() && report.model.lacking.empty()) {
+    time = TimeOf(AmountsOf(work, memory.Inputs(report.training)), device.work_rates);
+  }
+  if (time) {
+    m->seconds_by_kind = time->seconds_by_kind;
+    m->seconds = time->seconds();
+    factor = time->is_guessed ? std::max(kGuessedErrorFactor, device.work_error_factor) : device.work_error_factor;
+  } else {
+    m->seconds = SecondsByFraction(report, work, *m, memory.adapter_parameters());
+  }
+  m->seconds_low = m->seconds / factor;
+  m->seconds_high = m->seconds * factor;
   const double watts = device.is_this_machine ? report.prices.this_machine_watts : device.watts;
   m->kilowatt_hours = watts * static_cast<double>(report.devices) * m->seconds / 3.6e6;
   m->electricity_cost = m->kilowatt_hours * report.prices.electricity_per_kwh;
@@ -145,7 +91,7 @@ int64_t StackBytes(const PlanReport& report, const MethodPlan& m, int64_t tokens
 }
 
 // `session` may be null; what it has opened is what a run of its method holds. `files` are null where there are no weights.
-MethodPlan PlanMethod(const std::string& method, const PlanReport& report, const RunConfig& config, const Work& work,
+MethodPlan PlanMethod(const std::string& method, const PlanReport& report, const RunConfig& config, const RunWork& work,
                       int64_t program_bytes, const TrainSession* session, const ModelFiles* files) {
   MethodPlan m;
   m.method = method;
@@ -169,7 +115,7 @@ MethodPlan PlanMethod(const std::string& method, const PlanReport& report, const
   m.largest_context = memory.LargestContext(a);
   m.to_fit = memory.StepsToFit(a, work.limits);
   if (!report.stack.empty()) m.stack_bytes = StackBytes(report, m, limits.tokens);
-  if (work.tokens > 0) Estimate(report, work, memory.adapter_parameters(), &m);
+  if (work.tokens > 0) Estimate(report, work, memory, &m);
   return m;
 }
 
@@ -187,7 +133,7 @@ std::string Recommended(const std::vector<MethodPlan>& methods) {
 }
 
 // What someone asked for, or rows that are there; a default above the model's positions only means that rows are shorter.
-void CheckContext(const RunConfig& config, const PlannedModel& model, const Work& work) {
+void CheckContext(const RunConfig& config, const PlannedModel& model, const RunWork& work) {
   const int64_t positions = model.spec.max_position_embeddings;
   const bool is_set = config.source.contains("training") && config.source["training"].contains("max_length");
   const int64_t longest = config.train_data.empty() && is_set ? config.training.max_length : work.length;
@@ -253,7 +199,8 @@ PlanReport PlanOf(const RunConfig& given, const PlanJob& job, const TrainSession
   const std::string asked = AskedMethod(config, job);
   report.device = DeviceOf(job, config, asked == "auto" ? "lora" : asked);
   report.model = FindModel(config.model.empty() ? config.init_from_config : config.model);
-  const Work work = session != nullptr ? WorkOfRows(*session, config.training) : WorkWithoutRows(job, config, report.model.spec);
+  const RunWork work =
+      session != nullptr ? WorkOfRows(*session, config.training) : WorkWithoutRows(config, report.model.spec, job.tokens);
   CheckContext(config, report.model, work);
   const int64_t program =
       session != nullptr ? session->inputs().resident_bytes : ProgramBytes(report.model.spec.vocab_size, {}, nullptr);
@@ -270,7 +217,7 @@ PlanReport PlanOf(const RunConfig& given, const PlanJob& job, const TrainSession
   report.tokens = work.tokens;
   report.max_length = work.length;
   report.steps = work.steps.total_updates;
-  report.epochs = work.tokens > 0 ? RunTokens(work) / static_cast<double>(work.tokens) : config.training.num_train_epochs;
+  report.epochs = work.tokens > 0 ? work.TrainingTokens() / static_cast<double>(work.tokens) : config.training.num_train_epochs;
   AddNotes(&report);
   return report;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -44,6 +45,7 @@ struct MethodPlan {
   int64_t largest_context = 0;                 // of one row at a time, up to the model's positions
   std::vector<FitStep> to_fit;                 // empty when it fits
   double seconds = 0, seconds_low = 0, seconds_high = 0;
+  std::map<std::string, double> seconds_by_kind;  // of work (ops/work.h), where this machine's rates are known; else empty
   double kilowatt_hours = 0;
   double electricity_cost = 0;
   std::optional<double> rent;

@@ -24,6 +24,7 @@ Json MethodJson(const MethodPlan& m, bool has_time) {
   json["seconds"] = m.seconds;
   json["seconds_low"] = m.seconds_low;
   json["seconds_high"] = m.seconds_high;
+  json["seconds_by_kind"] = m.seconds_by_kind;
   json["kilowatt_hours"] = m.kilowatt_hours;
   json["electricity_cost"] = m.electricity_cost;
   json["rent"] = m.rent ? Json(*m.rent) : Json(nullptr);
@@ -40,6 +41,7 @@ Json ToJson(const PlanReport& r) {
           {"device", {{"name", r.device.name}, {"count", r.devices}, {"is_this_machine", r.device.is_this_machine},
                       {"memory_bytes", r.device.memory_bytes}, {"compute", r.device.compute == DType::kBF16 ? "bf16" : "f32"},
                       {"matmul_flops", r.device.matmul_flops}, {"fraction", r.device.fraction},
+                      {"speed_flops", r.device.speed_flops},
                       {"error_factor", r.device.error_factor}, {"rate_source", r.device.fraction_source},
                       {"recalled", r.device.recalled}}},
           {"prices", {{"date", r.prices.date}, {"source", r.prices.source}, {"currency", r.prices.currency},

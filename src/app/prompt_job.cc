@@ -158,6 +158,9 @@ class PromptSearch {
 
 PromptResult RunPrompt(const PromptJob& job, const OnPrompt& on_prompt, const OnProgress& on_progress) {
   if (!job.output.empty() && PathExists(job.output)) BadInput("{}: exists; name a new file", job.output);
+  if (!job.output.empty() && !DirectoryExists(ParentOf(AbsolutePath(job.output)))) {
+    BadInput("{}: its folder does not exist; make it first", job.output);
+  }
   for (const std::string& by : job.similarity) {
     if (by != kByWords && by != kByMeaning) BadInput("--similarity: \"{}\" is none; use {}, {} or both", by, kByWords, kByMeaning);
     if (by == kByMeaning && PathExists(VectorsPath(job))) BadInput("{}: exists; name another output or remove it", VectorsPath(job));

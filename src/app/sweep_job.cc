@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 
 #include "app/train_job.h"
 #include "app/train_session.h"
@@ -20,8 +21,10 @@ constexpr size_t kMostTrials = 1000;
 
 std::vector<std::vector<Setting>> Combinations(const SweepJob& job) {
   std::vector<std::vector<Setting>> combinations = {{}};
+  std::set<std::string> keys;
   for (const auto& [key, values] : job.grid) {
     if (values.empty()) BadInput("--grid {}: needs values, as in --grid {}=A,B", key, key);
+    if (!keys.insert(key).second) BadInput("--grid {}: is given twice; list its values in one, as in --grid {}=A,B", key, key);
     std::vector<std::vector<Setting>> longer;
     for (const std::vector<Setting>& begin : combinations) {
       for (const std::string& value : values) {

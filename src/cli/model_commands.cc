@@ -50,21 +50,28 @@ void PrintRows(const CommandContext& context, const nlohmann::ordered_json& json
   }
 }
 
+void PrintCosts(const CommandContext& context, const nlohmann::ordered_json& rows, const char* name) {
+  double total = 0;
+  for (const auto& row : rows) total += row["seconds"].get<double>();
+  Say(context, fmt::format("\n{:<22} {:>6} {:>9} {:>6} {:>10} {:>9} {:>8}", name, "calls", "ms", "share", "GFLOP/s", "of limit", "GB/s"));
+  for (const auto& row : rows) {
+    const double seconds = row["seconds"].get<double>(), flops = row["flops"].get<double>(), bytes = row["bytes"].get<double>();
+    Say(context, fmt::format("{:<22} {:>6} {:>9.1f} {:>5.1f}% {:>10} {:>9} {:>8}", row[name].get<std::string>(),
+                             row["calls"].get<int64_t>(), seconds * 1e3, 100 * seconds / total,
+                             flops > 0 ? fmt::format("{:.1f}", flops / seconds / 1e9) : "",
+                             flops > 0 ? fmt::format("{:.2f}", row["fraction_of_limit"].get<double>()) : "",
+                             bytes > 0 ? fmt::format("{:.1f}", bytes / seconds / 1e9) : ""));
+  }
+}
+
 void PrintBench(const CommandContext& context, const nlohmann::ordered_json& json) {
   if (context.json) return PrintJson(json);
   nlohmann::ordered_json head = json;
   head.erase("ops");
+  head.erase("kinds");
   PrintRows(context, head);
-  if (!json.contains("ops")) return;
-  double total = 0;
-  for (const auto& op : json["ops"]) total += op["seconds"].get<double>();
-  Say(context, fmt::format("\n{:<22} {:>6} {:>9} {:>6} {:>10} {:>9}", "op", "calls", "ms", "share", "GFLOP/s", "of limit"));
-  for (const auto& op : json["ops"]) {
-    const double seconds = op["seconds"].get<double>(), flops = op["flops"].get<double>();
-    Say(context, fmt::format("{:<22} {:>6} {:>9.1f} {:>5.1f}% {:>10} {:>9}", op["op"].get<std::string>(),
-                             op["calls"].get<int64_t>(), seconds * 1e3, 100 * seconds / total,
-                             flops > 0 ? fmt::format("{:.1f}", flops / seconds / 1e9) : "",
-                             flops > 0 ? fmt::format("{:.2f}", op["fraction_of_limit"].get<double>()) : ""));
+  for (const char* table : {"kinds", "ops"}) {
+    if (json.contains(table)) PrintCosts(context, json[table], table == std::string("ops") ? "op" : "kind");
   }
 }
 

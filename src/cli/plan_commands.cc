@@ -59,10 +59,13 @@ std::vector<std::string> PartsOf(const PlanReport& report) {
 void SayHead(const CommandContext& context, const PlanReport& r) {
   Say(context, fmt::format("model   {}, {:.2f} billion parameters; {}", r.model.name,
                            static_cast<double>(r.model.parameters()) / 1e9, r.model.source));
-  Say(context, fmt::format("device  {}{}, {} {}, {:.3g} TFLOP/s {}, of which a step reaches {:.2f} ({})",
+  const size_t kinds = r.Chosen().seconds_by_kind.size();
+  const std::string time = kinds > 0 ? fmt::format("time from the rates of {} kinds of work", kinds)
+                                     : fmt::format("of which a step reaches {:.2f}", r.device.fraction);
+  Say(context, fmt::format("device  {}{}, {} {}, {:.3g} TFLOP/s {}, {} ({})",
                            r.devices > 1 ? fmt::format("{} x ", r.devices) : "", r.device.name, BytesText(r.device.memory_bytes),
                            r.device.is_this_machine ? "free" : "each", r.device.matmul_flops / 1e12,
-                           r.device.compute == DType::kBF16 ? "bf16" : "f32", r.device.fraction, r.device.fraction_source));
+                           r.device.compute == DType::kBF16 ? "bf16" : "f32", time, r.device.fraction_source));
   if (r.tokens > 0) {
     Say(context, fmt::format("run     {} tokens an epoch, {:.3g} epochs, {} steps, rows of up to {} tokens", r.tokens, r.epochs,
                              r.steps, r.max_length));

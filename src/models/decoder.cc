@@ -83,6 +83,7 @@ void Decoder::Upload(const PackedBatch& batch) {
   UploadInts(plan_.ids, batch.input_ids);
   UploadInts(plan_.positions, batch.positions);
   UploadInts(plan_.starts, batch.starts);
+  starts_ = batch.starts;
   UploadInts(plan_.rows, batch.rows);
   UploadInts(plan_.targets, batch.targets);
   if (plan_.token_slots >= 0) UploadTokenSlots(batch);
@@ -124,8 +125,9 @@ Matrix Decoder::Direction(StepPlan::Id id, const Linear& linear) const {
 }
 
 AttentionShape Decoder::ShapeOf(int64_t layer) const {
-  return {spec_.num_attention_heads, spec_.num_key_value_heads, spec_.head_dim,
-          spec_.sliding_window[static_cast<size_t>(layer)], 1.0f / std::sqrt(static_cast<float>(spec_.head_dim))};
+  const int64_t window = spec_.sliding_window[static_cast<size_t>(layer)];
+  return {spec_.num_attention_heads, spec_.num_key_value_heads, spec_.head_dim, window,
+          1.0f / std::sqrt(static_cast<float>(spec_.head_dim)), AttentionPairs(starts_, window)};
 }
 
 void Decoder::RunRope(int64_t layer, const Matrix& q, const Matrix& k, bool inverse) {

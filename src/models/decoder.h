@@ -183,6 +183,7 @@ class Decoder {
   DeviceAddress dora_room_;
 
   int64_t tokens_ = 0, sequences_ = 0, labelled_ = 0;
+  std::vector<int32_t> starts_;  // of the batch, as on the device
   bool has_keys_ = false, dropout_ = false;  // of the batch: training, with dropout
   InputObserver observer_;  // while ObserveInputs runs
 };

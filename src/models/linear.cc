@@ -5,35 +5,30 @@
 namespace attune {
 namespace {
 
-double ProductFlops(int64_t m, int64_t n, int64_t k) {
-  return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-}
-
 // dlow = scale dy B; dB^T += low^T dy; dA += dlow^T drop(x). Gives the mask for what follows.
 KeepMask LowRankBackward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& dy,
                          const Matrix& low, const Matrix& dlow) {
   const LinearAdapter& adapter = layer.adapter;
-  const double flops_out = ProductFlops(x.rows, dlow.cols, dy.cols), flops_in = ProductFlops(x.rows, dlow.cols, x.cols);
   Gemm up;
   up.c = dlow;
   up.a = dy;
   up.b = adapter.b_transposed;
   up.b_transposed = true;
   up.alpha = adapter.scale;
-  context.device.Run(up, "lora d(low)", flops_out);
+  context.device.Run(up, "lora d(low)");
   Gemm db;
   db.c = db.start = adapter.db_transposed;
   db.a = low.Columns(0, adapter.rank);
   db.a_transposed = true;
   db.b = dy;
-  context.device.Run(db, "lora dB", flops_out);
+  context.device.Run(db, "lora dB");
   Gemm da;
   da.c = da.start = adapter.da;
   da.a = dlow.Columns(0, adapter.rank);
   da.a_transposed = true;
   da.b = x;
   da.b_mask = DrawInputMask(context, layer, x);
-  context.device.Run(da, "lora dA", flops_in);
+  context.device.Run(da, "lora dA");
   return da.b_mask;
 }
 
@@ -46,7 +41,7 @@ void LowRankForward(const LinearContext& context, const Linear& layer, const Mat
   down.b = layer.adapter.a;
   down.b_transposed = true;
   down.alpha = layer.adapter.scale;
-  context.device.Run(down, "lora down", ProductFlops(x.rows, low.cols, x.cols));
+  context.device.Run(down, "lora down");
 }
 
 }  // namespace
@@ -69,14 +64,12 @@ void LinearForward(const LinearContext& context, const Linear& layer, const Matr
   product.b = layer.weight;
   product.b_transposed = true;
   product.start = start ? start : layer.bias;
-  double flops = ProductFlops(x.rows, y.cols, x.cols);
   if (layer.adapter.rank > 0) {
     LowRankForward(context, layer, x, low);
     product.low_a = low;
     product.low_b = layer.adapter.b_transposed;
-    flops += ProductFlops(x.rows, y.cols, low.cols);
   }
-  context.device.Run(product, (layer.tag + " forward").c_str(), flops);
+  context.device.Run(product, (layer.tag + " forward").c_str());
   if (start && layer.bias) context.device.Run(AddBias{y, layer.bias});
 }
 
@@ -97,7 +90,7 @@ void LinearBackward(const LinearContext& context, const Linear& layer, const Mat
     dw.a = dy;
     dw.a_transposed = true;
     dw.b = x;
-    context.device.Run(dw, (layer.tag + " dW").c_str(), ProductFlops(dy.rows, dy.cols, x.cols));
+    context.device.Run(dw, (layer.tag + " dW").c_str());
   }
   if (layer.dbias) context.device.Run(SumRows{layer.dbias, dy});
   if (!dx) return;
@@ -106,14 +99,12 @@ void LinearBackward(const LinearContext& context, const Linear& layer, const Mat
   product.a = dy;
   product.b = layer.weight;
   product.start = start;
-  double flops = ProductFlops(dy.rows, dx.cols, dy.cols);
   if (layer.adapter.rank > 0) {
     product.low_a = dlow;
     product.low_b = layer.adapter.a;
     product.low_mask = mask;
-    flops += ProductFlops(dy.rows, dx.cols, dlow.cols);
   }
-  context.device.Run(product, (layer.tag + " dx").c_str(), flops);
+  context.device.Run(product, (layer.tag + " dx").c_str());
 }
 
 }  // namespace attune

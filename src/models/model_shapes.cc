@@ -22,7 +22,10 @@ constexpr ModelShape kShapes[] = {
     {"llama-3-8b", "llama", 128256, 4096, 14336, 32, 32, 8, 8192, 5e5, 1e-5, false},
     {"qwen2.5-7b", "qwen2", 152064, 3584, 18944, 28, 28, 4, 32768, 1e6, 1e-6, false},
     {"mistral-7b", "mistral", 32000, 4096, 14336, 32, 32, 8, 32768, 1e4, 1e-5, false},
+    {"qwen2.5-0.5b", "qwen2", 151936, 896, 4864, 24, 14, 2, 32768, 1e6, 1e-6, true},
+    {"smollm2-360m", "llama", 49152, 960, 2560, 32, 15, 5, 8192, 1e5, 1e-5, true},
     {"smollm2-135m", "llama", 49152, 576, 1536, 30, 9, 3, 8192, 1e5, 1e-5, true},
+    {"stories42m", "llama", 32000, 512, 1376, 8, 8, 8, 1024, 1e4, 1e-5, true},  // karpathy/tinyllamas
     {"tiny", "llama", 320, 64, 128, 2, 4, 2, 256, 1e4, 1e-5, false},
 };
 

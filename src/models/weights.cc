@@ -52,6 +52,10 @@ int64_t LayerOf(const std::string& name, int64_t layers) {
   return name == "model.embed_tokens.weight" ? -1 : layers;
 }
 
+Matrix MatrixOf(const ExpectedTensor& tensor, const StoredFormat& format, DeviceAddress at) {
+  return DenseMatrix(at, format.dtype, tensor.shape.size() == 1 ? 1 : tensor.shape[0], tensor.shape.back());
+}
+
 int64_t AllocatedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
   const Formats formats(storage, adapter);
   int64_t bytes = 0;
@@ -99,17 +103,17 @@ int64_t ModelWeights::MappedBytes(const ModelSpec& spec, const AdapterSpec& adap
 void ModelWeights::Prefetch(int64_t layer) const {
   const auto found = mapped_.find(layer);
   if (found == mapped_.end()) return;
-  for (const StoredTensor* tensor : found->second) files_.Prefetch(*tensor);
+  for (const StoredTensor* tensor : found->second) files_->Prefetch(*tensor);
 }
 
 void ModelWeights::Release(int64_t layer) const {
   const auto found = mapped_.find(layer);
   if (found == mapped_.end()) return;
-  for (const StoredTensor* tensor : found->second) files_.DropPages(*tensor);
+  for (const StoredTensor* tensor : found->second) files_->DropPages(*tensor);
 }
 
 ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const AdapterSpec& adapter, const BaseStorage& storage)
-    : files_(files) {
+    : files_(&files) {
   const std::vector<ExpectedTensor> frozen = FrozenTensors(files.spec(), adapter);
   DeviceAddress next = device.Allocate(AllocatedBytes(files.spec(), adapter, storage), "the base weights");
   const Formats formats(storage, adapter);
@@ -117,9 +121,8 @@ ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const Adapte
   for (const ExpectedTensor& expected : frozen) {
     const BaseStorage& its = formats.For(expected);
     const StoredFormat format = its.FormatOf(expected);
-    const bool is_vector = expected.shape.size() == 1;
     Matrix& matrix = matrices_[expected.name];
-    matrix = DenseMatrix(next, format.dtype, is_vector ? 1 : expected.shape[0], expected.shape.back());
+    matrix = MatrixOf(expected, format, next);
     const StoredTensor* stored = files.Find(expected.name);
     const DeviceAddress place = next;
     next = next.Plus(its.BytesOfTensor(expected) - its.MappedBytesOf(expected));
@@ -140,6 +143,14 @@ ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const Adapte
   });
   // Another thread may have been reading an earlier piece of it then.
   for (const Piece& p : pieces) files.DropPages(*p.tensor);
+}
+
+ModelWeights::ModelWeights(Device& device, const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
+  const Formats formats(storage, adapter);
+  for (const ExpectedTensor& expected : FrozenTensors(spec, adapter)) {
+    const BaseStorage& its = formats.For(expected);
+    matrices_[expected.name] = MatrixOf(expected, its.FormatOf(expected), device.Allocate(its.BytesOfTensor(expected), expected.name));
+  }
 }
 
 Matrix ModelWeights::Find(const std::string& name) const {

@@ -19,6 +19,9 @@ class ModelWeights {
   // Reads every frozen weight once, in threads. What `adapter` trains whole is left out: it lives in the trained vector.
   ModelWeights(Device& device, const ModelFiles& files, const AdapterSpec& adapter, const BaseStorage& storage);
 
+  // The same without files: types and places alone, for a device that only counts.
+  ModelWeights(Device& device, const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage);
+
   // By Hugging Face name; an empty matrix when the model has no such tensor, or when it is trained whole.
   Matrix Find(const std::string& name) const;
 
@@ -37,7 +40,7 @@ class ModelWeights {
   static int64_t MappedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage);
 
  private:
-  const ModelFiles& files_;
+  const ModelFiles* files_ = nullptr;  // null: there are none
   std::unordered_map<std::string, Matrix> matrices_;
   std::unordered_map<int64_t, std::vector<const StoredTensor*>> mapped_;  // by layer
 };

@@ -21,6 +21,7 @@
 #include "ops/loss.h"
 #include "ops/optimizer.h"
 #include "ops/pointwise.h"
+#include "ops/work.h"
 
 namespace attune {
 
@@ -40,12 +41,21 @@ using OpTable =
                Kernel<StoredLinear>, Kernel<RowSquares>, Kernel<DoraFactors>, Kernel<ScaleColumns>,
                Kernel<ColumnProducts>, Kernel<SelectScale>, Kernel<GatherColumns>>;
 
-// Where the time of a step goes, by tag: filled while a profile is set on the device.
+// Where the time of a step goes, by tag and by kind of work: filled while a profile is set on the device.
 struct OpCost {
   int64_t calls = 0;
-  double seconds = 0, flops = 0;
+  double seconds = 0, flops = 0, bytes = 0;
+
+  void Add(double took, const OpWork& work) {
+    calls += 1;
+    seconds += took;
+    flops += work.flops;
+    bytes += work.bytes;
+  }
 };
-using Profile = std::map<std::string, OpCost>;
+struct Profile {
+  std::map<std::string, OpCost> by_tag, by_kind;
+};
 
 struct DeviceOptions {
   int threads = 0;         // 0: as many as the process may use
@@ -71,9 +81,9 @@ class Device {
 
   void SetProfile(Profile* profile) { profile_ = profile; }
 
-  // Runs an op to its end. `tag` names the row of the profile it is counted in; flops counts a product's operations.
+  // Runs an op to its end. `tag` names the row of the profile it is counted in.
   template <class Op>
-  void Run(const Op& op, const char* tag = nullptr, double flops = 0) {
+  void Run(const Op& op, const char* tag = nullptr) {
     const auto begin = profile_ != nullptr ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
     Enter();
     try {
@@ -84,10 +94,10 @@ class Device {
     }
     Leave();
     if (profile_ != nullptr) {
-      OpCost& cost = (*profile_)[tag != nullptr ? tag : NameOfOp<Op>()];
-      cost.calls += 1;
-      cost.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-      cost.flops += flops;
+      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      const OpWork work = WorkOf(op);
+      profile_->by_tag[tag != nullptr ? tag : NameOfOp<Op>()].Add(seconds, work);
+      profile_->by_kind[work.kind].Add(seconds, work);
     }
   }
 
@@ -112,5 +122,9 @@ class Device {
 };
 
 std::unique_ptr<Device> MakeCpuDevice(const DeviceOptions& options);
+
+// A device whose memory is addresses alone and whose ops do nothing: while a profile is set it counts what they would ask of a
+// machine. What is downloaded from it stays as it was.
+std::unique_ptr<Device> MakeCountingDevice();
 
 }  // namespace attune

@@ -312,13 +312,18 @@ TEST(PlainDevice, ProfileCountsCallsAndFlops) {
   const Fill op{o.Make(3, 3), 1.0f};
   device->Run(op);
   device->Run(op);
-  device->Run(op, "mine", 5);
-  EXPECT_EQ(profile["fill"].calls, 2);
-  EXPECT_EQ(profile["mine"].calls, 1);
-  EXPECT_EQ(profile["mine"].flops, 5);
+  device->Run(op, "mine");
+  device->Run(Gemm{.c = o.Make(2, 3), .a = o.Random(2, 5, kF32), .b = o.Random(5, 3, kF32)});
+  EXPECT_EQ(profile.by_tag["fill"].calls, 2);
+  EXPECT_EQ(profile.by_tag["mine"].calls, 1);
+  EXPECT_EQ(profile.by_tag["mine"].bytes, 36);
+  EXPECT_EQ(profile.by_tag["gemm"].flops, 60);
+  EXPECT_EQ(profile.by_kind["element-wise"].calls, 3);
+  EXPECT_EQ(profile.by_kind["element-wise"].bytes, 3 * 36);
+  EXPECT_EQ(profile.by_kind["thin products"].flops, 60);
   device->SetProfile(nullptr);
   device->Run(op);
-  EXPECT_EQ(profile["fill"].calls, 2);
+  EXPECT_EQ(profile.by_tag["fill"].calls, 2);
 }
 
 }  // namespace attune::device_test

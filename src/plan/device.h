@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "plan/work_time.h"
 
 namespace attune {
 
@@ -24,6 +25,10 @@ struct PlanDevice {
   double fraction = 0, error_factor = 1;
   std::string fraction_source;   // "measured 2026-11-28 on ...", "assumed"
   std::string fraction_method;   // the method it was measured with; empty: not measured
+  // Measured here with a training step of some model; empty: not measured, time goes by the fraction.
+  WorkRates work_rates;
+  double speed_flops = 0;        // that products reached beside it: how busy the machine was then
+  double work_error_factor = 1;  // by which the sum over kinds of work may be off either way
   double watts = 0;              // 0: unknown
   std::vector<std::string> recalled;  // fields without a source
   std::string notes;

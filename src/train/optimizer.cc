@@ -74,6 +74,11 @@ const Optimizer::Choice& Optimizer::ChoiceOf(const std::string& optim) {
   return *std::find_if(Choices().begin(), Choices().end(), [&](const Choice& choice) { return optim == choice.name; });
 }
 
+std::string Optimizer::Unpaged(const std::string& optim) {
+  const Kind kind = ChoiceOf(optim).kind;
+  return std::find_if(Choices().begin(), Choices().end(), [&](const Choice& c) { return c.kind == kind && !c.paged; })->name;
+}
+
 int64_t Optimizer::StateBytes(const std::vector<TrainableTensor>& tensors, const TrainingArguments& arguments) {
   const int64_t vector = AlignedBytes(TrainableVectors::Elements(tensors) * 4);
   int64_t bytes = 0;

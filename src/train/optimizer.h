@@ -25,6 +25,9 @@ class Optimizer {
   // Names of `optim` that are supported.
   static const std::vector<std::string>& Names();
 
+  // The same optimiser with its states in memory.
+  static std::string Unpaged(const std::string& optim);
+
   // Allocates its states, zeroed; those of a paged_ optimiser in a file without a name in output_dir, of which only what an
   // update is working on is in memory. Everything must outlive the optimiser. Errors: Error{kFailed}: no memory, no disk.
   Optimizer(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,

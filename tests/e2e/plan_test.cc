@@ -154,6 +154,29 @@ TEST_F(PlanTest, RemembersWhatBenchMeasured) {
   const Outcome bench = Attune({"bench", "train", "--model", Llama(), "--tokens", "64", "--length", "32", "--steps", "1", "--f32"});
   ASSERT_EQ(bench.exit_code, 0) << bench.err;
   EXPECT_NE(Attune({"plan", "--model", "llama-2-7b", "--bf16", "false"}).out.find("measured 2"), std::string::npos);
+  const std::vector<std::string> again = {"--model", Llama(), "--bf16", "false", "--tokens", "1000"};
+  const Json lora = Method(Plan(again), "lora");
+  double sum = 0;
+  for (const auto& [kind, seconds] : lora["seconds_by_kind"].items()) sum += seconds.get<double>();
+  EXPECT_GT(lora["seconds_by_kind"]["attention backward"].get<double>(), 0);
+  EXPECT_NEAR(sum, lora["seconds"].get<double>(), 1e-9);
+
+  // A file of an earlier version has one rate for a step.
+  Json file = Json::parse(ReadFile(Path("attune/machine.json")));
+  Json earlier = file;
+  earlier.erase("version");
+  for (const char* key : {"work_rates", "speed_flops", "spread"}) earlier["rates"]["f32"]["lora"].erase(key);
+  WriteFileAtomic(Path("attune/machine.json"), earlier.dump());
+  EXPECT_TRUE(Method(Plan(again), "lora")["seconds_by_kind"].empty());
+  EXPECT_NE(Attune({"plan", "--model", "llama-2-7b", "--bf16", "false"}).out.find("of which a step reaches"), std::string::npos);
+
+  Json broken = file;
+  broken["rates"]["f32"]["lora"]["work_rates"]["attention"] = -1;
+  WriteFileAtomic(Path("attune/machine.json"), broken.dump());
+  ExpectRefused({"plan", "--model", Llama(), "--bf16", "false"}, "is not as attune bench train writes it");
+  file["version"] = 3;
+  WriteFileAtomic(Path("attune/machine.json"), file.dump());
+  ExpectRefused({"plan", "--model", Llama()}, "is of a later version of attune");
   WriteFileAtomic(Path("attune/machine.json"), "{");
   ExpectRefused({"plan", "--model", "llama-2-7b"}, "attune/machine.json:1");
 }

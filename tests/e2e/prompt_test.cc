@@ -105,6 +105,7 @@ TEST_F(PromptTest, RefusesInOneLine) {
   ExpectRefused({"prompt", "--model", "model", "--data", "text.jsonl", "--eval_data", "held-out.jsonl"},
                 "text.jsonl:1: has no question and answer");
   ExpectRefused(Arguments({"--output", "train.jsonl"}), "train.jsonl: exists");
+  ExpectRefused(Arguments({"--output", "nowhere/prompt.json"}), "nowhere/prompt.json: its folder does not exist");
   ExpectRefused(Arguments({"--shots", "23", "--search", "2"}), "too few to try sets of 23 examples");
   WriteFileAtomic(Path("empty.jsonl"), "\n");
   ExpectRefused({"prompt", "--model", "model", "--data", "train.jsonl", "--eval_data", "empty.jsonl"}, "empty.jsonl");

@@ -76,6 +76,7 @@ TEST_F(SweepTest, RefusesInOneLine) {
   refused({}, "needs --grid");
   refused({"--grid", "learning_rate"}, "write key=A,B");
   refused({"--grid", "learning_rate="}, "needs values");
+  refused({"--grid", "r=2,4", "--grid", "r=8"}, "--grid r: is given twice");
   refused({"--grid", "learning_rat=1,2"}, "did you mean \"learning_rate\"?");
   refused({"--grid", "r=4,0"}, "r");
   refused({"--grid", "r=2,4", "--data.eval", "null"}, "set data.eval");
