@@ -31,7 +31,8 @@ Json DescribedFile(const std::string& path) {
 
 std::string StageFiles::NameOf(const std::string& output) {
   const std::string name = output.ends_with(".jsonl") ? output.substr(0, output.size() - 6) : output;
-  if (name.empty() || name.ends_with('/')) BadInput("--output {}: must name the files to write", output);
+  const std::string last = name.substr(name.rfind('/') + 1);  // npos + 1 is 0
+  if (last.find_first_not_of('.') == last.npos) BadInput("--output {}: must name the files to write", output);
   return name;
 }
 

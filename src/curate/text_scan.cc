@@ -140,7 +140,11 @@ class PartScanner {
   bool IsComparison(std::string_view tag, size_t end) {
     if (tag != "<b>" && tag != "<i>") return false;
     size_t& closing = closing_[tag == "<i>"];
-    if (closing < end) closing = text_.find(tag == "<i>" ? "</i>" : "</b>", end);
+    const auto closes = [&](size_t at) {
+      const std::string_view name = text_.substr(at + 2, 2);
+      return name.size() == 2 && (name[0] | 0x20) == tag[1] && name[1] == '>';
+    };
+    while (closing != text_.npos && (closing < end || !closes(closing))) closing = text_.find("</", std::max(end, closing + 1));
     return closing == text_.npos;
   }
 

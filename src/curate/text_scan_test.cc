@@ -152,6 +152,7 @@ TEST(TextScan, HtmlFencesAndTemplates) {
             (List{"html[<br>]", "html[&amp;]", "html[<a href=\"x\">]", "html[</a>]"}));
   EXPECT_EQ(Found("```\n<br>\n```"), List{});
   EXPECT_EQ(Found("use <br> here", "How do I break a line in HTML?"), List{});
+  EXPECT_EQ(Found("a <I>word</P></I>"), (List{"html[<I>]", "html[</P>]", "html[</I>]"}));
   EXPECT_EQ(Found("a <b>bold</b> word, `a` <br>"), (List{"html[<b>]", "html[</b>]", "html[<br>]"}));
   EXPECT_EQ(Found("```python\nx = 1\n"), List{"unbalanced-fence[```]"});
   EXPECT_EQ(Found("````\n```\nx = 1\n"), List{"unbalanced-fence[````]"});

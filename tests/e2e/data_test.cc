@@ -250,6 +250,8 @@ TEST_F(Data, WhatIsWrongIsOneLine) {
   ExpectRefused({"data", "clean", "a.jsonl", "--output", "o", "--rules", "emial=keep"},
                 "did you mean \"email\"?");
   ExpectRefused({"data", "clean", "a.jsonl", "--output", "a"}, "a.jsonl: exists already");
+  for (const char* output : {".", "..", "o/", "", ".jsonl"})
+    ExpectRefused({"data", "clean", "a.jsonl", "--output", output}, "must name the files to write");
   ExpectRefused({"data", "clean", "a.jsonl", "--output", "o", "--columns", "prompt=question"},
                 "none of 1 rows can be read: a.jsonl:1: --columns: has no \"question\"");
   ExpectRefused({"data", "dedupe", "b.jsonl", "--output", "o"}, "none of 1 rows can be read: b.jsonl:1: column 1: not valid JSON");
