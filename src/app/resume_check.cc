@@ -96,9 +96,9 @@ void CheckResumable(const Json& checkpoint, const Json& now, bool force) {
   compare("model", "the model", Weight::kAnotherRun);
   compare("train_sha256", "the training data", Weight::kAnotherRun);
   compare("eval_sha256", "the evaluation data", Weight::kAnotherRun);
+  CompareSettings(At(checkpoint, "settings"), At(now, "settings"), force);  // before what they bring about
   compare("train_tokens", "what tokenizer and chat template make of the training rows", Weight::kAnotherRun);
   compare("compute", "the type that is computed in", Weight::kAnotherRun);
-  CompareSettings(At(checkpoint, "settings"), At(now, "settings"), force);
 }
 
 }  // namespace attune

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/heap.h"
 #include "base/system.h"
 #include "data/sampler.h"
 #include "formats/json.h"
@@ -52,6 +53,7 @@ class LoraMethod : public TrainMethod {
                       const BaseStorage& storage) override {
     if (first_.empty() && lora_.init_lora_weights == LoraConfig::Init::kLoftq) RequireQuantizing(storage);
     if (!first_.empty() || lora_.init_lora_weights != LoraConfig::Init::kEva) return "";
+    ReturnLargeBlocksWhenFreed();
     EvaStart start = FindEvaStart({bundle_.files, lora_, spec(), rows, EvaChunks(rows, training, shuffle_), storage});
     lora_ = ResolveTargets(start.config, DecoderModules(bundle_.files.spec()), bundle_.files.spec().model_type);
     const size_t modules = spec().modules.size();
@@ -63,6 +65,7 @@ class LoraMethod : public TrainMethod {
   }
   void PrepareBase(Device& device, const ModelWeights& weights, const std::string& checkpoint) override {
     if (!first_.empty() || initial_ || !lora_.IsWorkedOut() || (!checkpoint.empty() && !lora_.ChangesBase())) return;
+    ReturnLargeBlocksWhenFreed();
     if (lora_.init_lora_weights == LoraConfig::Init::kLoftq) {
       initial_ = InitialAdapter::FromResidual(device, weights, bundle_.files, spec());
     } else if (checkpoint.empty()) {

@@ -249,7 +249,6 @@ void Trainer::ObservePlateau(const std::string& name, double value) {
                                schedule_.LearningRate(state_.step, state_.plateau), state_.step, before, name));
 }
 
-// Gives whether the metric is the best so far.
 bool Trainer::TrackBest(const std::string& name, double value) {
   const TrainingArguments& a = in_.arguments;
   const bool greater = a.greater_is_better.value_or(name == "eval_token_accuracy");

@@ -159,6 +159,7 @@ TEST_F(ResumeTest, WhatChangedIsNamed) {
   };
   ExpectRefused(resume({"--set", "learning_rate=0.5"}),
                 {"training.learning_rate", "0.001 then", "0.5 now", "--force"});
+  ExpectRefused(resume({"--set", "max_length=3"}), {"training.max_length", "3 now", "--force"});
   ExpectRefused(resume({"--set", "optim=sgd"}), {"training.optim", "sgd", "start a new run"});
   ExpectRefused(resume({"--set", "optim=sgd", "--force"}), {"training.optim", "sgd", "start a new run"});
   ExpectRefused(resume({"--set", "r=4", "--force"}), {"r is not what it was", "4 now"});
