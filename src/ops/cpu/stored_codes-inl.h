@@ -85,6 +85,7 @@ class CodeScales {
     const hn::Rebind<uint8_t, FullF32> d8;
     HWY_ALIGN uint8_t codes[kMostBlocks + kLanes];  // copied, for whole vectors must not reach behind the tensor
     std::memcpy(codes, view_.absmax + first, static_cast<size_t>(count));
+    std::memset(codes + count, 0, kLanes);
     for (int64_t done = 0, next; done < count; done = next) {
       const int64_t nested = (first + done) >> nested_shift_;
       next = std::min(count, ((nested + 1) << nested_shift_) - first);
