@@ -43,8 +43,7 @@ std::string Section(const std::string& text, const std::string& name) {
 std::vector<std::string> Matches(const std::string& text, const std::string& expression) {
   const std::regex regex(expression);
   std::vector<std::string> found;
-  for (std::sregex_iterator it(text.begin(), text.end(), regex), end; it != end; ++it)
-    found.push_back((*it)[1].str());
+  for (std::sregex_iterator it(text.begin(), text.end(), regex), end; it != end; ++it) found.push_back((*it)[1].str());
   return found;
 }
 
@@ -72,8 +71,7 @@ TEST(Documents, ListEveryForeignKeyWithWhatIsAccepted) {
       std::string shown = value.is_string() ? value.get<std::string>() : value.dump();
       if (value == "" || (value == nlohmann::ordered_json::array() && row.find("[]") == std::string::npos))
         shown = "empty";
-      EXPECT_NE(row.find(shown), std::string::npos)
-          << "docs/training.md: `" << foreign.name << "` accepts " << shown;
+      EXPECT_NE(row.find(shown), std::string::npos) << "docs/training.md: `" << foreign.name << "` accepts " << shown;
     }
   }
 }
@@ -107,8 +105,7 @@ TEST(Documents, NameSourceFilesThatExist) {
   for (const fs::path& document : Documents()) {
     const std::string text = Read(document);
     for (const std::string& name : Matches(text, R"(`([a-z]+/[a-z0-9_/-]+\.(?:cc|h|sh|py))`)")) {
-      EXPECT_TRUE(fs::exists(Root() / "src" / name) || fs::exists(Root() / name))
-          << document << " names " << name;
+      EXPECT_TRUE(fs::exists(Root() / "src" / name) || fs::exists(Root() / name)) << document << " names " << name;
       ++checked;
     }
     for (const std::string& name : Matches(text, R"(`((?:scripts|tests|bench|examples)/[a-z0-9_/-]+)`)")) {

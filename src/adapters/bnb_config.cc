@@ -43,8 +43,7 @@ constexpr const char* kQuantTypes[] = {"nf4", "fp4"};
 constexpr const char* kComputeTypes[] = {"float32", "float16", "bfloat16"};
 constexpr DType kComputeDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
 constexpr const char* kStorageTypes[] = {"float16", "float32", "int8", "uint8", "float64", "bfloat16"};
-constexpr DType kStorageDTypes[] = {DType::kF16, DType::kF32, DType::kI8,
-                                    DType::kU8,  DType::kF64, DType::kBF16};
+constexpr DType kStorageDTypes[] = {DType::kF16, DType::kF32, DType::kI8, DType::kU8, DType::kF64, DType::kBF16};
 
 void RequireBitsandbytes(BnbConfig&, const BnbField& f) {
   if (f.value != "bitsandbytes") f.Bad("\"bitsandbytes\", the only method supported");
@@ -56,26 +55,21 @@ constexpr BnbSetter kBnbSetters[] = {
     {"load_in_4bit", [](BnbConfig& c, const BnbField& f) { c.load_in_4bit = f.Boolean(); }},
     {"load_in_8bit", [](BnbConfig& c, const BnbField& f) { c.load_in_8bit = f.Boolean(); }},
     {"bnb_4bit_quant_type",
-     [](BnbConfig& c, const BnbField& f) {
-       c.bnb_4bit_quant_type = *Bnb4TypeOf(kQuantTypes[f.OneOf(kQuantTypes)]);
-     }},
+     [](BnbConfig& c, const BnbField& f) { c.bnb_4bit_quant_type = *Bnb4TypeOf(kQuantTypes[f.OneOf(kQuantTypes)]); }},
     {"bnb_4bit_compute_dtype",
      [](BnbConfig& c, const BnbField& f) {
        c.bnb_4bit_compute_dtype = f.value.is_null() ? DType::kF32 : kComputeDTypes[f.OneOf(kComputeTypes)];
      }},
-    {"bnb_4bit_use_double_quant",
-     [](BnbConfig& c, const BnbField& f) { c.bnb_4bit_use_double_quant = f.Boolean(); }},
+    {"bnb_4bit_use_double_quant", [](BnbConfig& c, const BnbField& f) { c.bnb_4bit_use_double_quant = f.Boolean(); }},
     {"bnb_4bit_quant_storage",
      [](BnbConfig& c, const BnbField& f) {
        c.bnb_4bit_quant_storage = f.value.is_null() ? DType::kU8 : kStorageDTypes[f.OneOf(kStorageTypes)];
      }},
-    {"llm_int8_skip_modules",
-     [](BnbConfig& c, const BnbField& f) { c.llm_int8_skip_modules = f.NamesOrNull(); }},
+    {"llm_int8_skip_modules", [](BnbConfig& c, const BnbField& f) { c.llm_int8_skip_modules = f.NamesOrNull(); }},
     {"llm_int8_threshold", [](BnbConfig& c, const BnbField& f) { c.llm_int8_threshold = f.Threshold(); }},
     {"llm_int8_enable_fp32_cpu_offload",
      [](BnbConfig& c, const BnbField& f) { c.llm_int8_enable_fp32_cpu_offload = f.Boolean(); }},
-    {"llm_int8_has_fp16_weight",
-     [](BnbConfig& c, const BnbField& f) { c.llm_int8_has_fp16_weight = f.Boolean(); }},
+    {"llm_int8_has_fp16_weight", [](BnbConfig& c, const BnbField& f) { c.llm_int8_has_fp16_weight = f.Boolean(); }},
 };
 
 template <size_t N>
@@ -91,8 +85,7 @@ BnbConfig BnbConfig::FromJson(const ordered_json& json, const std::string& where
   BnbConfig config;
   if (json.contains(method)) RequireBitsandbytes(config, BnbField{{method, json[method], where}});
   for (const auto& [key, value] : json.items()) {
-    if (key == "_load_in_4bit" || key == "_load_in_8bit")
-      continue;  // written beside load_in_4bit, never read
+    if (key == "_load_in_4bit" || key == "_load_in_8bit") continue;  // written beside load_in_4bit, never read
     if (Knows(key)) {
       config.SetField(key, value, where);
     } else {
@@ -132,8 +125,7 @@ ordered_json BnbConfig::ToJson() const {
   json["bnb_4bit_use_double_quant"] = bnb_4bit_use_double_quant;
   json["llm_int8_enable_fp32_cpu_offload"] = llm_int8_enable_fp32_cpu_offload;
   json["llm_int8_has_fp16_weight"] = llm_int8_has_fp16_weight;
-  json["llm_int8_skip_modules"] =
-      llm_int8_skip_modules ? ordered_json(*llm_int8_skip_modules) : ordered_json(nullptr);
+  json["llm_int8_skip_modules"] = llm_int8_skip_modules ? ordered_json(*llm_int8_skip_modules) : ordered_json(nullptr);
   json["llm_int8_threshold"] = llm_int8_threshold;
   json["load_in_4bit"] = load_in_4bit;
   json["load_in_8bit"] = load_in_8bit;
@@ -142,8 +134,7 @@ ordered_json BnbConfig::ToJson() const {
 }
 
 std::vector<std::string> DefaultSkippedModules(const std::vector<std::string>& parameters,
-                                               const std::string& output_head,
-                                               const std::vector<std::string>& tied) {
+                                               const std::string& output_head, const std::vector<std::string>& tied) {
   std::vector<std::string> names = tied;
   if (!parameters.empty()) names.push_back(parameters.back());
   if (!output_head.empty()) names.push_back(output_head);
@@ -155,16 +146,14 @@ std::vector<std::string> DefaultSkippedModules(const std::vector<std::string>& p
   return names;
 }
 
-SkippedModules::SkippedModules(const std::vector<std::string>& names, const std::string& where)
-    : names_(names) {
+SkippedModules::SkippedModules(const std::vector<std::string>& names, const std::string& where) : names_(names) {
   for (const std::string& name : names) {
     expressions_.emplace_back(fmt::format(R"((?:{})(?:(?<=\.)|(?=\.|$)))", name), where);
   }
 }
 
 bool SkippedModules::Skips(std::string_view module) const {
-  return std::any_of(names_.begin(), names_.end(),
-                     [&](const std::string& name) { return module.ends_with(name); }) ||
+  return std::any_of(names_.begin(), names_.end(), [&](const std::string& name) { return module.ends_with(name); }) ||
          std::any_of(expressions_.begin(), expressions_.end(),
                      [&](const PythonRegex& expression) { return expression.StartMatch(module); });
 }

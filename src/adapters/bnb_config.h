@@ -48,17 +48,14 @@ struct BnbConfig {
   nlohmann::ordered_json ToJson() const;
 
   // How weights are packed under load_in_4bit; bitsandbytes has no other block size than 64 here.
-  Bnb4Settings Settings() const {
-    return {bnb_4bit_quant_type, 64, bnb_4bit_use_double_quant, bnb_4bit_quant_storage};
-  }
+  Bnb4Settings Settings() const { return {bnb_4bit_quant_type, 64, bnb_4bit_use_double_quant, bnb_4bit_quant_storage}; }
 };
 
 // What transformers leaves alone when no skip list is given: the output head, tied weights and the module of
 // the last parameter. `parameters` are the model's in its order, tied ones once; `output_head` is its module
 // ("lm_head"), and `tied` are the names of weights that share memory.
 std::vector<std::string> DefaultSkippedModules(const std::vector<std::string>& parameters,
-                                               const std::string& output_head,
-                                               const std::vector<std::string>& tied);
+                                               const std::string& output_head, const std::vector<std::string>& tied);
 
 // Which linear layers stay as they are. Embeddings and norms are no linear layers and never asked about.
 class SkippedModules {

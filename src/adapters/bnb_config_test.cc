@@ -57,8 +57,7 @@ TEST(BnbConfig, ThePublishedSnippetWorks) {
 }
 
 TEST(BnbConfig, DefaultsAreThoseOfTransformers) {
-  const BnbConfig config =
-      BnbConfig::FromJson(ordered_json::parse(R"({"load_in_8bit": true, "later": 1})"), "c");
+  const BnbConfig config = BnbConfig::FromJson(ordered_json::parse(R"({"load_in_8bit": true, "later": 1})"), "c");
   EXPECT_TRUE(config.load_in_8bit);
   EXPECT_EQ(config.bnb_4bit_quant_type, Bnb4Type::kFp4);
   EXPECT_EQ(config.bnb_4bit_compute_dtype, DType::kF32);
@@ -79,8 +78,7 @@ TEST(BnbConfig, ErrorsNameTheKey) {
             "config.json: quant_method must be \"bitsandbytes\", the only method supported, not \"gptq\"");
   EXPECT_EQ(ErrorOfJson(R"({"load_in_4bit": true, "load_in_8bit": true})"),
             "config.json: load_in_4bit and load_in_8bit are both true; choose one");
-  EXPECT_EQ(ErrorOfJson(R"({"load_in_4bit": "yes"})"),
-            "config.json: load_in_4bit must be true or false, not \"yes\"");
+  EXPECT_EQ(ErrorOfJson(R"({"load_in_4bit": "yes"})"), "config.json: load_in_4bit must be true or false, not \"yes\"");
   EXPECT_EQ(ErrorOfJson(R"({"llm_int8_skip_modules": "lm_head"})"),
             "config.json: llm_int8_skip_modules must be a list of module names or null, not \"lm_head\"");
   EXPECT_EQ(ErrorOfJson(R"({"llm_int8_threshold": -1})"),
@@ -91,8 +89,7 @@ TEST(BnbConfig, ErrorsNameTheKey) {
 }
 
 TEST(SkippedModules, TheDefaultIsTheHeadTiedWeightsAndTheLastModule) {
-  EXPECT_EQ(DefaultSkippedModules({"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"},
-                                  "lm_head", {}),
+  EXPECT_EQ(DefaultSkippedModules({"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"}, "lm_head", {}),
             std::vector<std::string>{"lm_head"});
   EXPECT_EQ(DefaultSkippedModules({"model.embed_tokens.weight", "model.norm.weight"}, "lm_head",
                                   {"lm_head.weight", "model.embed_tokens.weight"}),
@@ -116,8 +113,7 @@ TEST(SkippedModules, MatchesAsTransformersDoes) {
   EXPECT_FALSE(skips("mlp", "model.layers.2.mlp.up_proj"));
   EXPECT_TRUE(skips("model.", "model.layers.2.mlp.up_proj"));
   EXPECT_FALSE(SkippedModules({}, "run.yaml").Skips("lm_head"));
-  EXPECT_NE(ErrorOf([] { SkippedModules({"a("}, "run.yaml"); }).find("not a regular expression"),
-            std::string::npos);
+  EXPECT_NE(ErrorOf([] { SkippedModules({"a("}, "run.yaml"); }).find("not a regular expression"), std::string::npos);
 }
 
 }  // namespace attune::bnb_config_test

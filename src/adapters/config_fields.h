@@ -24,8 +24,8 @@ struct ConfigField {
 
   [[noreturn]] void Bad(std::string_view wanted, const std::string& hint = "") const {
     const std::string shown = value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-    BadInput("{}: {} must be {}, not {}{}", where, key, wanted,
-             shown.size() > 80 ? shown.substr(0, 80) + "..." : shown, hint);
+    BadInput("{}: {} must be {}, not {}{}", where, key, wanted, shown.size() > 80 ? shown.substr(0, 80) + "..." : shown,
+             hint);
   }
   bool Boolean() const {
     if (!value.is_boolean()) Bad("true or false");
@@ -37,8 +37,7 @@ struct ConfigField {
     std::vector<std::string> names;
     for (const nlohmann::ordered_json& entry : value) {
       if (!entry.is_string() || entry.get_ref<const std::string&>().empty()) Bad(wanted);
-      if (std::find(names.begin(), names.end(), entry) == names.end())
-        names.push_back(entry.get<std::string>());
+      if (std::find(names.begin(), names.end(), entry) == names.end()) names.push_back(entry.get<std::string>());
     }
     return names;
   }

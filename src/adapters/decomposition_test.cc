@@ -17,7 +17,8 @@ Floats Random(int64_t count, uint64_t seed) {
 }
 
 // c (m, n) = a (m, k) b (k, n), with either stored transposed.
-Floats Product(const Floats& a, const Floats& b, int64_t m, int64_t n, int64_t k, bool a_turned = false, bool b_turned = false) {
+Floats Product(const Floats& a, const Floats& b, int64_t m, int64_t n, int64_t k, bool a_turned = false,
+               bool b_turned = false) {
   Floats c(static_cast<size_t>(m * n));
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t j = 0; j < n; ++j) {
@@ -58,7 +59,8 @@ void ExpectSingularPairs(const Floats& w, const Shape& shape, int64_t rank, floa
       ASSERT_NEAR(wa[static_cast<size_t>(j * rank + r)], scale * a2 * f.b[static_cast<size_t>(j * rank + r)], 1e-3);
     }
     for (int64_t i = 0; i < shape.in; ++i) {
-      ASSERT_NEAR(wb[static_cast<size_t>(r * shape.in + i)], scale * b2 * f.a[static_cast<size_t>(r * shape.in + i)], 1e-3);
+      ASSERT_NEAR(wb[static_cast<size_t>(r * shape.in + i)], scale * b2 * f.a[static_cast<size_t>(r * shape.in + i)],
+                  1e-3);
     }
   }
   Floats rest = Product(f.b, f.a, shape.out, shape.in, rank);
@@ -100,7 +102,8 @@ TEST(Pissa, ByIterationComesCloseToTheExactOne) {
   const Shape shape{40, 64};
   Floats w = Random(shape.out * shape.in, 3);
   for (int64_t j = 0; j < shape.out; ++j) {  // with singular values that fall
-    for (int64_t i = 0; i < shape.in; ++i) w[static_cast<size_t>(j * shape.in + i)] *= std::pow(0.7f, static_cast<float>(j));
+    for (int64_t i = 0; i < shape.in; ++i)
+      w[static_cast<size_t>(j * shape.in + i)] *= std::pow(0.7f, static_cast<float>(j));
   }
   TorchGenerator generator(5);
   const LowRankFactors f = PissaFactorsByIteration({w, shape.out, shape.in}, 4, 1, 16, generator);
@@ -139,8 +142,8 @@ TEST(Orthogonal, FactorsCancel) {
   EXPECT_NEAR(squares, 18 * 3 / 100.0, 0.4);
 }
 
-// Rows with falling deviations along three directions and a mean far from zero: in batches the components are those of all
-// rows at once.
+// Rows with falling deviations along three directions and a mean far from zero: in batches the components are those of
+// all rows at once.
 TEST(IncrementalPca, FindsTheDirectionsOfAllBatches) {
   constexpr int64_t kFeatures = 12, kBatch = 60;
   const Floats directions = OloraFactors({Random(kFeatures * 3, 8), kFeatures, 3}, 3).b;  // orthonormal (features, 3)

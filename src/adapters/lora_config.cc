@@ -17,8 +17,7 @@ constexpr const char* kPeftVersion = "0.21.2";  // whose layout of adapter_confi
 
 struct Field : ConfigField {
   int64_t Integer(const ordered_json& from, int64_t lowest, int64_t highest, std::string_view wanted) const {
-    if (!from.is_number_integer() || (from.is_number_unsigned() && from.get<uint64_t>() > INT64_MAX))
-      Bad(wanted);
+    if (!from.is_number_integer() || (from.is_number_unsigned() && from.get<uint64_t>() > INT64_MAX)) Bad(wanted);
     const auto number = from.get<int64_t>();
     if (number < lowest || number > highest) Bad(wanted);
     return number;
@@ -40,9 +39,7 @@ struct Field : ConfigField {
 };
 
 constexpr std::pair<LoraConfig::Bias, const char*> kBiasNames[] = {
-    {LoraConfig::Bias::kNone, "none"},
-    {LoraConfig::Bias::kAll, "all"},
-    {LoraConfig::Bias::kLoraOnly, "lora_only"}};
+    {LoraConfig::Bias::kNone, "none"}, {LoraConfig::Bias::kAll, "all"}, {LoraConfig::Bias::kLoraOnly, "lora_only"}};
 
 void SetBias(LoraConfig& config, const Field& field) {
   for (const auto& [bias, name] : kBiasNames) {
@@ -54,12 +51,10 @@ void SetBias(LoraConfig& config, const Field& field) {
   field.Bad("none, all or lora_only");
 }
 
-constexpr std::pair<LoraConfig::Init, const char*> kInitNames[] = {{LoraConfig::Init::kGaussian, "gaussian"},
-                                                                  {LoraConfig::Init::kPissa, "pissa"},
-                                                                  {LoraConfig::Init::kOlora, "olora"},
-                                                                  {LoraConfig::Init::kOrthogonal, "orthogonal"},
-                                                                  {LoraConfig::Init::kEva, "eva"},
-                                                                  {LoraConfig::Init::kLoftq, "loftq"}};
+constexpr std::pair<LoraConfig::Init, const char*> kInitNames[] = {
+    {LoraConfig::Init::kGaussian, "gaussian"}, {LoraConfig::Init::kPissa, "pissa"},
+    {LoraConfig::Init::kOlora, "olora"},       {LoraConfig::Init::kOrthogonal, "orthogonal"},
+    {LoraConfig::Init::kEva, "eva"},           {LoraConfig::Init::kLoftq, "loftq"}};
 constexpr std::string_view kIterated = "pissa_niter_";
 
 // "pissa_niter_16": so many iterations; 0 where the name is another one.
@@ -74,7 +69,8 @@ int64_t PissaIterations(const std::string& name) {
 
 void SetInit(LoraConfig& config, const Field& field) {
   constexpr std::string_view kWanted =
-      "true, false, \"gaussian\", \"pissa\", \"pissa_niter_16\" (1 to 1000), \"olora\", \"eva\", \"loftq\" or \"orthogonal\"";
+      "true, false, \"gaussian\", \"pissa\", \"pissa_niter_16\" (1 to 1000), \"olora\", \"eva\", \"loftq\" or "
+      "\"orthogonal\"";
   config.pissa_iterations = 0;
   if (field.value.is_boolean()) {
     config.init_lora_weights = field.value.get<bool>() ? LoraConfig::Init::kDefault : LoraConfig::Init::kRandom;
@@ -101,7 +97,8 @@ void SetInit(LoraConfig& config, const Field& field) {
 
 void SetEva(LoraConfig& config, const Field& field) {
   constexpr std::string_view kWanted =
-      "an object of rho (1 or more), tau (0 to 1), use_label_mask, adjust_scaling_factors; label_mask_value -100 and whiten false";
+      "an object of rho (1 or more), tau (0 to 1), use_label_mask, adjust_scaling_factors; label_mask_value -100 and "
+      "whiten false";
   config.eva = {};
   if (field.value.is_null()) return;
   if (!field.value.is_object()) field.Bad(kWanted);
@@ -122,7 +119,8 @@ void SetEva(LoraConfig& config, const Field& field) {
 
 // The base is quantised once, as the section quantization says; the alternating form would need another one.
 void CheckLoftq(LoraConfig&, const Field& field) {
-  constexpr std::string_view kWanted = "an object with loftq_bits 4 and loftq_iter 1: the base is quantised once, by quantization";
+  constexpr std::string_view kWanted =
+      "an object with loftq_bits 4 and loftq_iter 1: the base is quantised once, by quantization";
   if (field.value.is_null()) return;
   if (!field.value.is_object()) field.Bad(kWanted);
   for (const auto& [key, value] : field.value.items()) {
@@ -175,15 +173,15 @@ void SetLayers(LoraConfig& config, const Field& field) {
     config.layers_to_transform = std::monostate();
   } else if (field.value.is_array()) {
     std::vector<int64_t> layers;
-    for (const ordered_json& entry : field.value)
-      layers.push_back(field.Integer(entry, 0, kMaxLayer, kWanted));
+    for (const ordered_json& entry : field.value) layers.push_back(field.Integer(entry, 0, kMaxLayer, kWanted));
     config.layers_to_transform = std::move(layers);
   } else {
     config.layers_to_transform = field.Integer(field.value, 0, kMaxLayer, kWanted);
   }
 }
 
-constexpr std::string_view kTokensWanted = "a list of token ids, each once, or an object of an embedding's name and such a list";
+constexpr std::string_view kTokensWanted =
+    "a list of token ids, each once, or an object of an embedding's name and such a list";
 
 LoraConfig::Tokens TokenList(const Field& field, const ordered_json& list) {
   constexpr int64_t kMaxToken = (int64_t{1} << 31) - 1;
@@ -217,8 +215,7 @@ void SetDropout(LoraConfig& config, const Field& field) {
 
 void SetTaskType(LoraConfig& config, const Field& field) {
   config.task_type = field.TextOrNull();
-  if (config.task_type && *config.task_type != "CAUSAL_LM")
-    field.Bad("CAUSAL_LM (the only task supported) or null");
+  if (config.task_type && *config.task_type != "CAUSAL_LM") field.Bad("CAUSAL_LM (the only task supported) or null");
 }
 
 void RequireLora(LoraConfig&, const Field& field) {
@@ -237,10 +234,8 @@ void RefuseUnlessOff(LoraConfig&, const Field& field) {
 
 using LoraSetter = ConfigSetter<LoraConfig, Field>;
 constexpr LoraSetter kLoraSetters[] = {
-    {"r", [](LoraConfig& c,
-             const Field& f) { c.r = f.Integer(f.value, 1, kMaxRank, "an integer from 1 to 65536"); }},
-    {"lora_alpha",
-     [](LoraConfig& c, const Field& f) { c.lora_alpha = f.Positive(f.value, "a positive number"); }},
+    {"r", [](LoraConfig& c, const Field& f) { c.r = f.Integer(f.value, 1, kMaxRank, "an integer from 1 to 65536"); }},
+    {"lora_alpha", [](LoraConfig& c, const Field& f) { c.lora_alpha = f.Positive(f.value, "a positive number"); }},
     {"lora_dropout", SetDropout},
     {"target_modules", [](LoraConfig& c, const Field& f) { c.target_modules = f.Selection(); }},
     {"exclude_modules", [](LoraConfig& c, const Field& f) { c.exclude_modules = f.Selection(); }},
@@ -260,8 +255,7 @@ constexpr LoraSetter kLoraSetters[] = {
     {"layers_to_transform", SetLayers},
     {"layers_pattern", [](LoraConfig& c, const Field& f) { c.layers_pattern = f.Selection(); }},
     {"task_type", SetTaskType},
-    {"base_model_name_or_path",
-     [](LoraConfig& c, const Field& f) { c.base_model_name_or_path = f.TextOrNull(); }},
+    {"base_model_name_or_path", [](LoraConfig& c, const Field& f) { c.base_model_name_or_path = f.TextOrNull(); }},
     {"revision", [](LoraConfig& c, const Field& f) { c.revision = f.TextOrNull(); }},
     {"peft_type", RequireLora},
     {"inference_mode", Accept},
@@ -333,9 +327,7 @@ void LoraConfig::Validate(const std::string& where) const {
   const bool by_layer = !std::holds_alternative<std::monostate>(layers_to_transform);
   const bool has_pattern = !std::holds_alternative<std::monostate>(layers_pattern);
   if (std::holds_alternative<std::string>(target_modules) && (by_layer || has_pattern)) {
-    BadInput(
-        "{}: layers_to_transform and layers_pattern need target_modules as a list of names, not as a text",
-        where);
+    BadInput("{}: layers_to_transform and layers_pattern need target_modules as a list of names, not as a text", where);
   }
   if (has_pattern && !by_layer) BadInput("{}: layers_pattern needs layers_to_transform as well", where);
 }

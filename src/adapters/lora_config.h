@@ -31,7 +31,7 @@ struct LoraConfig {
   bool use_rslora = false;  // scaling alpha / sqrt(r) instead of alpha / r
   bool fan_in_fan_out = false;
   Init init_lora_weights = Init::kDefault;
-  int64_t pissa_iterations = 0;  // of "pissa_niter_N"; 0: "pissa", the exact decomposition
+  int64_t pissa_iterations = 0;                               // of "pissa_niter_N"; 0: "pissa", the exact decomposition
   std::optional<std::vector<std::string>> modules_to_save;    // trained in full
   std::vector<std::pair<std::string, int64_t>> rank_pattern;  // expression: r, the first that matches counts
   std::vector<std::pair<std::string, double>> alpha_pattern;  // expression: lora_alpha
@@ -45,8 +45,8 @@ struct LoraConfig {
 
   std::vector<std::string> ignored_keys;  // keys of a loaded file that nobody knows: worth a warning
 
-  // PEFT's EvaConfig (train/eva.h): components looked for, as a multiple of r; how little they may turn before they count
-  // as found; whether only trained tokens are looked at; whether alpha follows the rank.
+  // PEFT's EvaConfig (train/eva.h): components looked for, as a multiple of r; how little they may turn before they
+  // count as found; whether only trained tokens are looked at; whether alpha follows the rank.
   struct Eva {
     double rho = 2.0, tau = 0.99;
     bool use_label_mask = true, adjust_scaling_factors = true;
@@ -76,9 +76,7 @@ struct LoraConfig {
   // may change which expression is the first to match when it reads them back; they keep their order here.
   nlohmann::ordered_json ToJson() const;
   // The text of adapter_config.json: indented by 2, ASCII, no newline at the end.
-  std::string ToText() const {
-    return ToJson().dump(2, ' ', true, nlohmann::ordered_json::error_handler_t::replace);
-  }
+  std::string ToText() const { return ToJson().dump(2, ' ', true, nlohmann::ordered_json::error_handler_t::replace); }
 };
 
 }  // namespace attune

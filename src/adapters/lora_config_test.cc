@@ -71,7 +71,8 @@ TEST(LoraConfig, ReadsFieldsOfEveryShape) {
 TEST(LoraConfig, WritesInitialisationsByTheirNames) {
   for (const char* name : {"pissa", "pissa_niter_16", "olora", "orthogonal", "gaussian", "eva", "loftq"}) {
     LoraConfig config;
-    config.SetField("eva_config", ordered_json::parse(name == std::string("eva") ? R"({"rho": 1.5, "whiten": false})" : "null"), "w");
+    config.SetField("eva_config",
+                    ordered_json::parse(name == std::string("eva") ? R"({"rho": 1.5, "whiten": false})" : "null"), "w");
     config.SetField("init_lora_weights", name, "w");
     EXPECT_EQ(config.ToJson()["init_lora_weights"], name);
     EXPECT_EQ(LoraConfig::FromJson(config.ToJson(), "w"), config);
@@ -99,7 +100,8 @@ TEST(LoraConfig, RefusesWrongTypesAndRanges) {
   ExpectFieldError("task_type", "\"SEQ_CLS\"", "CAUSAL_LM");
   ExpectFieldError("peft_type", "\"LOHA\"", "LORA");
   ExpectFieldError("init_lora_weights", "\"kaiming\"", "true, false, \"gaussian\"");
-  for (const char* name : {"\"pissa_niter_\"", "\"pissa_niter_0\"", "\"pissa_niter_4x\"", "\"pissa_niter_1001\"", "\"pissa2\"", "3"}) {
+  for (const char* name :
+       {"\"pissa_niter_\"", "\"pissa_niter_0\"", "\"pissa_niter_4x\"", "\"pissa_niter_1001\"", "\"pissa2\"", "3"}) {
     ExpectFieldError("init_lora_weights", name, "pissa_niter_16");
   }
   ExpectFieldError("trainable_token_indices", "[1, 1]", "each once");
@@ -116,13 +118,12 @@ TEST(LoraConfig, RefusesWhatIsNotBuiltYetByName) {
     ExpectFieldError(key, "true", "arrives with a later version");
     EXPECT_EQ(ErrorOfField(key, "false"), "no error");
   }
-  for (const std::string key : {"target_parameters", "layer_replication",
-                                "megatron_config", "alora_invocation_tokens", "use_bdlora"}) {
+  for (const std::string key :
+       {"target_parameters", "layer_replication", "megatron_config", "alora_invocation_tokens", "use_bdlora"}) {
     ExpectFieldError(key, "[1]", "arrives with a later version");
     EXPECT_EQ(ErrorOfField(key, "null"), "no error");
   }
-  for (const std::string name :
-       {"corda", "lora_ga", "mica"}) {
+  for (const std::string name : {"corda", "lora_ga", "mica"}) {
     ExpectFieldError("init_lora_weights", "\"" + name + "\"", name + "\" arrives with a later version");
   }
 }
@@ -138,8 +139,7 @@ TEST(LoraConfig, UnknownKeysAreErrorsInOurConfigurationAndNotedInFiles) {
   EXPECT_THROW(LoraConfig::FromJson(ordered_json::parse("[]"), "f"), Error);
   EXPECT_THROW(
       LoraConfig::FromJson(
-          ordered_json::parse(R"({"peft_type":"LORA","target_modules":".*q","layers_to_transform":[1]})"),
-          "f"),
+          ordered_json::parse(R"({"peft_type":"LORA","target_modules":".*q","layers_to_transform":[1]})"), "f"),
       Error);
 }
 

@@ -8,8 +8,7 @@
 namespace attune {
 namespace {
 
-constexpr uint32_t kMatchLimit =
-    1'000'000;  // steps of one match: far more than any sane pattern takes
+constexpr uint32_t kMatchLimit = 1'000'000;  // steps of one match: far more than any sane pattern takes
 
 std::string ErrorText(int code) {
   unsigned char text[200];
@@ -38,11 +37,11 @@ PythonRegex::PythonRegex(const std::string& pattern, const std::string& where) {
   code->where = where;
   int error = 0;
   size_t offset = 0;
-  code->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                             PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
+  code->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP,
+                             &error, &offset, nullptr);
   if (code->code == nullptr) {
-    BadInput("{}: \"{}\" is not a regular expression: {} at character {}", where, code->pattern,
-             ErrorText(error), offset + 1);
+    BadInput("{}: \"{}\" is not a regular expression: {} at character {}", where, code->pattern, ErrorText(error),
+             offset + 1);
   }
   code->context = pcre2_match_context_create(nullptr);
   if (code->context == nullptr) Failed("out of memory");
@@ -50,13 +49,12 @@ PythonRegex::PythonRegex(const std::string& pattern, const std::string& where) {
   code_ = std::move(code);
 }
 
-bool PythonRegex::Run(std::string_view text, unsigned options, const char* group,
-                      std::string* captured) const {
+bool PythonRegex::Run(std::string_view text, unsigned options, const char* group, std::string* captured) const {
   const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(
       pcre2_match_data_create_from_pattern(code_->code, nullptr), pcre2_match_data_free);
   if (data == nullptr) Failed("out of memory");
-  const int result = pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0,
-                                 options, data.get(), code_->context);
+  const int result = pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, options,
+                                 data.get(), code_->context);
   if (result == PCRE2_ERROR_NOMATCH) return false;
   if (result < 0) {
     BadInput("{}: the regular expression \"{}\" failed on \"{}\": {}", code_->where, code_->pattern,

@@ -1,6 +1,6 @@
 // Regular expressions as Python's `re` reads them, run by PCRE2: PEFT's settings hold such patterns
-// (target_modules, exclude_modules, rank_pattern, alpha_pattern, layers_pattern), and attune eval looks for them in answers. The
-// two dialects agree on what occurs there.
+// (target_modules, exclude_modules, rank_pattern, alpha_pattern, layers_pattern), and attune eval looks for them in
+// answers. The two dialects agree on what occurs there.
 #pragma once
 
 #include <memory>
@@ -19,7 +19,7 @@ class PythonRegex {
   bool FullMatch(std::string_view text) const;   // re.fullmatch
   bool StartMatch(std::string_view text) const;  // re.match: from the start, the end left open
 
-  bool Search(std::string_view text) const;      // re.search: anywhere
+  bool Search(std::string_view text) const;  // re.search: anywhere
 
   // re.match, then the group of this name; nothing when there is no match.
   std::optional<std::string> StartMatchGroup(std::string_view text, const char* group) const;

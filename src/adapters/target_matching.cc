@@ -13,7 +13,7 @@
 namespace attune {
 namespace {
 
-constexpr size_t kManyTargets = 20;  // from here on PEFT shortens the list
+constexpr size_t kManyTargets = 20;                                             // from here on PEFT shortens the list
 constexpr const char* kDefaultsFor[] = {"llama", "mistral", "qwen2", "qwen3"};  // all: q_proj and v_proj
 
 bool IsNameOrSuffix(std::string_view path, std::string_view name) {
@@ -24,8 +24,7 @@ bool IsNameOrSuffix(std::string_view path, std::string_view name) {
 // "a.b.c" gives "c", "b.c", "a.b.c".
 std::vector<std::string> Suffixes(const std::string& path) {
   std::vector<std::string> suffixes;
-  for (size_t dot = path.rfind('.'); dot != std::string::npos;
-       dot = dot == 0 ? dot - 1 : path.rfind('.', dot - 1)) {
+  for (size_t dot = path.rfind('.'); dot != std::string::npos; dot = dot == 0 ? dot - 1 : path.rfind('.', dot - 1)) {
     suffixes.push_back(path.substr(dot + 1));
   }
   suffixes.push_back(path);
@@ -33,13 +32,11 @@ std::vector<std::string> Suffixes(const std::string& path) {
 }
 
 // The shortest suffixes of `targets` that no other module of the model has, taken greedily in PEFT's order.
-std::vector<std::string> ShortenTargets(const std::vector<std::string>& targets,
-                                        std::span<const ModuleInfo> modules) {
+std::vector<std::string> ShortenTargets(const std::vector<std::string>& targets, std::span<const ModuleInfo> modules) {
   const std::set<std::string> wanted(targets.begin(), targets.end());
   const auto is_wanted = [&](const std::string& path) {
     const std::vector<std::string> suffixes = Suffixes(path);
-    return std::any_of(suffixes.begin(), suffixes.end(),
-                       [&](const std::string& s) { return wanted.contains(s); });
+    return std::any_of(suffixes.begin(), suffixes.end(), [&](const std::string& s) { return wanted.contains(s); });
   };
   std::set<std::string> others;  // suffixes of the modules that are not wanted, containers among them
   for (const ModuleInfo& module : modules) {
@@ -61,8 +58,7 @@ std::vector<std::string> ShortenTargets(const std::vector<std::string>& targets,
     // PEFT asks for a dot before the suffix: a target that is itself one of `shortest` is not yet covered.
     const auto covers = [&](const std::string& s) { return path != s && IsNameOrSuffix(path, s); };
     for (const std::string& suffix : suffixes) {
-      if (others.contains(suffix) || std::find(shortest.begin(), shortest.end(), suffix) != shortest.end())
-        continue;
+      if (others.contains(suffix) || std::find(shortest.begin(), shortest.end(), suffix) != shortest.end()) continue;
       if (std::none_of(shortest.begin(), shortest.end(), covers)) {
         shortest.push_back(suffix);
         break;
@@ -102,9 +98,8 @@ class Selector {
   }
   bool Matches(const std::string& path) const {
     if (expression_) return expression_->FullMatch(path);
-    return names_ != nullptr && std::any_of(names_->begin(), names_->end(), [&](const std::string& name) {
-             return IsNameOrSuffix(path, name);
-           });
+    return names_ != nullptr && std::any_of(names_->begin(), names_->end(),
+                                            [&](const std::string& name) { return IsNameOrSuffix(path, name); });
   }
   bool Names(const std::string& path) const {  // a list holds exactly this path
     return names_ != nullptr && std::find(names_->begin(), names_->end(), path) != names_->end();
@@ -127,8 +122,7 @@ class LayerFilter {
       active_ = !layers->empty();
     }
     if (!active_) return;
-    if (const auto* name = std::get_if<std::string>(&config.layers_pattern);
-        name != nullptr && !name->empty()) {
+    if (const auto* name = std::get_if<std::string>(&config.layers_pattern); name != nullptr && !name->empty()) {
       AddPattern(*name, where);
     } else if (const auto* names = std::get_if<std::vector<std::string>>(&config.layers_pattern)) {
       for (const std::string& pattern : *names) AddPattern(pattern, where);
@@ -141,8 +135,7 @@ class LayerFilter {
     for (const PythonRegex& pattern : patterns_) {
       const std::optional<std::string> index = pattern.StartMatchGroup(path, "idx");
       if (!index) continue;
-      return std::find(layers_.begin(), layers_.end(), std::strtoll(index->c_str(), nullptr, 10)) !=
-             layers_.end();
+      return std::find(layers_.begin(), layers_.end(), std::strtoll(index->c_str(), nullptr, 10)) != layers_.end();
     }
     return false;
   }
@@ -160,8 +153,7 @@ class LayerFilter {
 template <class Value>
 class Patterns {
  public:
-  Patterns(const std::vector<std::pair<std::string, Value>>& patterns, Value fallback,
-           const std::string& where)
+  Patterns(const std::vector<std::pair<std::string, Value>>& patterns, Value fallback, const std::string& where)
       : fallback_(fallback) {
     for (const auto& [pattern, value] : patterns) {
       entries_.emplace_back(PythonRegex(fmt::format(R"((.*\.)?({})$)", pattern), where), value);
@@ -189,17 +181,14 @@ std::vector<PythonRegex> SavedModules(const LoraConfig& config, const std::strin
   return saved;
 }
 
-void RefuseUnknownTargets(const LoraConfig& config, std::span<const ModuleInfo> modules,
-                          const std::string& where) {
+void RefuseUnknownTargets(const LoraConfig& config, std::span<const ModuleInfo> modules, const std::string& where) {
   const auto* names = std::get_if<std::vector<std::string>>(&config.target_modules);
   if (names == nullptr) return;
   for (const std::string& name : *names) {
-    const bool found = std::any_of(modules.begin(), modules.end(), [&](const ModuleInfo& module) {
-      return IsNameOrSuffix(module.path, name);
-    });
+    const bool found = std::any_of(modules.begin(), modules.end(),
+                                   [&](const ModuleInfo& module) { return IsNameOrSuffix(module.path, name); });
     if (!found) {
-      BadInput("{}: target_modules: the model has no module \"{}\" (it has {})", where, name,
-               NamesThatExist(modules));
+      BadInput("{}: target_modules: the model has no module \"{}\" (it has {})", where, name, NamesThatExist(modules));
     }
   }
 }
@@ -218,8 +207,7 @@ void RefuseUnknownTargets(const LoraConfig& config, std::span<const ModuleInfo> 
 
 }  // namespace
 
-LoraConfig ResolveTargets(LoraConfig config, std::span<const ModuleInfo> modules,
-                          const std::string& model_type) {
+LoraConfig ResolveTargets(LoraConfig config, std::span<const ModuleInfo> modules, const std::string& model_type) {
   config.fan_in_fan_out = false;
   if (std::holds_alternative<std::monostate>(config.target_modules)) {
     if (std::find(std::begin(kDefaultsFor), std::end(kDefaultsFor), model_type) == std::end(kDefaultsFor)) {
@@ -260,14 +248,12 @@ std::vector<MatchedModule> MatchTargets(const LoraConfig& given, std::span<const
   for (const ModuleInfo& module : modules) {
     const std::string& path = module.path;
     if (excluded.Matches(path) || !targets.Matches(path)) continue;
-    if (std::any_of(saved.begin(), saved.end(), [&](const PythonRegex& s) { return s.StartMatch(path); }))
-      continue;
+    if (std::any_of(saved.begin(), saved.end(), [&](const PythonRegex& s) { return s.StartMatch(path); })) continue;
     // A path given in full is meant, whatever its layer.
     if (!targets.Names(path) && !layers.Keeps(path)) continue;
     if (!module.is_linear && !module.is_embedding) {
-      BadInput(
-          "{}: target_modules: \"{}\" is neither a linear layer nor an embedding, so it cannot be adapted",
-          where, path);
+      BadInput("{}: target_modules: \"{}\" is neither a linear layer nor an embedding, so it cannot be adapted", where,
+               path);
     }
     MatchedModule match{module, ranks.For(path), alphas.For(path)};
     const auto rank = static_cast<double>(match.rank);
@@ -283,10 +269,8 @@ std::vector<ModuleInfo> MatchModulesToSave(const LoraConfig& config, std::span<c
   std::vector<ModuleInfo> saved;
   if (!config.modules_to_save) return saved;
   for (const std::string& name : *config.modules_to_save) {
-    if (std::none_of(modules.begin(), modules.end(),
-                     [&](const ModuleInfo& m) { return m.path.ends_with(name); })) {
-      BadInput("{}: modules_to_save: the model has no module \"{}\" (it has {})", where, name,
-               NamesThatExist(modules));
+    if (std::none_of(modules.begin(), modules.end(), [&](const ModuleInfo& m) { return m.path.ends_with(name); })) {
+      BadInput("{}: modules_to_save: the model has no module \"{}\" (it has {})", where, name, NamesThatExist(modules));
     }
   }
   for (const ModuleInfo& module : modules) {

@@ -36,8 +36,7 @@ enum class UnknownTargets { kRefuse, kIgnore };
 // default of the model_type, "all-linear" the names of all linear layers but the output head, twenty names or
 // more the shortest suffixes that tell them from the rest; fan_in_fan_out false, as every layer here is
 // stored (out, in). Errors: Error{kBadInput} when there is no default for the model_type.
-LoraConfig ResolveTargets(LoraConfig config, std::span<const ModuleInfo> modules,
-                          const std::string& model_type);
+LoraConfig ResolveTargets(LoraConfig config, std::span<const ModuleInfo> modules, const std::string& model_type);
 
 // The adapted modules in the order of `modules`. `where` names the configuration in errors.
 // Errors: Error{kBadInput}: nothing matches, a target matches nothing, a match is no layer, an expression is

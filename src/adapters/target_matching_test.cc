@@ -51,8 +51,7 @@ std::vector<ModuleInfo> DeepModel(int layers) {
 std::vector<std::string> Matched(const LoraConfig& config, const std::vector<ModuleInfo>& modules,
                                  const std::string& model_type = "llama") {
   std::vector<std::string> paths;
-  for (const MatchedModule& match : MatchTargets(config, modules, model_type, "w"))
-    paths.push_back(match.module.path);
+  for (const MatchedModule& match : MatchTargets(config, modules, model_type, "w")) paths.push_back(match.module.path);
   return paths;
 }
 
@@ -172,18 +171,14 @@ TEST(TargetMatching, SavedModulesAndExclusionsWin) {
 
 TEST(TargetMatching, DefaultsAndAllLinearResolveAsPeftSavesThem) {
   const std::vector<ModuleInfo> deep = DeepModel(12);
-  EXPECT_EQ(std::get<Names>(ResolveTargets(LoraConfig(), deep, "qwen3").target_modules),
-            (Names{"q_proj", "v_proj"}));
-  EXPECT_NE(MatchError(LoraConfig(), deep, "smollm3").find("no default for model_type smollm3"),
-            std::string::npos);
+  EXPECT_EQ(std::get<Names>(ResolveTargets(LoraConfig(), deep, "qwen3").target_modules), (Names{"q_proj", "v_proj"}));
+  EXPECT_NE(MatchError(LoraConfig(), deep, "smollm3").find("no default for model_type smollm3"), std::string::npos);
   // 84 names become the seven suffixes that tell them from embedding, norms and head.
   Names shortened = std::get<Names>(ResolveTargets(Targeting("All-Linear"), deep, "llama").target_modules);
   std::sort(shortened.begin(), shortened.end());
   EXPECT_EQ(shortened, (Names{"down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"}));
   EXPECT_EQ(Matched(Targeting("all-linear"), deep).size(), 84u);
-  EXPECT_EQ(
-      std::get<Names>(ResolveTargets(Targeting("all-linear"), DeepModel(2), "llama").target_modules).size(),
-      14u);
+  EXPECT_EQ(std::get<Names>(ResolveTargets(Targeting("all-linear"), DeepModel(2), "llama").target_modules).size(), 14u);
   // Leaving one layer out of a long list: suffixes may not reach into it.
   Names names;
   for (const ModuleInfo& module : deep) {
@@ -196,20 +191,17 @@ TEST(TargetMatching, DefaultsAndAllLinearResolveAsPeftSavesThem) {
 
 TEST(TargetMatching, NamesWhatExistsWhenATargetDoesNot) {
   const std::string error = MatchError(Targeting(Names{"q_proj", "c_attn"}), DeepModel(1));
+  EXPECT_EQ(error,
+            "w: target_modules: the model has no module \"c_attn\" (it has embed_tokens, q_proj, k_proj, v_proj, "
+            "o_proj, gate_proj, up_proj, down_proj, lm_head)");
   EXPECT_EQ(
-      error,
-      "w: target_modules: the model has no module \"c_attn\" (it has embed_tokens, q_proj, k_proj, v_proj, "
-      "o_proj, gate_proj, up_proj, down_proj, lm_head)");
-  EXPECT_EQ(
-      MatchTargets(Targeting(Names{"q_proj", "c_attn"}), DeepModel(1), "llama", "w", UnknownTargets::kIgnore)
-          .size(),
+      MatchTargets(Targeting(Names{"q_proj", "c_attn"}), DeepModel(1), "llama", "w", UnknownTargets::kIgnore).size(),
       1u);
   EXPECT_NE(MatchError(Targeting("q_proj"), DeepModel(1)).find("regular expression for the whole path"),
             std::string::npos);
   EXPECT_NE(MatchError(Targeting(Names{"input_layernorm"}), DeepModel(1)).find("neither a linear layer"),
             std::string::npos);
-  EXPECT_NE(MatchError(Targeting("(q_proj"), DeepModel(1)).find("not a regular expression"),
-            std::string::npos);
+  EXPECT_NE(MatchError(Targeting("(q_proj"), DeepModel(1)).find("not a regular expression"), std::string::npos);
 }
 
 TEST(TargetMatching, ARunawayExpressionIsAnErrorNotAHang) {

@@ -19,7 +19,8 @@ int64_t CountDuplicates(const std::vector<Example>& examples) {
   std::unordered_set<std::string_view> seen;
   int64_t duplicates = 0;
   for (const Example& e : examples) {
-    const std::string_view bytes(reinterpret_cast<const char*>(e.input_ids.data()), e.input_ids.size() * sizeof(int32_t));
+    const std::string_view bytes(reinterpret_cast<const char*>(e.input_ids.data()),
+                                 e.input_ids.size() * sizeof(int32_t));
     duplicates += seen.insert(bytes).second ? 0 : 1;
   }
   return duplicates;
@@ -41,7 +42,10 @@ bool FitsWithAllText(const MethodPlan& m) {
 }
 
 RunConfig AdvisedBase(const AdviseJob& job) {
-  std::vector<Setting> settings = {{"model", job.model}, {"data", job.data}, {"target_modules", "all-linear"}, {"r", "16"},
+  std::vector<Setting> settings = {{"model", job.model},
+                                   {"data", job.data},
+                                   {"target_modules", "all-linear"},
+                                   {"r", "16"},
                                    {"lora_dropout", kLoraDropout}};
   if (!job.eval_data.empty()) settings.emplace_back("eval_data", job.eval_data);
   return LoadConfig("", settings, ConfigUse::kPlan);
@@ -67,7 +71,8 @@ AdviceFacts FactsOf(const AdviseJob& job, const TrainSession& session, const Pla
 }
 
 // Rows of ready tokens may come without a tokenizer, and then there is no general text to compare with.
-void MeasureLosses(const AdviseJob& job, const TrainSession& session, const OnProgress& on_progress, AdviseResult* result) {
+void MeasureLosses(const AdviseJob& job, const TrainSession& session, const OnProgress& on_progress,
+                   AdviseResult* result) {
   if (job.loss_seconds == 0 || session.bundle().tokenizer == nullptr) return;
   result->losses = MeasureLossContrast(session.bundle(), session.inputs().train, job.loss_seconds, on_progress);
   result->facts.has_losses = true;
@@ -85,8 +90,10 @@ std::string FitLines(const MethodPlan& m) {
 }
 
 std::string ConfigText(const AdviseJob& job, const AdviceChoice& c, const PlanReport& report) {
-  std::string text = fmt::format("# Made by attune advise for the goal \"{}\". Every key is in docs/training.md.\n", job.goal);
-  text += fmt::format("method: {}\nmodel:\n  name_or_path: {}\ndata:\n  train: {}\n", c.method, Quoted(job.model), Quoted(job.data));
+  std::string text =
+      fmt::format("# Made by attune advise for the goal \"{}\". Every key is in docs/training.md.\n", job.goal);
+  text += fmt::format("method: {}\nmodel:\n  name_or_path: {}\ndata:\n  train: {}\n", c.method, Quoted(job.model),
+                      Quoted(job.data));
   if (!job.eval_data.empty()) text += fmt::format("  eval: {}\n", Quoted(job.eval_data));
   if (c.method != "full") {
     text += "lora:\n";
@@ -94,9 +101,10 @@ std::string ConfigText(const AdviseJob& job, const AdviceChoice& c, const PlanRe
   }
   if (c.method == "qlora") text += "quantization:\n  load_in_4bit: true\n  bnb_4bit_quant_type: nf4\n";
   const int64_t micro = RowsOfMicroBatch(c);
-  text += fmt::format("training:\n  output_dir: results\n  num_train_epochs: {:g}\n  per_device_train_batch_size: {}\n"
-                      "  gradient_accumulation_steps: {}\n  learning_rate: {:g}\n  lr_scheduler_type: cosine\n  warmup_ratio: 0.05\n",
-                      c.epochs, micro, c.batch / micro, c.learning_rate);
+  text += fmt::format(
+      "training:\n  output_dir: results\n  num_train_epochs: {:g}\n  per_device_train_batch_size: {}\n"
+      "  gradient_accumulation_steps: {}\n  learning_rate: {:g}\n  lr_scheduler_type: cosine\n  warmup_ratio: 0.05\n",
+      c.epochs, micro, c.batch / micro, c.learning_rate);
   if (!job.eval_data.empty()) text += "  eval_strategy: epoch\n";
   return text + FitLines(Of(report, c.method));
 }
@@ -106,7 +114,9 @@ std::string ConfigText(const AdviseJob& job, const AdviceChoice& c, const PlanRe
 int64_t RowsOfMicroBatch(const AdviceChoice& choice) { return std::min<int64_t>(choice.batch, 4); }
 
 std::vector<Setting> LoraSettings(const AdviceChoice& choice) {
-  return {{"r", std::to_string(choice.rank)}, {"lora_alpha", std::to_string(2 * choice.rank)}, {"lora_dropout", kLoraDropout},
+  return {{"r", std::to_string(choice.rank)},
+          {"lora_alpha", std::to_string(2 * choice.rank)},
+          {"lora_dropout", kLoraDropout},
           {"target_modules", "all-linear"}};
 }
 
@@ -119,7 +129,8 @@ std::vector<Setting> FitSettings(const MethodPlan& plan) {
   std::vector<Setting> settings;
   for (const FitStep& step : plan.to_fit) {  // "max_length: 512, tokens_in_flight: 512"
     for (size_t begin = 0; begin < step.setting.size();) {
-      const size_t end = std::min(step.setting.find(", ", begin), step.setting.size()), colon = step.setting.find(": ", begin);
+      const size_t end = std::min(step.setting.find(", ", begin), step.setting.size()),
+                   colon = step.setting.find(": ", begin);
       const std::string key = step.setting.substr(begin, colon - begin);
       std::erase_if(settings, [&](const Setting& earlier) { return earlier.first == key; });
       settings.emplace_back(key, step.setting.substr(colon + 2, end - colon - 2));
@@ -134,7 +145,8 @@ AdviseResult RunAdvise(const AdviseJob& job, const OnProgress& on_progress) {
   const std::vector<std::string>& goals = AdviceGoals();
   if (std::find(goals.begin(), goals.end(), job.goal) == goals.end()) {
     const std::string nearest = NearestName(job.goal, goals);
-    BadInput("--goal {}: use {}{}", job.goal, fmt::join(goals, ", "), nearest.empty() ? "" : "; did you mean \"" + nearest + "\"?");
+    BadInput("--goal {}: use {}{}", job.goal, fmt::join(goals, ", "),
+             nearest.empty() ? "" : "; did you mean \"" + nearest + "\"?");
   }
   if (!(job.budget_hours >= 0)) BadInput("--budget_hours: must be 0 or more, not {}", job.budget_hours);
   if (!(job.loss_seconds >= 0)) BadInput("--loss_seconds: must be 0 or more, not {}", job.loss_seconds);
@@ -173,22 +185,37 @@ nlohmann::ordered_json AdviceRulesJson() {
 nlohmann::ordered_json ToJson(const AdviseResult& r) {
   nlohmann::ordered_json fired = nlohmann::ordered_json::array();
   for (const AdviceRule* rule : r.advice.fired) {
-    fired.push_back({{"id", rule->id}, {"condition", rule->condition}, {"advice", rule->advice}, {"source", rule->source}});
+    fired.push_back(
+        {{"id", rule->id}, {"condition", rule->condition}, {"advice", rule->advice}, {"source", rule->source}});
   }
   const AdviceChoice& c = r.advice.choice;
   nlohmann::ordered_json losses;
   if (r.losses) {
-    losses = {{"rows", r.losses->rows}, {"general", r.losses->general}, {"rows_measured", r.losses->rows_measured},
-              {"row_tokens", r.losses->row_tokens}, {"general_tokens", r.losses->general_tokens}};
+    losses = {{"rows", r.losses->rows},
+              {"general", r.losses->general},
+              {"rows_measured", r.losses->rows_measured},
+              {"row_tokens", r.losses->row_tokens},
+              {"general_tokens", r.losses->general_tokens}};
   }
   return {{"first", c.first},
           {"method", c.method},
-          {"facts", {{"goal", r.facts.goal}, {"rows", r.facts.rows}, {"duplicates", r.facts.duplicates}, {"tokens", r.facts.tokens},
-                     {"trained_tokens", r.facts.trained_tokens}, {"held_out", r.facts.has_held_out},
-                     {"lora_fits", r.facts.lora_fits}, {"qlora_fits", r.facts.qlora_fits}, {"full_fits", r.facts.full_fits},
-                     {"hours_a_pass", r.facts.hours}}},
+          {"facts",
+           {{"goal", r.facts.goal},
+            {"rows", r.facts.rows},
+            {"duplicates", r.facts.duplicates},
+            {"tokens", r.facts.tokens},
+            {"trained_tokens", r.facts.trained_tokens},
+            {"held_out", r.facts.has_held_out},
+            {"lora_fits", r.facts.lora_fits},
+            {"qlora_fits", r.facts.qlora_fits},
+            {"full_fits", r.facts.full_fits},
+            {"hours_a_pass", r.facts.hours}}},
           {"losses", losses},
-          {"settings", {{"r", c.rank}, {"learning_rate", c.learning_rate}, {"num_train_epochs", c.epochs}, {"rows_an_update", c.batch}}},
+          {"settings",
+           {{"r", c.rank},
+            {"learning_rate", c.learning_rate},
+            {"num_train_epochs", c.epochs},
+            {"rows_an_update", c.batch}}},
           {"rules", fired},
           {"config", r.config},
           {"plan", ToJson(r.plan)}};

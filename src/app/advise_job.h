@@ -18,9 +18,9 @@ struct AdviseJob {
   std::string eval_data;  // held-out rows; empty: none
   std::string goal = "style";
   std::string device = "auto";
-  double budget_hours = 0;  // 0: no limit
+  double budget_hours = 0;   // 0: no limit
   double loss_seconds = 30;  // for measuring the loss on the rows and on general text; 0: not measured
-  std::string output;       // a file for the configuration; empty: none is written
+  std::string output;        // a file for the configuration; empty: none is written
 };
 
 struct AdviseResult {
@@ -31,7 +31,8 @@ struct AdviseResult {
   std::string config;  // YAML
 };
 
-// Errors: Error{kBadInput}: an unknown goal with the nearest one, a model without a tokenizer for its rows, as MakePlan.
+// Errors: Error{kBadInput}: an unknown goal with the nearest one, a model without a tokenizer for its rows, as
+// MakePlan.
 AdviseResult RunAdvise(const AdviseJob& job, const OnProgress& on_progress);
 
 nlohmann::ordered_json ToJson(const AdviseResult& result);

@@ -41,12 +41,14 @@ class TemporaryFolder {
   std::string path_;
 };
 
-// What a product of our own reaches just now, in operations a second, over about a second: less where other work shares the cores,
-// which slows a training step alike.
+// What a product of our own reaches just now, in operations a second, over about a second: less where other work shares
+// the cores, which slows a training step alike.
 class Speedometer {
  public:
   Speedometer(Device& device, DType compute) : device_(device) {
-    const auto matrix = [&](DType dtype) { return DenseMatrix(device.Allocate(BytesOf(dtype, kSide * kSide), "bench"), dtype, kSide, kSide); };
+    const auto matrix = [&](DType dtype) {
+      return DenseMatrix(device.Allocate(BytesOf(dtype, kSide * kSide), "bench"), dtype, kSide, kSide);
+    };
     product_.c = matrix(DType::kF32);
     product_.a = matrix(compute);
     product_.b = matrix(compute);
@@ -89,19 +91,21 @@ void AddScaled(const std::map<std::string, OpCost>& costs, double scale, std::ma
   }
 }
 
-// Steps with the speed measured around each, for other work on the same cores halves it for seconds at a time. Of the calmer half,
-// beside which it moved least, times are brought to one speed and added up. The limit is the best of two measurements.
+// Steps with the speed measured around each, for other work on the same cores halves it for seconds at a time. Of the
+// calmer half, beside which it moved least, times are brought to one speed and added up. The limit is the best of two
+// measurements.
 class StepClock : public TrainEvents {
  public:
   StepClock(Device& device, DType compute, int64_t tokens, Profile& profile)
       : device_(device), compute_(compute), tokens_(static_cast<double>(tokens)), profile_(profile) {}
 
   void OnStep(const StepMetrics& m) override {
-    if (m.step == 1) {  // warms caches and pages
+    if (m.step == 1) {           // warms caches and pages
       peak_ = m.peak_rss_bytes;  // every buffer has been touched; that of measuring has not come yet
       speedometer_.emplace(device_, compute_);
     }
-    if (m.step == 1 || m.step == m.total_steps) limit_ = std::max(limit_, MeasureMatmulLimit(compute_, device_.threads()));
+    if (m.step == 1 || m.step == m.total_steps)
+      limit_ = std::max(limit_, MeasureMatmulLimit(compute_, device_.threads()));
     const double before = speed_;
     speed_ = speedometer_->Measure();
     if (m.step > 1) steps_.push_back({tokens_ / m.tokens_per_second, before, speed_, profile_});
@@ -166,7 +170,8 @@ double StepFlops(const ModelSpec& spec, const StepWork& work, int64_t tokens) {
 int64_t AdapterParameters(const ModelSpec& spec, const LoraConfig& lora) {
   int64_t parameters = 0;
   const LoraConfig resolved = ResolveTargets(lora, DecoderModules(spec), spec.model_type);
-  for (const AdapterModule& m : BuildAdapterSpec(spec, resolved, "bench").modules) parameters += m.rank * (m.in + m.out);
+  for (const AdapterModule& m : BuildAdapterSpec(spec, resolved, "bench").modules)
+    parameters += m.rank * (m.in + m.out);
   return parameters;
 }
 
@@ -200,20 +205,24 @@ WorkRates RatesOf(const StepClock& clock) {
     seconds += cost.seconds;
     calls += static_cast<double>(cost.calls);
   }
-  rates[kBetweenOps] = FourDigits(calls / std::max(1e-6, clock.seconds() * static_cast<double>(clock.steps()) - seconds));
+  rates[kBetweenOps] =
+      FourDigits(calls / std::max(1e-6, clock.seconds() * static_cast<double>(clock.steps()) - seconds));
   return rates;
 }
 
 }  // namespace
 
 nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
-  if (job.length < 2 || job.tokens < job.length) BadInput("bench: tokens must be at least one sequence of length 2 or more");
+  if (job.length < 2 || job.tokens < job.length)
+    BadInput("bench: tokens must be at least one sequence of length 2 or more");
   const int64_t rows = job.tokens / job.length;
   const TemporaryFolder folder;
   const ModelBundle bundle = OpenModel(job.model);
   const ModelSpec& spec = bundle.files.spec();
   // Ids that both know: a made-up model's tokenizer is smaller than its vocabulary.
-  const int64_t ids = bundle.tokenizer != nullptr ? std::min<int64_t>(spec.vocab_size, bundle.tokenizer->VocabularySize()) : spec.vocab_size;
+  const int64_t ids = bundle.tokenizer != nullptr
+                          ? std::min<int64_t>(spec.vocab_size, bundle.tokenizer->VocabularySize())
+                          : spec.vocab_size;
   WriteFileAtomic(folder.path() + "/rows.jsonl", RandomRows(rows * (job.steps + 1), job.length, ids));
   RunConfig config;
   config.source = nlohmann::ordered_json::object();
@@ -249,25 +258,29 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
   const StepWork work{full, full ? 0 : AdapterParameters(spec, config.lora), job.length};
   const double flops = StepFlops(spec, work, rows * job.length);
   const double rate = static_cast<double>(rows * job.length) / clock.seconds();
-  nlohmann::ordered_json json = {{"model", job.model},
-                                 {"method", job.method},
-                                 {"compute", compute == DType::kBF16 ? "bf16" : "f32"},
-                                 {"tokens_per_step", rows * job.length},
-                                 {"sequence_length", job.length},
-                                 {"matmul_limit_flops", clock.limit()},
-                                 {"speed_flops", clock.speed()},
-                                 {"step_flops", flops},
-                                 {"tokens_per_second", rate},
-                                 {"fraction_of_limit", flops / static_cast<double>(rows * job.length) * rate / clock.limit()},
-                                 {"spread", clock.spread()},
-                                 {"peak_rss_bytes", clock.peak()},
-                                 {"planned_bytes", result.planned_bytes},
-                                 {"seconds_to_first_step", result.seconds_to_first_step}};
-  const double each = flops + (job.gradient_checkpointing ? RecomputedFlopsPerToken(spec, work) * static_cast<double>(rows * job.length) : 0);
+  nlohmann::ordered_json json = {
+      {"model", job.model},
+      {"method", job.method},
+      {"compute", compute == DType::kBF16 ? "bf16" : "f32"},
+      {"tokens_per_step", rows * job.length},
+      {"sequence_length", job.length},
+      {"matmul_limit_flops", clock.limit()},
+      {"speed_flops", clock.speed()},
+      {"step_flops", flops},
+      {"tokens_per_second", rate},
+      {"fraction_of_limit", flops / static_cast<double>(rows * job.length) * rate / clock.limit()},
+      {"spread", clock.spread()},
+      {"peak_rss_bytes", clock.peak()},
+      {"planned_bytes", result.planned_bytes},
+      {"seconds_to_first_step", result.seconds_to_first_step}};
+  const double each =
+      flops +
+      (job.gradient_checkpointing ? RecomputedFlopsPerToken(spec, work) * static_cast<double>(rows * job.length) : 0);
   const double fraction = each / static_cast<double>(rows * job.length) * rate / clock.limit();
   try {
-    RememberRate(job.method, compute, {clock.limit(), fraction, clock.speed(), clock.spread(), RatesOf(clock), job.model,
-                                       TimeText(WallTime()).substr(0, 10)});
+    RememberRate(job.method, compute,
+                 {clock.limit(), fraction, clock.speed(), clock.spread(), RatesOf(clock), job.model,
+                  TimeText(WallTime()).substr(0, 10)});
     json["remembered_in"] = MachineRatesPath();
   } catch (const Error& error) {  // what was measured is still worth telling
     json["not_remembered"] = error.what();
@@ -339,10 +352,16 @@ nlohmann::ordered_json BenchOps(const std::string& model, int64_t rows) {
   const int64_t q = spec.num_attention_heads * spec.head_dim, kv = spec.num_key_value_heads * spec.head_dim;
   const Matrix starts = matrix(DType::kI32, 1, 2);
   const int32_t ends[2] = {0, static_cast<int32_t>(rows)};
-  const AttentionShape shape{spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim, 0, 0.125f, AttentionPairs(ends, 0)};
+  const AttentionShape shape{spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim, 0, 0.125f,
+                             AttentionPairs(ends, 0)};
   device->Upload(starts.data, ends, sizeof(ends));
-  const Attention a{matrix(compute, rows, q), matrix(DType::kF32, rows, spec.num_attention_heads), matrix(compute, rows, q),
-                    matrix(compute, rows, kv), matrix(compute, rows, kv), starts, shape};
+  const Attention a{matrix(compute, rows, q),
+                    matrix(DType::kF32, rows, spec.num_attention_heads),
+                    matrix(compute, rows, q),
+                    matrix(compute, rows, kv),
+                    matrix(compute, rows, kv),
+                    starts,
+                    shape};
   repeat(a, "attention");
   const Matrix dk_sum = matrix(DType::kF32, rows, kv), dv_sum = matrix(DType::kF32, rows, kv);
   const bool is_f32 = compute == DType::kF32;

@@ -10,9 +10,9 @@ namespace attune {
 struct BenchTrainJob {
   std::string model;
   std::string method = "lora";  // "qlora", "full"
-  int64_t tokens = 2048;  // a step
-  int64_t length = 512;   // of each sequence
-  int64_t steps = 4;      // measured, after one that is not
+  int64_t tokens = 2048;        // a step
+  int64_t length = 512;         // of each sequence
+  int64_t steps = 4;            // measured, after one that is not
   double lora_dropout = 0.1;
   bool use_dora = false;
   bool f32 = false;  // even where the CPU has bf16
@@ -21,7 +21,8 @@ struct BenchTrainJob {
 };
 
 // matmul_limit_flops, step_flops, tokens_per_second, fraction_of_limit, peak_rss_bytes, planned_bytes,
-// seconds_to_first_step, and the tables "kinds" (of work) and "ops"; of the steps that are kept, whose rates are remembered for plans.
+// seconds_to_first_step, and the tables "kinds" (of work) and "ops"; of the steps that are kept, whose rates are
+// remembered for plans.
 nlohmann::ordered_json BenchTrain(const BenchTrainJob& job);
 
 struct BenchGenerateJob {
@@ -30,7 +31,8 @@ struct BenchGenerateJob {
 };
 nlohmann::ordered_json BenchGenerate(const BenchGenerateJob& job);
 
-// Our kernels alone, on the shapes of a model, beside the limit: every product forward and backward, attention both ways.
+// Our kernels alone, on the shapes of a model, beside the limit: every product forward and backward, attention both
+// ways.
 nlohmann::ordered_json BenchOps(const std::string& model, int64_t rows);
 
 }  // namespace attune

@@ -27,7 +27,9 @@ constexpr const char* kBenchStyle = R"(
 // As good as any, and better than some.
 bool IsBest(const EvalBenchResult& r, size_t system, size_t figure) {
   const BenchFigure& f = r.systems[system].figures[figure];
-  const auto gain = [&](const BenchSystem& other) { return (f.value - other.figures[figure].value) * (f.lower_is_better ? -1 : 1); };
+  const auto gain = [&](const BenchSystem& other) {
+    return (f.value - other.figures[figure].value) * (f.lower_is_better ? -1 : 1);
+  };
   return std::all_of(r.systems.begin(), r.systems.end(), [&](const BenchSystem& other) { return gain(other) >= 0; }) &&
          std::any_of(r.systems.begin(), r.systems.end(), [&](const BenchSystem& other) { return gain(other) > 0; });
 }
@@ -43,30 +45,38 @@ std::string FigureTable(const EvalBenchResult& r) {
     html += "<tr><td>" + Escaped(r.systems[s].name) + "</td>";
     for (size_t f = 0; f < r.systems[s].figures.size(); ++f) {
       const BenchFigure& figure = r.systems[s].figures[f];
-      html += fmt::format("<td{}>{}<span>{} to {}</span></td>", IsBest(r, s, f) ? " class=\"best\"" : "", FigureText(figure.metric, figure.value),
-                          FigureText(figure.metric, figure.interval.low), FigureText(figure.metric, figure.interval.high));
+      html += fmt::format("<td{}>{}<span>{} to {}</span></td>", IsBest(r, s, f) ? " class=\"best\"" : "",
+                          FigureText(figure.metric, figure.value), FigureText(figure.metric, figure.interval.low),
+                          FigureText(figure.metric, figure.interval.high));
     }
-    if (has_general) html += r.systems[s].general_loss ? fmt::format("<td>{:.3f}</td>", *r.systems[s].general_loss) : "<td>as base</td>";
+    if (has_general)
+      html +=
+          r.systems[s].general_loss ? fmt::format("<td>{:.3f}</td>", *r.systems[s].general_loss) : "<td>as base</td>";
     html += "</tr>\n";
   }
-  return html + "</table></div>\n<p class=\"sub\">Below each figure: the middle 95 % of 10,000 draws of the rows.</p>\n";
+  return html +
+         "</table></div>\n<p class=\"sub\">Below each figure: the middle 95 % of 10,000 draws of the rows.</p>\n";
 }
 
 std::string DifferenceTable(const EvalBenchResult& r) {
   if (r.differences.empty()) return "";
   std::string html =
-      "<h2>Differences</h2>\n<div class=\"card figures\"><table><tr><th>systems</th><th>metric</th><th>difference</th><th>95 % interval</th>"
+      "<h2>Differences</h2>\n<div class=\"card "
+      "figures\"><table><tr><th>systems</th><th>metric</th><th>difference</th><th>95 % interval</th>"
       "<th>verdict</th></tr>\n";
   for (const BenchDifference& d : r.differences) {
     const BenchFigure& figure = r.systems[d.a].figures[d.figure];
     const Interval& i = d.difference.interval;
     const std::string verdict = VerdictText(r, d);
-    html += fmt::format("<tr><td>{} against {}</td><td>{}</td><td>{}{}</td><td>{} to {}</td><td class=\"{}\">{}</td></tr>\n",
-                        Escaped(r.systems[d.a].name), Escaped(r.systems[d.b].name), Escaped(figure.metric), d.value > 0 ? "+" : "",
-                        FigureText(figure.metric, d.value), FigureText(figure.metric, i.low), FigureText(figure.metric, i.high),
-                        verdict == "not told apart" ? "" : "sure", verdict);
+    html += fmt::format(
+        "<tr><td>{} against {}</td><td>{}</td><td>{}{}</td><td>{} to {}</td><td class=\"{}\">{}</td></tr>\n",
+        Escaped(r.systems[d.a].name), Escaped(r.systems[d.b].name), Escaped(figure.metric), d.value > 0 ? "+" : "",
+        FigureText(figure.metric, d.value), FigureText(figure.metric, i.low), FigureText(figure.metric, i.high),
+        verdict == "not told apart" ? "" : "sure", verdict);
   }
-  return html + "</table></div>\n<p class=\"sub\">Both systems on the same draws. An interval that holds 0 does not tell them apart.</p>\n";
+  return html +
+         "</table></div>\n<p class=\"sub\">Both systems on the same draws. An interval that holds 0 does not tell them "
+         "apart.</p>\n";
 }
 
 std::string Answers(const EvalBenchResult& r) {
@@ -74,9 +84,10 @@ std::string Answers(const EvalBenchResult& r) {
   std::string html = "<h2>Answers</h2>\n";
   for (size_t i = 0; i < std::min(r.rows.size(), kMostRowsShown); ++i) {
     const BenchRow& row = r.rows[i];
-    html += fmt::format("<div class=\"card sample\"><h3>{}</h3><p class=\"text\">{}</p><div class=\"answers\">", Escaped(row.where),
-                        Escaped(row.question));
-    if (!row.reference.empty()) html += fmt::format("<div><h3>reference</h3><p class=\"text\">{}</p></div>", Escaped(row.reference));
+    html += fmt::format("<div class=\"card sample\"><h3>{}</h3><p class=\"text\">{}</p><div class=\"answers\">",
+                        Escaped(row.where), Escaped(row.question));
+    if (!row.reference.empty())
+      html += fmt::format("<div><h3>reference</h3><p class=\"text\">{}</p></div>", Escaped(row.reference));
     for (const BenchSystem& system : r.systems) {
       html += fmt::format("<div><h3>{}</h3><p class=\"text\">{}</p>", Escaped(system.name), Escaped(system.answers[i]));
       if (!system.code_failures.empty() && !system.code_failures[i].empty()) {
@@ -86,7 +97,8 @@ std::string Answers(const EvalBenchResult& r) {
     }
     html += "</div></div>\n";
   }
-  if (r.rows.size() > kMostRowsShown) html += fmt::format("<p class=\"sub\">{} more rows are not shown.</p>\n", r.rows.size() - kMostRowsShown);
+  if (r.rows.size() > kMostRowsShown)
+    html += fmt::format("<p class=\"sub\">{} more rows are not shown.</p>\n", r.rows.size() - kMostRowsShown);
   return html;
 }
 
@@ -96,9 +108,10 @@ std::string BenchPage(const EvalBenchResult& r) {
   double seconds = 0;
   for (const BenchSystem& s : r.systems) seconds += s.seconds;
   std::string html = PageStart("Evaluation on " + r.data, kBenchStyle);
-  html += "<h1>Evaluation</h1>\n<p class=\"sub\">" + Escaped(r.model) + " on " + Escaped(r.data) + "</p>\n<div class=\"tiles\">\n";
-  html += PageTile(GroupedDigits(static_cast<double>(r.rows.size())), "rows") + PageTile(std::to_string(r.systems.size()), "systems") +
-          PageTile(DurationText(seconds), "time") + "</div>\n";
+  html += "<h1>Evaluation</h1>\n<p class=\"sub\">" + Escaped(r.model) + " on " + Escaped(r.data) +
+          "</p>\n<div class=\"tiles\">\n";
+  html += PageTile(GroupedDigits(static_cast<double>(r.rows.size())), "rows") +
+          PageTile(std::to_string(r.systems.size()), "systems") + PageTile(DurationText(seconds), "time") + "</div>\n";
   html += FigureTable(r) + DifferenceTable(r);
   for (const std::string& note : r.notes) html += "<p class=\"sub\">" + Escaped(note) + "</p>\n";
   return html + Answers(r) + PageEnd("attune eval");

@@ -42,15 +42,19 @@ void OpenFolderText(const std::string& folder, ModelBundle* bundle) {
   if (chat.chat_template) bundle->chat_template = std::make_shared<const ChatTemplate>(std::move(*chat.chat_template));
 }
 
-// An adapter that PEFT saved without converting it belongs to a base less its first values, which an exact decomposition
-// finds again.
-void ConvertToUntouchedBase(const ModelFiles& files, const LoraConfig& config, const std::string& folder, AdapterValues* adapter) {
+// An adapter that PEFT saved without converting it belongs to a base less its first values, which an exact
+// decomposition finds again.
+void ConvertToUntouchedBase(const ModelFiles& files, const LoraConfig& config, const std::string& folder,
+                            AdapterValues* adapter) {
   if (config.pissa_iterations > 0) {
-    BadInput("{}: init_lora_weights {}: its first values were drawn at random, so the base it belongs to cannot be made again; "
-             "save it from PEFT with path_initial_model_for_weight_conversion",
-             folder, config.ToJson()["init_lora_weights"].dump());
+    BadInput(
+        "{}: init_lora_weights {}: its first values were drawn at random, so the base it belongs to cannot be made "
+        "again; "
+        "save it from PEFT with path_initial_model_for_weight_conversion",
+        folder, config.ToJson()["init_lora_weights"].dump());
   }
-  const InitialAdapter initial = InitialAdapter::FromWeights(files, adapter->spec, config, 0, static_cast<int>(CpuCount()));
+  const InitialAdapter initial =
+      InitialAdapter::FromWeights(files, adapter->spec, config, 0, static_cast<int>(CpuCount()));
   for (size_t i = 0; i < adapter->tensors.size(); ++i) {
     adapter->values[i] = initial.Converted(adapter->tensors[i], std::move(adapter->values[i]));
   }
@@ -105,8 +109,14 @@ ModelPaths ModelPathsOf(const RunConfig& config) {
 }
 
 ModelBundle OpenModel(const ModelPaths& paths) {
-  ModelBundle bundle{paths.init_from_config.empty() ? ModelFiles::Open(paths.model) : ModelFiles::FromConfig(paths.init_from_config),
-                     nullptr, nullptr, "", "", {}, {}};
+  ModelBundle bundle{
+      paths.init_from_config.empty() ? ModelFiles::Open(paths.model) : ModelFiles::FromConfig(paths.init_from_config),
+      nullptr,
+      nullptr,
+      "",
+      "",
+      {},
+      {}};
   if (!paths.tokenizer.empty()) {
     if (!FileExists(paths.tokenizer + "/tokenizer.json")) {
       BadInput("model.tokenizer {}: no folder with a tokenizer.json in it", paths.tokenizer);
@@ -124,8 +134,8 @@ ModelBundle OpenModel(const ModelPaths& paths) {
   }
   if (bundle.tokenizer != nullptr && bundle.tokenizer->VocabularySize() > bundle.files.spec().vocab_size &&
       !paths.init_from_config.empty()) {
-    BadInput("{}: vocab_size {} is less than the tokenizer's {}", paths.init_from_config, bundle.files.spec().vocab_size,
-             bundle.tokenizer->VocabularySize());
+    BadInput("{}: vocab_size {} is less than the tokenizer's {}", paths.init_from_config,
+             bundle.files.spec().vocab_size, bundle.tokenizer->VocabularySize());
   }
   CollectEndTokens(&bundle);
   return bundle;
@@ -133,15 +143,17 @@ ModelBundle OpenModel(const ModelPaths& paths) {
 
 void WriteTextFiles(const ModelBundle& bundle, const std::string& folder) {
   if (!bundle.text_folder.empty()) {
-    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
-                             "added_tokens.json", "tokenizer.model", "vocab.json", "merges.txt", "generation_config.json"}) {
+    for (const char* name :
+         {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+          "added_tokens.json", "tokenizer.model", "vocab.json", "merges.txt", "generation_config.json"}) {
       const std::string from = bundle.text_folder + "/" + name;
       if (FileExists(from)) WriteFileAtomic(folder + "/" + name, ReadFile(from));
     }
   } else if (bundle.tokenizer != nullptr) {
     WriteTokenizerFiles(*bundle.files.gguf(), folder);
   }
-  if (!bundle.chat_template_source.empty()) WriteFileAtomic(folder + "/chat_template.jinja", bundle.chat_template_source);
+  if (!bundle.chat_template_source.empty())
+    WriteFileAtomic(folder + "/chat_template.jinja", bundle.chat_template_source);
 }
 
 AdapterValues ReadAdapter(const ModelFiles& files, const std::string& folder) {
@@ -149,7 +161,8 @@ AdapterValues ReadAdapter(const ModelFiles& files, const std::string& folder) {
   AdapterValues adapter;
   adapter.spec = BuildAdapterSpec(files.spec(), config, folder, UnknownTargets::kIgnore);
   adapter.tensors = AdapterTrainables(adapter.spec);
-  adapter.values = ReadTrainedValues(adapter.tensors, OpenTrainedFile(adapter.tensors, AdapterFolder::WeightsPath(folder)));
+  adapter.values =
+      ReadTrainedValues(adapter.tensors, OpenTrainedFile(adapter.tensors, AdapterFolder::WeightsPath(folder)));
   if (adapter.spec.changes_base) ConvertToUntouchedBase(files, config, folder, &adapter);
   return adapter;
 }

@@ -1,4 +1,5 @@
-// A model opened for use: its files, its tokenizer and its chat template, whether it came as a folder or as a GGUF file.
+// A model opened for use: its files, its tokenizer and its chat template, whether it came as a folder or as a GGUF
+// file.
 #pragma once
 
 #include <cstdint>
@@ -33,12 +34,12 @@ class NoTokenizer : public Tokenizer {
 
 struct ModelBundle {
   ModelFiles files;
-  std::unique_ptr<Tokenizer> tokenizer;  // null where a folder has no tokenizer.json
+  std::unique_ptr<Tokenizer> tokenizer;               // null where a folder has no tokenizer.json
   std::shared_ptr<const ChatTemplate> chat_template;  // null: none
-  std::string text_folder;               // where the tokenizer came from; empty: a GGUF file
-  std::string chat_template_source;      // of a template that was given apart from the model; else empty
-  SpecialTokens special_tokens;          // bos_token, eos_token, ...
-  std::vector<int32_t> eos_ids;          // tokens that end a generation
+  std::string text_folder;                            // where the tokenizer came from; empty: a GGUF file
+  std::string chat_template_source;                   // of a template that was given apart from the model; else empty
+  SpecialTokens special_tokens;                       // bos_token, eos_token, ...
+  std::vector<int32_t> eos_ids;                       // tokens that end a generation
 
   // Errors: Error{kBadInput} naming what is missing.
   const Tokenizer& RequireTokenizer() const;
@@ -58,7 +59,9 @@ struct RunConfig;
 ModelPaths ModelPathsOf(const RunConfig& config);
 
 ModelBundle OpenModel(const ModelPaths& paths);
-inline ModelBundle OpenModel(const std::string& name_or_path) { return OpenModel(ModelPaths{name_or_path, "", "", ""}); }
+inline ModelBundle OpenModel(const std::string& name_or_path) {
+  return OpenModel(ModelPaths{name_or_path, "", "", ""});
+}
 
 // Writes tokenizer, chat template and generation settings into an existing folder, as the model has them.
 void WriteTextFiles(const ModelBundle& bundle, const std::string& folder);

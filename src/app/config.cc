@@ -96,7 +96,9 @@ const Fields& ModelFields() {
       {"adapter", [](RunConfig& c, const Value& v) { c.adapter = v.Text(); }},
       {"offload", [](RunConfig& c, const Value& v) { c.offload = v.Bool(); }},
       {"torch_dtype",
-       [](RunConfig& c, const Value& v) { c.torch_dtype = TorchDType(v.OneOf({"auto", "float32", "bfloat16", "float16"})); }},
+       [](RunConfig& c, const Value& v) {
+         c.torch_dtype = TorchDType(v.OneOf({"auto", "float32", "bfloat16", "float16"}));
+       }},
   };
   return fields;
 }
@@ -153,56 +155,68 @@ const Fields& TrainingFields() {
       {"loraplus_lr_ratio", number(&T::loraplus_lr_ratio, 0, 1e6)},
       {"loraplus_lr_embedding", number(&T::loraplus_lr_embedding, 0, 1e6)},
       {"label_smoothing_factor", number(&T::label_smoothing_factor, 0, 0.999999)},
-      {"neftune_noise_alpha", [](RunConfig& c, const Value& v) {
-         c.training.neftune_noise_alpha = v.json.is_null() ? 0 : v.Number(0, 1e6);
-       }},
+      {"neftune_noise_alpha",
+       [](RunConfig& c, const Value& v) { c.training.neftune_noise_alpha = v.json.is_null() ? 0 : v.Number(0, 1e6); }},
       {"skip_nonfinite", integer(&T::skip_nonfinite, 0)},
       {"optim", [](RunConfig& c, const Value& v) { c.training.optim = v.OneOf(Optimizer::Names()); }},
-      {"optim_args", [](RunConfig& c, const Value& v) {
+      {"optim_args",
+       [](RunConfig& c, const Value& v) {
          c.training.sgd = ParseOptimArgs(v.json.is_null() ? "" : v.Text(), v.where);
        }},
       {"group_by_length", flag(&T::group_by_length)},
       {"logging_first_step", flag(&T::logging_first_step)},
       {"logging_steps", number(&T::logging_steps, 0, 1e15)},
-      {"save_strategy", [](RunConfig& c, const Value& v) { c.training.save_strategy = Strategy(v, {"no", "steps", "epoch", "best"}); }},
+      {"save_strategy",
+       [](RunConfig& c, const Value& v) {
+         c.training.save_strategy = Strategy(v, {"no", "steps", "epoch", "best"});
+       }},
       {"save_steps", number(&T::save_steps, 0, 1e15)},
-      {"save_total_limit", [](RunConfig& c, const Value& v) {
+      {"save_total_limit",
+       [](RunConfig& c, const Value& v) {
          if (!v.json.is_null()) c.training.save_total_limit = v.Integer(1, kMany);
        }},
-      {"eval_strategy", [](RunConfig& c, const Value& v) { c.training.eval_strategy = Strategy(v, {"no", "steps", "epoch"}); }},
+      {"eval_strategy",
+       [](RunConfig& c, const Value& v) {
+         c.training.eval_strategy = Strategy(v, {"no", "steps", "epoch"});
+       }},
       {"eval_steps", number(&T::eval_steps, 0, 1e15)},
       {"eval_delay", number(&T::eval_delay, 0, 1e15)},
       {"eval_samples", integer(&T::eval_samples, 0)},
       {"eval_max_new_tokens", integer(&T::eval_max_new_tokens, 1)},
       {"load_best_model_at_end", flag(&T::load_best_model_at_end)},
-      {"metric_for_best_model", [](RunConfig& c, const Value& v) {
-         c.training.metric_for_best_model = v.OneOf(
-             {"loss", "eval_loss", "perplexity", "eval_perplexity", "token_accuracy", "eval_token_accuracy"});
+      {"metric_for_best_model",
+       [](RunConfig& c, const Value& v) {
+         c.training.metric_for_best_model =
+             v.OneOf({"loss", "eval_loss", "perplexity", "eval_perplexity", "token_accuracy", "eval_token_accuracy"});
        }},
-      {"greater_is_better", [](RunConfig& c, const Value& v) {
+      {"greater_is_better",
+       [](RunConfig& c, const Value& v) {
          if (!v.json.is_null()) c.training.greater_is_better = v.Bool();
        }},
       {"early_stopping_patience", integer(&T::early_stopping_patience, 0)},
       {"early_stopping_threshold", number(&T::early_stopping_threshold, 0, 1e30)},
       {"seed", [](RunConfig& c, const Value& v) { c.training.seed = static_cast<uint64_t>(v.Integer(0, kMany)); }},
-      {"data_seed", [](RunConfig& c, const Value& v) {
+      {"data_seed",
+       [](RunConfig& c, const Value& v) {
          if (!v.json.is_null()) c.training.data_seed = static_cast<uint64_t>(v.Integer(0, kMany));
        }},
       {"bf16", flag(&T::bf16)},
       {"fp16", flag(&T::fp16)},
       {"gradient_checkpointing", flag(&T::gradient_checkpointing)},
-      {"max_length", [](RunConfig& c, const Value& v) {
-         c.training.max_length = v.json.is_null() ? 0 : v.Integer(1, kMany);
-       }},
-      {"truncation_mode", [](RunConfig& c, const Value& v) {
+      {"max_length",
+       [](RunConfig& c, const Value& v) { c.training.max_length = v.json.is_null() ? 0 : v.Integer(1, kMany); }},
+      {"truncation_mode",
+       [](RunConfig& c, const Value& v) {
          c.training.truncation_mode = v.OneOf({"keep_start", "keep_end"});
        }},
-      {"completion_only_loss", [](RunConfig& c, const Value& v) {
+      {"completion_only_loss",
+       [](RunConfig& c, const Value& v) {
          if (!v.json.is_null()) c.training.completion_only_loss = v.Bool();
        }},
       {"assistant_only_loss", flag(&T::assistant_only_loss)},
       {"packing", flag(&T::packing)},
-      {"packing_strategy", [](RunConfig& c, const Value& v) {
+      {"packing_strategy",
+       [](RunConfig& c, const Value& v) {
          c.training.packing_strategy = v.OneOf({"bfd", "bfd_split", "wrapped"});
        }},
       {"tokens_in_flight", integer(&T::tokens_in_flight, 1)},
@@ -217,10 +231,25 @@ const std::map<std::string, const Fields*>& Sections() {
 }
 
 const std::vector<std::string>& LoraKeys() {
-  static const std::vector<std::string> keys = {
-      "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "bias", "task_type", "use_rslora",
-      "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern", "init_lora_weights",
-      "fan_in_fan_out", "use_dora", "trainable_token_indices", "eva_config", "loftq_config"};
+  static const std::vector<std::string> keys = {"r",
+                                                "lora_alpha",
+                                                "lora_dropout",
+                                                "target_modules",
+                                                "exclude_modules",
+                                                "bias",
+                                                "task_type",
+                                                "use_rslora",
+                                                "modules_to_save",
+                                                "rank_pattern",
+                                                "alpha_pattern",
+                                                "layers_to_transform",
+                                                "layers_pattern",
+                                                "init_lora_weights",
+                                                "fan_in_fan_out",
+                                                "use_dora",
+                                                "trainable_token_indices",
+                                                "eva_config",
+                                                "loftq_config"};
   return keys;
 }
 
@@ -245,7 +274,8 @@ bool AcceptForeign(const std::string& key, const Json& json, const std::string& 
   return false;
 }
 
-void Set(RunConfig& config, const std::string& section, const std::string& key, const Json& json, const std::string& where) {
+void Set(RunConfig& config, const std::string& section, const std::string& key, const Json& json,
+         const std::string& where) {
   const std::string full = where + section + "." + key;
   if (section == "lora") {
     config.lora.SetField(key, json, where + "lora");
@@ -282,16 +312,21 @@ void CompleteQuantization(RunConfig& config, const std::string& where) {
   quantization.Validate(where + (where.empty() ? "" : ": ") + "quantization");
   if (!quantization.load_in_4bit && !quantization.load_in_8bit) {
     if (config.method != "qlora") return config.quantization.reset();
-    BadInput("{}: quantization: set load_in_4bit or load_in_8bit, or leave the section out for method: qlora's own choice", where);
+    BadInput(
+        "{}: quantization: set load_in_4bit or load_in_8bit, or leave the section out for method: qlora's own choice",
+        where);
   }
   if (config.method != "qlora") {
-    BadInput("{}: method: {} keeps the base as it is; with a section quantization it is method: qlora", where, config.method);
+    BadInput("{}: method: {} keeps the base as it is; with a section quantization it is method: qlora", where,
+             config.method);
   }
   if (quantization.llm_int8_has_fp16_weight) {
-    BadInput("{}: quantization.llm_int8_has_fp16_weight keeps the 16-bit weights beside the 8-bit ones; leave it out", where);
+    BadInput("{}: quantization.llm_int8_has_fp16_weight keeps the 16-bit weights beside the 8-bit ones; leave it out",
+             where);
   }
   // Products run in the type the base is decoded to.
-  if (config.source["quantization"].contains("bnb_4bit_compute_dtype") && quantization.bnb_4bit_compute_dtype == DType::kF32) {
+  if (config.source["quantization"].contains("bnb_4bit_compute_dtype") &&
+      quantization.bnb_4bit_compute_dtype == DType::kF32) {
     config.training.bf16 = config.training.fp16 = false;
   }
 }
@@ -300,7 +335,8 @@ void CompleteQuantization(RunConfig& config, const std::string& where) {
 void Complete(RunConfig& config, const std::string& where, ConfigUse use) {
   const bool from_scratch = !config.init_from_config.empty();
   if (config.method.empty()) {
-    const bool quantizes = config.quantization && (config.quantization->load_in_4bit || config.quantization->load_in_8bit);
+    const bool quantizes =
+        config.quantization && (config.quantization->load_in_4bit || config.quantization->load_in_8bit);
     config.method = from_scratch || config.source.contains("full") ? "full" : quantizes ? "qlora" : "lora";
   }
   if (config.quantization) CompleteQuantization(config, where);
@@ -315,12 +351,14 @@ void Complete(RunConfig& config, const std::string& where, ConfigUse use) {
   if (!full && config.source.contains("full")) BadInput("{}: the section full needs method: full", where);
   if (!full && from_scratch) BadInput("{}: model.init_from_config trains from scratch and needs method: full", where);
   if (from_scratch && !config.model.empty()) {
-    BadInput("{}: model.init_from_config and model.name_or_path exclude each other: from scratch, or from a model", where);
+    BadInput("{}: model.init_from_config and model.name_or_path exclude each other: from scratch, or from a model",
+             where);
   }
   if (config.model.empty() && !from_scratch) {
     BadInput("model.name_or_path is missing: a model folder, a .gguf file or org/name");
   }
-  if (config.train_data.empty() && use == ConfigUse::kTrain) BadInput("data.train is missing: a file or folder of training rows");
+  if (config.train_data.empty() && use == ConfigUse::kTrain)
+    BadInput("data.train is missing: a file or folder of training rows");
   if (config.training.output_dir.empty() && use == ConfigUse::kTrain) {
     BadInput("training.output_dir is missing: a folder for the result and its records");
   }
@@ -356,7 +394,9 @@ void ReadFileInto(RunConfig& config, const std::string& path) {
   }
 }
 
-bool IsSection(const std::string& name) { return name == "lora" || name == "quantization" || Sections().contains(name); }
+bool IsSection(const std::string& name) {
+  return name == "lora" || name == "quantization" || Sections().contains(name);
+}
 
 // "learning_rate" -> {"training", "learning_rate"}.
 std::pair<std::string, std::string> Resolve(const std::string& name) {
@@ -383,17 +423,23 @@ std::pair<std::string, std::string> Resolve(const std::string& name) {
   for (const std::string& key : BnbConfig::Keys()) known.push_back(key);
   for (const auto& [short_name, target] : Aliases()) known.push_back(short_name);
   const std::string nearest = NearestName(full, known);
-  BadInput("unknown key \"{}\"{}", name, nearest.empty() ? "; docs/training.md lists the keys" : "; did you mean \"" + nearest + "\"?");
+  BadInput("unknown key \"{}\"{}", name,
+           nearest.empty() ? "; docs/training.md lists the keys" : "; did you mean \"" + nearest + "\"?");
 }
 
 // A flag's text as YAML: numbers, booleans, "[a, b]".
 Json ParseSetting(const std::string& key, const std::string& text) {
-  static const std::set<std::string> lists = {"lora.target_modules",      "lora.exclude_modules", "lora.modules_to_save",
-                                              "lora.layers_to_transform", "lora.layers_pattern",  "full.train",
-                                              "full.freeze",              "lora.trainable_token_indices",
+  static const std::set<std::string> lists = {"lora.target_modules",
+                                              "lora.exclude_modules",
+                                              "lora.modules_to_save",
+                                              "lora.layers_to_transform",
+                                              "lora.layers_pattern",
+                                              "full.train",
+                                              "full.freeze",
+                                              "lora.trainable_token_indices",
                                               "quantization.llm_int8_skip_modules"};
-  // Plain names and numbers with commas between are a list, also a list of one; anything else (an expression, all-linear)
-  // is what it would be in the file.
+  // Plain names and numbers with commas between are a list, also a list of one; anything else (an expression,
+  // all-linear) is what it would be in the file.
   const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '_' || c == ',' || c == '.';
   });

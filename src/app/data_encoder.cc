@@ -105,8 +105,7 @@ DataTokens CountTokens(const StageInput& stage, const DataEncoder& encoder, cons
           const std::string where = fmt::format("{}:{}", file.path, record.line);
           const Row& row = room.parser->Parse(file, block, record);
           try {
-            if (!row.readable())
-              BadInput("{}: {}", where, WhyUnreadable(row));
+            if (!row.readable()) BadInput("{}: {}", where, WhyUnreadable(row));
             line.clear();
             room.parser->Write(&line);
             CountExample(encoder.Encode(line, where), truncation, where, counts);

@@ -42,7 +42,8 @@ Json RunDataClean(CleanSettings settings) {
 Json RunDataDedupe(DedupeSettings settings, const RowModel& model) {
   settings.stage.threads = CpuCount();
   if (settings.stage.shard.is_part()) {
-    if (!model.model.empty()) BadInput("--semantic: is for the whole input: leave it out of --shard and give it with --merge");
+    if (!model.model.empty())
+      BadInput("--semantic: is for the whole input: leave it out of --shard and give it with --merge");
     return SketchData(settings.stage, settings.duplicates);
   }
   CompareMeanings(settings.stage, model, &settings.duplicates);
@@ -63,7 +64,8 @@ Json RunDataDecontaminate(DecontaminateSettings settings) {
 Json RunDataSelect(SelectSettings settings, const RowModel& model) {
   settings.stage.threads = CpuCount();
   const SelectionSettings& rules = settings.rules;
-  const bool scores = rules.Uses(SelectRule::kIfd) || rules.Uses(SelectRule::kLoss), diverse = rules.Uses(SelectRule::kDiverse);
+  const bool scores = rules.Uses(SelectRule::kIfd) || rules.Uses(SelectRule::kLoss),
+             diverse = rules.Uses(SelectRule::kDiverse);
   if (scores && model.model.empty()) BadInput("--by: ifd and loss need a model that reads the rows: --model M");
   if (!scores && !model.scores.empty()) BadInput("--scores {}: is for --by ifd or loss; leave it out", model.scores);
   if (model.model.empty()) return SelectData(settings);
@@ -105,8 +107,7 @@ Json ToJson(const CheckResult& result) {
           {"findings", findings},
           {"formats", result.formats},
           {"languages", result.languages},
-          {"answer_bytes",
-           {{"shortest", result.shortest}, {"median", result.median}, {"longest", result.longest}}}};
+          {"answer_bytes", {{"shortest", result.shortest}, {"median", result.median}, {"longest", result.longest}}}};
 }
 
 }  // namespace attune

@@ -30,11 +30,13 @@ struct RowModel {
   OnProgress on_progress;
 };
 
-// The stages that write. Each sets the threads, takes scores and embeddings from `model` where it needs them, and returns its
-// manifest. Errors: as the stage says; Error{kBadInput} where a stage needs a model and has none, or the other way round.
+// The stages that write. Each sets the threads, takes scores and embeddings from `model` where it needs them, and
+// returns its manifest. Errors: as the stage says; Error{kBadInput} where a stage needs a model and has none, or the
+// other way round.
 nlohmann::ordered_json RunDataClean(CleanSettings settings);
-nlohmann::ordered_json RunDataDedupe(DedupeSettings settings, const RowModel& model);  // with a model also by meaning; of a shard: as SketchData
-nlohmann::ordered_json RunDataSplit(SplitSettings settings, const RowModel& model);    // likewise
+nlohmann::ordered_json RunDataDedupe(DedupeSettings settings,
+                                     const RowModel& model);  // with a model also by meaning; of a shard: as SketchData
+nlohmann::ordered_json RunDataSplit(SplitSettings settings, const RowModel& model);  // likewise
 nlohmann::ordered_json RunDataDecontaminate(DecontaminateSettings settings);
 nlohmann::ordered_json RunDataSelect(SelectSettings settings, const RowModel& model);
 

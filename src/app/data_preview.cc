@@ -48,8 +48,7 @@ std::vector<PreviewRow> ReadPreviewRows(const DataPreviewJob& job, const DataEnc
       std::string line;
       parser.Write(&line);
       try {
-        rows.push_back(
-            MakePreviewRow(encoder.Encode(line, where), encoder.tokenizer(), truncation, where));
+        rows.push_back(MakePreviewRow(encoder.Encode(line, where), encoder.tokenizer(), truncation, where));
       } catch (const Error&) {  // counted and named by CountTokens
       }
     }
@@ -73,10 +72,9 @@ std::string PreviewHtml(const DataPreview& preview) {
   const DataTokens& counts = preview.counts;
   html += PageTile(GroupedDigits(static_cast<double>(counts.rows)), "rows") +
           PageTile(GroupedDigits(static_cast<double>(counts.tokens)), "tokens") +
-          PageTile(fmt::format("{:.1f} %", counts.tokens == 0
-                                               ? 0
-                                               : 100.0 * static_cast<double>(counts.trained_tokens) /
-                                                     static_cast<double>(counts.tokens)),
+          PageTile(fmt::format("{:.1f} %", counts.tokens == 0 ? 0
+                                                              : 100.0 * static_cast<double>(counts.trained_tokens) /
+                                                                    static_cast<double>(counts.tokens)),
                    "are trained on") +
           PageTile(GroupedDigits(static_cast<double>(counts.cut_rows)),
                    fmt::format("rows cut at {} tokens", preview.truncation.max_length));
@@ -99,8 +97,7 @@ std::string PreviewHtml(const DataPreview& preview) {
 }  // namespace
 
 DataPreview RunDataPreview(const DataPreviewJob& job) {
-  if (!job.html.empty() && PathExists(job.html))
-    BadInput("--html {}: exists already; name another file", job.html);
+  if (!job.html.empty() && PathExists(job.html)) BadInput("--html {}: exists already; name another file", job.html);
   TrainingArguments whole = job.config.training;
   whole.max_length = 0;
   const DataEncoder encoder(ModelPathsOf(job.config), whole);
@@ -113,9 +110,9 @@ DataPreview RunDataPreview(const DataPreviewJob& job) {
   if (counts.nothing + counts.refused == counts.rows) {
     const auto& named = counts.nothing > 0 ? counts.nothing_rows : counts.refused_rows;
     BadInput("{}: {} rows and none to learn from: {}", fmt::join(job.stage.input, ", "), counts.rows,
-             named.empty() ? "the files are empty"
-                           : fmt::format("{}{}", fmt::join(named, ", "),
-                                         counts.rows > std::ssize(named) ? " ..." : ""));
+             named.empty()
+                 ? "the files are empty"
+                 : fmt::format("{}{}", fmt::join(named, ", "), counts.rows > std::ssize(named) ? " ..." : ""));
   }
   preview.rows = ReadPreviewRows(job, encoder, preview.truncation);
   if (preview.rows.empty())
@@ -128,9 +125,7 @@ std::string PreviewText(const PreviewRow& row, bool colour) {
   std::string text;
   const char* state = "";  // of what was written last
   for (const PreviewToken& token : row.tokens) {
-    const char* now = token.cut       ? (colour ? "\x1b[31;9m" : "cut")
-                      : token.trained ? (colour ? "\x1b[32m" : "on")
-                                      : "";
+    const char* now = token.cut ? (colour ? "\x1b[31;9m" : "cut") : token.trained ? (colour ? "\x1b[32m" : "on") : "";
     if (std::string_view(now) != state) {
       if (colour) {
         text += std::string("\x1b[0m") + now;
@@ -151,18 +146,17 @@ std::vector<std::string> TokenLines(const DataTokens& counts, const Truncation& 
   const auto share = [](int64_t part, int64_t all) {
     return all == 0 ? 0.0 : 100.0 * static_cast<double>(part) / static_cast<double>(all);
   };
-  std::vector<std::string> lines = {fmt::format("{} rows, {} tokens, {:.1f} % of them trained on",
-                                                counts.rows, counts.tokens,
-                                                share(counts.trained_tokens, counts.tokens))};
+  std::vector<std::string> lines = {fmt::format("{} rows, {} tokens, {:.1f} % of them trained on", counts.rows,
+                                                counts.tokens, share(counts.trained_tokens, counts.tokens))};
   if (truncation.max_length > 0)
     lines.push_back(fmt::format("max_length {} cuts {} rows ({:.1f} %) and {} trained tokens", truncation.max_length,
                                 counts.cut_rows, share(counts.cut_rows, counts.rows), counts.cut_trained));
   if (counts.nothing > 0)
-    lines.push_back(fmt::format("{} rows have nothing to learn from: {}", counts.nothing,
-                                fmt::join(counts.nothing_rows, ", ")));
+    lines.push_back(
+        fmt::format("{} rows have nothing to learn from: {}", counts.nothing, fmt::join(counts.nothing_rows, ", ")));
   if (counts.refused > 0)
-    lines.push_back(fmt::format("training would stop at {} rows: {}", counts.refused,
-                                fmt::join(counts.refused_rows, "; ")));
+    lines.push_back(
+        fmt::format("training would stop at {} rows: {}", counts.refused, fmt::join(counts.refused_rows, "; ")));
   return lines;
 }
 
@@ -185,8 +179,7 @@ Json ToJson(const DataPreview& preview) {
   for (const PreviewRow& row : preview.rows) {
     Json tokens = Json::array();
     for (const PreviewToken& token : row.tokens)
-      tokens.push_back(
-          {{"id", token.id}, {"text", token.text}, {"trained", token.trained}, {"cut", token.cut}});
+      tokens.push_back({{"id", token.id}, {"text", token.text}, {"trained", token.trained}, {"cut", token.cut}});
     json["shown"].push_back({{"where", row.where},
                              {"trained", row.trained},
                              {"cut", row.cut},

@@ -22,7 +22,7 @@ struct DataPreviewJob {
 
 struct PreviewToken {
   int32_t id = 0;
-  std::string text;  // what it adds to the text; a character of several tokens comes with its last
+  std::string text;      // what it adds to the text; a character of several tokens comes with its last
   bool trained = false;  // something is learned from it, or would be if it were not cut off
   bool cut = false;
 };
@@ -44,7 +44,8 @@ struct DataPreview {
 DataPreview RunDataPreview(const DataPreviewJob& job);
 
 // The row for a terminal. With `colour` trained tokens are green and what is cut is red, else ⟦these⟧ are
-// trained and what is cut stands behind "✂", and before another where it is the start. Control characters of the data do nothing.
+// trained and what is cut stands behind "✂", and before another where it is the start. Control characters of the data
+// do nothing.
 std::string PreviewText(const PreviewRow& row, bool colour);
 
 // Three lines on the whole data set: rows and tokens, truncation, rows that cannot be learned from.

@@ -1,5 +1,5 @@
-// Preview against the trainer: for every format of rows and every setting that moves masks, the tokens that are shown as
-// trained are those whose labels training learns from.
+// Preview against the trainer: for every format of rows and every setting that moves masks, the tokens that are shown
+// as trained are those whose labels training learns from.
 #include "app/data_preview.h"
 
 #include <gtest/gtest.h>
@@ -34,9 +34,10 @@ const std::vector<std::string>& Conversations() {
 
 std::vector<std::string> AllRows() {
   std::vector<std::string> rows = Conversations();
-  for (const char* row : {R"({"prompt": "What is it?", "completion": " A thing, and no other."})",
-                          R"({"prompt": "", "completion": "Without a question"})", R"({"text": "A document of some words."})",
-                          R"({"text": "<|im_end|>"})", R"({"input_ids": [5], "labels": [5]})"})
+  for (const char* row :
+       {R"({"prompt": "What is it?", "completion": " A thing, and no other."})",
+        R"({"prompt": "", "completion": "Without a question"})", R"({"text": "A document of some words."})",
+        R"({"text": "<|im_end|>"})", R"({"input_ids": [5], "labels": [5]})"})
     rows.emplace_back(row);
   return rows;
 }
@@ -66,7 +67,8 @@ class DataPreviewTest : public testing::Test {
     std::vector<Setting> settings = {{"model.init_from_config", folder_ + "/config.json"},
                                      {"model.tokenizer", folder_ + "/tokenizer"},
                                      {"data.train", rows}};
-    if (!chat_template.empty()) settings.emplace_back("model.chat_template", kData + "/chat/" + chat_template + "/template.jinja");
+    if (!chat_template.empty())
+      settings.emplace_back("model.chat_template", kData + "/chat/" + chat_template + "/template.jinja");
     settings.insert(settings.end(), more.begin(), more.end());
     return LoadConfig("", settings, ConfigUse::kPlan);
   }
@@ -131,7 +133,9 @@ TEST_F(DataPreviewTest, MarksWhatTrainingLearnsFrom) {
 
 TEST_F(DataPreviewTest, MarksWhatTrainingLearnsFromWithoutAChatTemplate) {
   std::vector<std::string> rows = AllRows();
-  std::erase_if(rows, [](const std::string& row) { return row.find("\"role\"") != row.npos || row.find("\"from\"") != row.npos; });
+  std::erase_if(rows, [](const std::string& row) {
+    return row.find("\"role\"") != row.npos || row.find("\"from\"") != row.npos;
+  });
   ExpectSameAsTraining(Config(Write("rows.jsonl", rows), "", {}));
   ExpectSameAsTraining(Config(Write("rows.txt", {"A line", "", "  another one  ", "{\"text\": 1}"}), "", {}));
 }
@@ -166,7 +170,8 @@ TEST_F(DataPreviewTest, PackingCutsInItsOwnWay) {
   const std::string rows = Write("rows.jsonl", AllRows());
   for (const auto& [strategy, loses] : {std::pair("bfd", true), {"bfd_split", false}, {"wrapped", false}}) {
     const RunConfig config = Config(
-        rows, "chatml", {{"packing", "true"}, {"packing_strategy", strategy}, {"max_length", "12"}, {"truncation_mode", "keep_end"}});
+        rows, "chatml",
+        {{"packing", "true"}, {"packing_strategy", strategy}, {"max_length", "12"}, {"truncation_mode", "keep_end"}});
     const DataPreview preview = Preview(config);
     EXPECT_EQ(preview.counts.cut_rows > 0, loses) << strategy;
     TrainEvents silent;

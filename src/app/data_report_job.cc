@@ -35,8 +35,8 @@ Json LengthClasses(const std::vector<int64_t>& lengths) {
   if (lengths.empty()) return classes;
   const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
   for (int64_t from = 0, to = 16; from < longest; from = to, to *= 2) {
-    const auto rows = std::count_if(lengths.begin(), lengths.end(),
-                                    [&](int64_t length) { return length > from && length <= to; });
+    const auto rows =
+        std::count_if(lengths.begin(), lengths.end(), [&](int64_t length) { return length > from && length <= to; });
     classes.push_back({{"to", to}, {"rows", rows}});
   }
   while (classes.size() > 1 && classes[0]["rows"] == 0) classes.erase(0);
@@ -51,11 +51,10 @@ Json AtMaxLength(const std::vector<int64_t>& lengths, int64_t max_length) {
     kept += std::min(length, max_length);
   }
   const auto packed = static_cast<double>(Pack(lengths, max_length, PackingStrategy::kBfd).size());
-  return {
-      {"max_length", max_length},
-      {"cut_rows", cut_rows},
-      {"cut_tokens", cut_tokens},
-      {"packing", packed == 0 ? 0 : static_cast<double>(kept) / (packed * static_cast<double>(max_length))}};
+  return {{"max_length", max_length},
+          {"cut_rows", cut_rows},
+          {"cut_tokens", cut_tokens},
+          {"packing", packed == 0 ? 0 : static_cast<double>(kept) / (packed * static_cast<double>(max_length))}};
 }
 
 Json TokensJson(const DataReportJob& job) {
@@ -77,8 +76,7 @@ Json TokensJson(const DataReportJob& job) {
 Json RunDataReport(const DataReportJob& asked) {
   DataReportJob job = asked;
   job.data.threads = CpuCount();
-  if (job.manifests.empty() && job.data.input.empty())
-    BadInput("data report: name manifests, or data with --data");
+  if (job.manifests.empty() && job.data.input.empty()) BadInput("data report: name manifests, or data with --data");
   if (!job.model.empty() && job.data.input.empty())
     BadInput("--model {}: also name the data whose tokens it counts, --data FILE", job.model);
   if (!job.scores.empty() && job.model.empty())
@@ -88,9 +86,9 @@ Json RunDataReport(const DataReportJob& asked) {
   for (const std::string& path : {job.output, json_path}) {
     if (PathExists(path)) BadInput("{}: exists already; name another output or remove it", path);
   }
-  Json report = {{"title", job.data.input.empty() ? job.manifests.back()
-                                                  : fmt::to_string(fmt::join(job.data.input, ", "))},
-                 {"stages", Json::array()}};
+  Json report = {
+      {"title", job.data.input.empty() ? job.manifests.back() : fmt::to_string(fmt::join(job.data.input, ", "))},
+      {"stages", Json::array()}};
   for (const std::string& manifest : job.manifests) report["stages"].push_back(ReadStageManifest(manifest));
   if (!job.data.input.empty()) {
     DataCheckJob check;
@@ -101,7 +99,8 @@ Json RunDataReport(const DataReportJob& asked) {
     report["diversity"] = DiversityJson(job.data, report["check"]["rows"].get<int64_t>());
   }
   if (!job.model.empty()) report["tokens"] = TokensJson(job);
-  if (!job.scores.empty()) report["scores"] = ScoresJson({job.data, job.model, RowScoreJob{}.max_length, job.scores}, job.on_progress);
+  if (!job.scores.empty())
+    report["scores"] = ScoresJson({job.data, job.model, RowScoreJob{}.max_length, job.scores}, job.on_progress);
   WriteFileAtomic(json_path, report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   WriteFileAtomic(job.output, DataReportHtml(report));
   return report;

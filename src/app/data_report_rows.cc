@@ -53,8 +53,7 @@ struct WorstList {
 
 // Rows that `takes`, those with the largest key first.
 WorstList Worst(const char* what, const std::vector<RowScore>& scores,
-                const std::function<bool(const RowScore&)>& takes,
-                const std::function<double(const RowScore&)>& key) {
+                const std::function<bool(const RowScore&)>& takes, const std::function<double(const RowScore&)>& key) {
   WorstList list{what, {}};
   for (size_t i = 0; i < scores.size(); ++i) {
     if (scores[i].scored() && takes(scores[i])) list.rows.push_back(i);
@@ -63,8 +62,7 @@ WorstList Worst(const char* what, const std::vector<RowScore>& scores,
     return key(scores[a]) != key(scores[b]) ? key(scores[a]) > key(scores[b]) : a < b;
   };
   const size_t shown = std::min(kWorstRows, list.rows.size());
-  std::partial_sort(list.rows.begin(), list.rows.begin() + static_cast<std::ptrdiff_t>(shown),
-                    list.rows.end(), larger);
+  std::partial_sort(list.rows.begin(), list.rows.begin() + static_cast<std::ptrdiff_t>(shown), list.rows.end(), larger);
   list.rows.resize(shown);
   return list;
 }
@@ -72,11 +70,10 @@ WorstList Worst(const char* what, const std::vector<RowScore>& scores,
 std::vector<WorstList> WorstLists(const std::vector<RowScore>& scores) {
   const auto all = [](const RowScore&) { return true; };
   return {Worst(
-              "The prompt does not help to foresee the answer (IFD 1 or more): it may answer something else",
-              scores, [](const RowScore& s) { return s.Ifd().value_or(0) >= 1; },
-              [](const RowScore& s) { return *s.Ifd(); }),
-          Worst("The model finds these answers the most surprising: another language, garbled, or truly new",
-                scores, all, [](const RowScore& s) { return s.loss; }),
+              "The prompt does not help to foresee the answer (IFD 1 or more): it may answer something else", scores,
+              [](const RowScore& s) { return s.Ifd().value_or(0) >= 1; }, [](const RowScore& s) { return *s.Ifd(); }),
+          Worst("The model finds these answers the most surprising: another language, garbled, or truly new", scores,
+                all, [](const RowScore& s) { return s.loss; }),
           Worst("The model knows these answers best: there is the least to learn from them", scores, all,
                 [](const RowScore& s) { return -s.loss; })};
 }
@@ -126,9 +123,7 @@ Json DiversityJson(const StageInput& data, int64_t rows) {
   Places places(vectors.size());
   std::iota(places.begin(), places.end(), size_t{0});
   const Diversity diversity = DiversityOf(vectors, places, data.threads);
-  return {{"rows", diversity.rows},
-          {"vendi", diversity.vendi},
-          {"mean_nearest_distance", diversity.mean_nearest}};
+  return {{"rows", diversity.rows}, {"vendi", diversity.vendi}, {"mean_nearest_distance", diversity.mean_nearest}};
 }
 
 Json ScoresJson(const RowScoreJob& job, const OnProgress& on_progress) {

@@ -24,13 +24,17 @@ constexpr uint64_t kBootstrapSeed = 42;
 class EvalBench {
  public:
   EvalBench(const EvalBenchJob& job, const OnProgress& on_progress)
-      : job_(job), on_progress_(on_progress), bundle_(OpenModel(job.model)),
-        rows_(EvenlyFrom(ReadEvalRows(job.data, bundle_.chat_template != nullptr), job.max_rows)), metrics_(job.metrics, rows_) {
+      : job_(job),
+        on_progress_(on_progress),
+        bundle_(OpenModel(job.model)),
+        rows_(EvenlyFrom(ReadEvalRows(job.data, bundle_.chat_template != nullptr), job.max_rows)),
+        metrics_(job.metrics, rows_) {
     for (const EvalRow& row : rows_) {
       if (bundle_.chat_template == nullptr && (!job.prompts.empty() || !row.messages.is_null())) {
         BadInput("{}: has no chat template, which prompts and conversations need ({})", job.model, row.row.where);
       }
-      if (!job.prompts.empty() && row.messages.is_null()) BadInput("{}: is no conversation, so no prompt can stand before it", row.row.where);
+      if (!job.prompts.empty() && row.messages.is_null())
+        BadInput("{}: is no conversation, so no prompt can stand before it", row.row.where);
     }
     if (!job.general.empty()) general_ = GeneralText(bundle_, job.general);
   }
@@ -38,8 +42,10 @@ class EvalBench {
   EvalBenchResult Run() {
     EvalBenchResult result{job_.model, job_.data, {}, {}, {}, {}};
     result.systems.push_back({"base", "", "", {}, {}, {}, {}, 0});
-    for (const std::string& prompt : job_.prompts) result.systems.push_back({"prompt " + prompt, "", prompt, {}, {}, {}, {}, 0});
-    for (const std::string& adapter : job_.adapters) result.systems.push_back({"adapter " + adapter, adapter, "", {}, {}, {}, {}, 0});
+    for (const std::string& prompt : job_.prompts)
+      result.systems.push_back({"prompt " + prompt, "", prompt, {}, {}, {}, {}, 0});
+    for (const std::string& adapter : job_.adapters)
+      result.systems.push_back({"adapter " + adapter, adapter, "", {}, {}, {}, {}, 0});
     for (BenchSystem& system : result.systems) RunSystem(system);
     for (const EvalRow& row : rows_) {
       result.rows.push_back({row.row.where, row.question, row.references.empty() ? "" : row.references.front()});
@@ -94,16 +100,19 @@ class EvalBench {
     const size_t choices_begin = examples.size();
     if (metrics_.Has("multiple_choice")) {
       for (const EvalRow& row : rows_) {
-        for (const std::string& choice : row.choices) examples.push_back(Encoded(encoder, prompter, WithAnswer(row, choice)));
+        for (const std::string& choice : row.choices)
+          examples.push_back(Encoded(encoder, prompter, WithAnswer(row, choice)));
       }
     }
     const size_t general_begin = examples.size();
     if (system.prompt.empty()) examples.insert(examples.end(), general_.begin(), general_.end());
     if (examples.empty()) return;
     std::vector<RowLoss> losses;
-    EvaluateExamples(bundle_, {system.adapter, kTokensInFlight, job_.bf16}, examples, &losses, Progress(system, "losses", examples.size()));
+    EvaluateExamples(bundle_, {system.adapter, kTokensInFlight, job_.bf16}, examples, &losses,
+                     Progress(system, "losses", examples.size()));
     size_t at = choices_begin;
-    if (metrics_.Has("loss")) output.losses.assign(losses.begin(), losses.begin() + static_cast<std::ptrdiff_t>(choices_begin));
+    if (metrics_.Has("loss"))
+      output.losses.assign(losses.begin(), losses.begin() + static_cast<std::ptrdiff_t>(choices_begin));
     for (size_t i = 0; at < general_begin; ++i) {
       output.choices.emplace_back();
       for (size_t c = 0; c < rows_[i].choices.size(); ++c, ++at) output.choices.back().push_back(losses[at]);
@@ -146,7 +155,8 @@ class EvalBench {
     for (size_t a = 1; a < result.systems.size(); ++a) {
       for (size_t b = 0; b < a; ++b) {
         for (size_t f = 0; f < figures; ++f) {
-          result.differences.push_back({a, b, f, result.systems[a].figures[f].value - result.systems[b].figures[f].value,
+          result.differences.push_back({a, b, f,
+                                        result.systems[a].figures[f].value - result.systems[b].figures[f].value,
                                         DifferenceOf(draws[a * figures + f], draws[b * figures + f])});
         }
       }
@@ -166,13 +176,16 @@ class EvalBench {
 
 EvalBenchResult RunEvalBench(const EvalBenchJob& job, const OnProgress& on_progress) {
   if (!job.output.empty() && PathExists(job.output)) BadInput("{}: exists; name a new file", job.output);
-  if (!job.output.empty() && !job.output.ends_with(".html")) BadInput("--output {}: the name must end in .html", job.output);
+  if (!job.output.empty() && !job.output.ends_with(".html"))
+    BadInput("--output {}: the name must end in .html", job.output);
   EvalBenchResult result = EvalBench(job, on_progress).Run();
   if (!job.output.empty()) WriteFileAtomic(job.output, BenchPage(result));
   return result;
 }
 
-std::string FigureText(const std::string& metric, double value) { return fmt::format("{:.{}f}", value, metric == "chrf" ? 1 : 3); }
+std::string FigureText(const std::string& metric, double value) {
+  return fmt::format("{:.{}f}", value, metric == "chrf" ? 1 : 3);
+}
 
 std::string VerdictText(const EvalBenchResult& result, const BenchDifference& d) {
   const Interval& interval = d.difference.interval;
@@ -186,27 +199,39 @@ Json ToJson(const EvalBenchResult& result) {
     Json figures = Json::object();
     for (const BenchFigure& f : s.figures) {
       figures[f.metric] = {{"value", f.value}, {"low", f.interval.low}, {"high", f.interval.high}};
-      if (f.metric == "loss") figures["perplexity"] = {{"value", std::exp(f.value)}, {"low", std::exp(f.interval.low)}, {"high", std::exp(f.interval.high)}};
+      if (f.metric == "loss")
+        figures["perplexity"] = {
+            {"value", std::exp(f.value)}, {"low", std::exp(f.interval.low)}, {"high", std::exp(f.interval.high)}};
     }
-    Json system = {{"name", s.name}, {"adapter", s.adapter}, {"prompt_file", s.prompt}, {"metrics", figures}, {"runtime", s.seconds}};
+    Json system = {{"name", s.name},
+                   {"adapter", s.adapter},
+                   {"prompt_file", s.prompt},
+                   {"metrics", figures},
+                   {"runtime", s.seconds}};
     if (s.general_loss) system["general_loss"] = *s.general_loss;
     systems.push_back(system);
   }
   for (const BenchDifference& d : result.differences) {
-    differences.push_back({{"a", result.systems[d.a].name}, {"b", result.systems[d.b].name}, {"metric", result.systems[d.a].figures[d.figure].metric},
-                           {"a_minus_b", d.value}, {"low", d.difference.interval.low}, {"high", d.difference.interval.high},
+    differences.push_back({{"a", result.systems[d.a].name},
+                           {"b", result.systems[d.b].name},
+                           {"metric", result.systems[d.a].figures[d.figure].metric},
+                           {"a_minus_b", d.value},
+                           {"low", d.difference.interval.low},
+                           {"high", d.difference.interval.high},
                            {"share_a_larger", d.difference.share_above}});
   }
   for (size_t i = 0; i < result.rows.size(); ++i) {
-    Json row = {{"where", result.rows[i].where}, {"question", result.rows[i].question}, {"reference", result.rows[i].reference}};
+    Json row = {{"where", result.rows[i].where},
+                {"question", result.rows[i].question},
+                {"reference", result.rows[i].reference}};
     for (const BenchSystem& s : result.systems) {
       if (!s.answers.empty()) row["answers"].push_back(s.answers[i]);
       if (!s.code_failures.empty()) row["code"].push_back(s.code_failures[i].empty() ? "passed" : s.code_failures[i]);
     }
     rows.push_back(row);
   }
-  return {{"model", result.model}, {"data", result.data}, {"resamples", kResamples}, {"systems", systems}, {"differences", differences},
-          {"rows", rows}, {"notes", result.notes}};
+  return {{"model", result.model},      {"data", result.data}, {"resamples", kResamples}, {"systems", systems},
+          {"differences", differences}, {"rows", rows},        {"notes", result.notes}};
 }
 
 }  // namespace attune

@@ -1,5 +1,5 @@
-// `attune eval --metrics`: a model alone, behind prompts and with adapters on the same rows, by several metrics, with how sure each
-// figure and each difference is, the answers side by side, and what was forgotten of general text.
+// `attune eval --metrics`: a model alone, behind prompts and with adapters on the same rows, by several metrics, with
+// how sure each figure and each difference is, the answers side by side, and what was forgotten of general text.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -34,7 +34,7 @@ struct BenchFigure {
 struct BenchSystem {
   std::string name, adapter, prompt;
   std::vector<BenchFigure> figures;
-  std::vector<std::string> answers;       // by row; empty where no metric needs them
+  std::vector<std::string> answers;  // by row; empty where no metric needs them
   std::vector<std::string> code_failures;
   std::optional<double> general_loss;
   double seconds = 0;
@@ -59,7 +59,8 @@ struct EvalBenchResult {
   std::vector<std::string> notes;
 };
 
-// Errors: Error{kBadInput} as EvalMetricSet and ReadEvalRows, an output that exists, a prompt for a model without a chat template.
+// Errors: Error{kBadInput} as EvalMetricSet and ReadEvalRows, an output that exists, a prompt for a model without a
+// chat template.
 EvalBenchResult RunEvalBench(const EvalBenchJob& job, const OnProgress& on_progress);
 
 nlohmann::ordered_json ToJson(const EvalBenchResult& result);

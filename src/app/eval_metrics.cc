@@ -24,7 +24,8 @@ std::vector<std::string> WordsOf(const std::string& command) {
 
 std::string SandboxNote(const SandboxResult& result) {
   if (result.has_no_network && result.writes_only_inside) return "";
-  return fmt::format("the code could {}{}{}: this system lets no program give that up", result.has_no_network ? "" : "reach the network",
+  return fmt::format("the code could {}{}{}: this system lets no program give that up",
+                     result.has_no_network ? "" : "reach the network",
                      result.has_no_network || result.writes_only_inside ? "" : " and ",
                      result.writes_only_inside ? "" : "write wherever its user can");
 }
@@ -47,10 +48,13 @@ RowSums ChrfTable(const std::vector<EvalRow>& rows, const std::vector<std::strin
 }
 
 // 1 where the right choice is the likeliest, of all tokens or, so that short ones are not preferred, by token.
-std::vector<double> ChoiceHits(const std::vector<EvalRow>& rows, const std::vector<std::vector<RowLoss>>& choices, bool by_token) {
+std::vector<double> ChoiceHits(const std::vector<EvalRow>& rows, const std::vector<std::vector<RowLoss>>& choices,
+                               bool by_token) {
   std::vector<double> hits;
   for (size_t i = 0; i < rows.size(); ++i) {
-    const auto loss = [&](const RowLoss& c) { return by_token ? c.sum / static_cast<double>(std::max<int64_t>(1, c.tokens)) : c.sum; };
+    const auto loss = [&](const RowLoss& c) {
+      return by_token ? c.sum / static_cast<double>(std::max<int64_t>(1, c.tokens)) : c.sum;
+    };
     const auto best = std::min_element(choices[i].begin(), choices[i].end(),
                                        [&](const RowLoss& a, const RowLoss& b) { return loss(a) < loss(b); });
     hits.push_back(static_cast<size_t>(best - choices[i].begin()) == rows[i].right_choice ? 1 : 0);
@@ -70,20 +74,23 @@ RowSums LossSums(std::span<const RowLoss> losses) {
 }
 
 const std::vector<std::string>& EvalMetricNames() {
-  static const std::vector<std::string> names = {"loss", "exact_match", "token_f1", "rouge_l", "chrf", "regex",
-                                                 "json", "numeric", "multiple_choice", "code"};
+  static const std::vector<std::string> names = {"loss",  "exact_match", "token_f1", "rouge_l",         "chrf",
+                                                 "regex", "json",        "numeric",  "multiple_choice", "code"};
   return names;
 }
 
-EvalMetricSet::EvalMetricSet(const MetricOptions& options, const std::vector<EvalRow>& rows) : options_(options), rows_(rows) {
+EvalMetricSet::EvalMetricSet(const MetricOptions& options, const std::vector<EvalRow>& rows)
+    : options_(options), rows_(rows) {
   for (const std::string& metric : options.metrics) {
     const std::vector<std::string>& names = EvalMetricNames();
     if (std::find(names.begin(), names.end(), metric) != names.end()) continue;
     const std::string nearest = NearestName(metric, names);
-    BadInput("--metrics {}: use {}{}", metric, fmt::join(names, ", "), nearest.empty() ? "" : "; did you mean \"" + nearest + "\"?");
+    BadInput("--metrics {}: use {}{}", metric, fmt::join(names, ", "),
+             nearest.empty() ? "" : "; did you mean \"" + nearest + "\"?");
   }
   if (Has("code") && !options.allow_code_execution) {
-    BadInput("--metrics code: runs programs that the model writes on this machine; --allow_code_execution says that it may");
+    BadInput(
+        "--metrics code: runs programs that the model writes on this machine; --allow_code_execution says that it may");
   }
   if (!Has("regex") && !options.pattern.empty()) BadInput("--pattern: belongs to --metrics regex");
   if (!Has("json") && !options.schema.empty()) BadInput("--schema: belongs to --metrics json");
@@ -95,7 +102,8 @@ EvalMetricSet::EvalMetricSet(const MetricOptions& options, const std::vector<Eva
   if (Has("json") && !options.schema.empty()) schemas_.emplace_back(ParseJsonFile(options.schema), options.schema);
   for (const EvalRow& row : rows_) {
     if (Has("regex") && options.pattern.empty()) patterns_.emplace_back(row.pattern, row.row.where + ": pattern");
-    if (Has("json") && options.schema.empty() && !row.schema.is_null()) schemas_.emplace_back(row.schema, row.row.where + ": schema");
+    if (Has("json") && options.schema.empty() && !row.schema.is_null())
+      schemas_.emplace_back(row.schema, row.row.where + ": schema");
   }
 }
 
@@ -103,7 +111,9 @@ bool EvalMetricSet::Has(const std::string& metric) const {
   return std::find(options_.metrics.begin(), options_.metrics.end(), metric) != options_.metrics.end();
 }
 
-bool EvalMetricSet::needs_answers() const { return std::any_of(options_.metrics.begin(), options_.metrics.end(), IsAnswerMetric); }
+bool EvalMetricSet::needs_answers() const {
+  return std::any_of(options_.metrics.begin(), options_.metrics.end(), IsAnswerMetric);
+}
 
 void EvalMetricSet::CheckRows() const {
   size_t with_schema = 0;
@@ -122,12 +132,14 @@ void EvalMetricSet::CheckRows() const {
     if (row.pattern.empty() && options_.pattern.empty()) lacks("regex", "\"pattern\" in the row, or --pattern");
     if (row.test.empty()) lacks("code", "\"test\", code that checks the answer, which this row lacks");
     if (needs_answers() && row.question.empty()) {
-      BadInput("{}: has no question, so there is no answer to judge; of text and tokens only the loss can be had", row.row.where);
+      BadInput("{}: has no question, so there is no answer to judge; of text and tokens only the loss can be had",
+               row.row.where);
     }
     with_schema += row.schema.is_null() ? 0 : 1;
   }
   if (with_schema > 0 && with_schema < rows_.size() && options_.schema.empty() && Has("json")) {
-    BadInput("{}: the metric json needs \"schema\" in every row where one has it, or --schema", rows_.front().row.where);
+    BadInput("{}: the metric json needs \"schema\" in every row where one has it, or --schema",
+             rows_.front().row.where);
   }
 }
 
@@ -146,8 +158,9 @@ std::vector<double> EvalMetricSet::OfTexts(const std::string& metric, const std:
       values.push_back(document && schemas_[schemas_.size() == 1 ? 0 : i].Accepts(*document) ? 1 : 0);
     }
     if (metric == "numeric") {
-      values.push_back(Best([&](const std::string& a, const std::string& r) { return NumericMatch(a, r, options_.tolerance); }, answer,
-                            references));
+      values.push_back(
+          Best([&](const std::string& a, const std::string& r) { return NumericMatch(a, r, options_.tolerance); },
+               answer, references));
     }
   }
   return values;
@@ -158,8 +171,8 @@ std::vector<double> EvalMetricSet::RunCode(SystemOutput& output, const OnEvaluat
   limits.seconds = options_.code_seconds;
   std::vector<double> passed;
   for (size_t i = 0; i < rows_.size(); ++i) {
-    const SandboxResult result =
-        RunInSandbox(WordsOf(options_.interpreter), FencedOrWhole(output.answers[i]) + "\n" + rows_[i].test + "\n", limits);
+    const SandboxResult result = RunInSandbox(WordsOf(options_.interpreter),
+                                              FencedOrWhole(output.answers[i]) + "\n" + rows_[i].test + "\n", limits);
     passed.push_back(result.passed ? 1 : 0);
     output.code_failures.push_back(result.why);
     sandbox_note_ = SandboxNote(result);
@@ -182,7 +195,8 @@ std::vector<MetricColumn> EvalMetricSet::Columns(SystemOutput& output, const OnE
       columns.push_back({metric, false, MeanOf(RunCode(output, on_row))});
     } else {
       columns.push_back({metric, false, MeanOf(OfTexts(metric, output.answers))});
-      if (metric == "json" && !schemas_.empty()) columns.push_back({"json_schema", false, MeanOf(OfTexts("json_schema", output.answers))});
+      if (metric == "json" && !schemas_.empty())
+        columns.push_back({"json_schema", false, MeanOf(OfTexts("json_schema", output.answers))});
     }
   }
   return columns;

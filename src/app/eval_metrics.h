@@ -47,15 +47,15 @@ struct SystemOutput {
 
 class EvalMetricSet {
  public:
-  // Errors: Error{kBadInput}: an unknown metric with the nearest one, a pattern or schema that is none, code without consent; rows
-  // that lack what a metric needs, by file and line.
+  // Errors: Error{kBadInput}: an unknown metric with the nearest one, a pattern or schema that is none, code without
+  // consent; rows that lack what a metric needs, by file and line.
   EvalMetricSet(const MetricOptions& options, const std::vector<EvalRow>& rows);
 
   bool Has(const std::string& metric) const;
   bool needs_answers() const;
 
-  // In the order of the metrics; json has a second one where there is a schema, multiple_choice one by token. `on_row` is told of rows
-  // whose code has been run. Errors: as RunInSandbox.
+  // In the order of the metrics; json has a second one where there is a schema, multiple_choice one by token. `on_row`
+  // is told of rows whose code has been run. Errors: as RunInSandbox.
   std::vector<MetricColumn> Columns(SystemOutput& output, const OnEvaluated& on_row);
 
   // What the system did not let the code give up; empty: nothing, or no code has run.

@@ -14,13 +14,15 @@ using Json = nlohmann::ordered_json;
 bool HasKey(const Json& json, const char* key) { return json.contains(key) && !json[key].is_null(); }
 
 std::string TextUnder(const Json& json, const char* key, const std::string& where) {
-  if (!json[key].is_string() || json[key].get_ref<const std::string&>().empty()) BadInput("{}: \"{}\" must be a text that is not empty", where, key);
+  if (!json[key].is_string() || json[key].get_ref<const std::string&>().empty())
+    BadInput("{}: \"{}\" must be a text that is not empty", where, key);
   return json[key].get<std::string>();
 }
 
 std::vector<std::string> TextsUnder(const Json& json, const char* key, const std::string& where) {
   const Json& list = json[key];
-  if (!list.is_array() || list.empty() || !std::all_of(list.begin(), list.end(), [](const Json& t) { return t.is_string(); })) {
+  if (!list.is_array() || list.empty() ||
+      !std::all_of(list.begin(), list.end(), [](const Json& t) { return t.is_string(); })) {
     BadInput("{}: \"{}\" must be a list of texts that is not empty", where, key);
   }
   return list.get<std::vector<std::string>>();
@@ -34,7 +36,8 @@ void ReadChoices(const Json& json, EvalRow* row, const std::string& where) {
   if (answer.is_number_integer() && answer >= 0 && answer < count) {
     row->right_choice = answer.get<size_t>();
   } else {
-    const auto found = std::find(row->choices.begin(), row->choices.end(), answer.is_string() ? answer.get<std::string>() : "");
+    const auto found =
+        std::find(row->choices.begin(), row->choices.end(), answer.is_string() ? answer.get<std::string>() : "");
     if (!answer.is_string() || found == row->choices.end()) {
       BadInput("{}: \"answer\" must be one of the choices, or its place from 0 to {}", where, count - 1);
     }
@@ -56,16 +59,18 @@ void ReadReferences(const Json& json, EvalRow* row, const std::string& where) {
 
 // A question that stands alone becomes a conversation; one that ends without an answer gets the first reference.
 Json WithItsAnswer(Json json, const std::vector<std::string>& references, const std::string& where) {
-  if (!HasKey(json, "messages") && !HasKey(json, "conversations") && !HasKey(json, "completion") && !HasKey(json, "output")) {
+  if (!HasKey(json, "messages") && !HasKey(json, "conversations") && !HasKey(json, "completion") &&
+      !HasKey(json, "output")) {
     for (const char* key : {"question", "prompt"}) {
       if (!HasKey(json, key) || HasKey(json, "messages")) continue;
-      json["messages"] = json[key].is_array() ? json[key] : Json{{{"role", "user"}, {"content", TextUnder(json, key, where)}}};
+      json["messages"] =
+          json[key].is_array() ? json[key] : Json{{{"role", "user"}, {"content", TextUnder(json, key, where)}}};
     }
   }
   if (!HasKey(json, "messages")) return json;
   Json& messages = json["messages"];
-  if (messages.is_array() && !messages.empty() && messages.back().is_object() && messages.back().value("role", Json()) != "assistant" &&
-      !references.empty()) {
+  if (messages.is_array() && !messages.empty() && messages.back().is_object() &&
+      messages.back().value("role", Json()) != "assistant" && !references.empty()) {
     messages.push_back({{"role", "assistant"}, {"content", references.front()}});
   }
   return json;
@@ -107,7 +112,9 @@ EvalRow ReadEvalRow(const JsonlLine& line, const std::string& file, bool has_cha
 
 std::vector<EvalRow> ReadEvalRows(const std::string& path, bool has_chat_template) {
   std::vector<EvalRow> rows;
-  ForEachLine(path, [&](const JsonlLine& line, const std::string& file) { rows.push_back(ReadEvalRow(line, file, has_chat_template)); });
+  ForEachLine(path, [&](const JsonlLine& line, const std::string& file) {
+    rows.push_back(ReadEvalRow(line, file, has_chat_template));
+  });
   return rows;
 }
 

@@ -1,5 +1,5 @@
-// Rows that answers are judged by. A row of any format of data/formats.h holds its own reference: the last answer. Beside it, or
-// with a question alone ("question", "prompt", or "messages" that end with the user), a row may have
+// Rows that answers are judged by. A row of any format of data/formats.h holds its own reference: the last answer.
+// Beside it, or with a question alone ("question", "prompt", or "messages" that end with the user), a row may have
 //
 //   answer        what is right: a text or a number; beside choices one of them, or its place from 0
 //   references    several texts that are right
@@ -24,12 +24,12 @@ struct EvalRow {
   std::vector<std::string> references;  // may be empty
   std::vector<std::string> choices;
   size_t right_choice = 0;
-  std::string pattern, test;            // empty: none
-  nlohmann::json schema;                // null: none
+  std::string pattern, test;  // empty: none
+  nlohmann::json schema;      // null: none
 };
 
-// With a chat template prompt and completion become a conversation, as in attune prompt. Errors: Error{kBadInput} naming file, line
-// and key; and a path that holds no row.
+// With a chat template prompt and completion become a conversation, as in attune prompt. Errors: Error{kBadInput}
+// naming file, line and key; and a path that holds no row.
 std::vector<EvalRow> ReadEvalRows(const std::string& path, bool has_chat_template);
 
 // The row with `answer` as its end instead.

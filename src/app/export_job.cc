@@ -35,8 +35,11 @@ static DType StoredType(const ModelFiles& files) {
 
 static void CheckDifference(const ExportJob& job, const ModelDifference& d) {
   if (d.mean_kl <= kLargestMeanKl) return;
-  Failed("{}: the result is worse than what was trained: its next-token distributions are {:.3g} nats away on {} tokens, at most "
-         "{} is rounding; nothing was written. Use --dtype float32", job.output, d.mean_kl, d.tokens, kLargestMeanKl);
+  Failed(
+      "{}: the result is worse than what was trained: its next-token distributions are {:.3g} nats away on {} tokens, "
+      "at most "
+      "{} is rounding; nothing was written. Use --dtype float32",
+      job.output, d.mean_kl, d.tokens, kLargestMeanKl);
 }
 
 ExportResult ExportFolder(const ExportJob& job) {

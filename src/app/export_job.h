@@ -1,5 +1,6 @@
-// Writing a model as a Hugging Face folder: merged with an adapter, or a GGUF base dequantised so that PEFT has the base
-// its adapter was trained on. What was written is read again and compared with what it came from before it gets its name.
+// Writing a model as a Hugging Face folder: merged with an adapter, or a GGUF base dequantised so that PEFT has the
+// base its adapter was trained on. What was written is read again and compared with what it came from before it gets
+// its name.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,8 @@ struct ExportResult {
   ModelDifference difference;
 };
 
-// Errors: Error{kBadInput}: the output exists, the adapter does not fit or was trained on another base; Error{kFailed}: merged
-// values that are not finite, a result that is worse than what it came from. Nothing is left then.
+// Errors: Error{kBadInput}: the output exists, the adapter does not fit or was trained on another base; Error{kFailed}:
+// merged values that are not finite, a result that is worse than what it came from. Nothing is left then.
 ExportResult ExportFolder(const ExportJob& job);
 
 }  // namespace attune

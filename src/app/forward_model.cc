@@ -7,7 +7,8 @@ namespace attune {
 namespace {
 
 DType ForwardCompute(bool bf16, const Device& device) {
-  if (bf16 && !device.has_bf16()) BadInput("bf16: this CPU has no bf16 matmul (AVX512-BF16); leave it out to compute in f32");
+  if (bf16 && !device.has_bf16())
+    BadInput("bf16: this CPU has no bf16 matmul (AVX512-BF16); leave it out to compute in f32");
   return bf16 ? DType::kBF16 : DType::kF32;
 }
 
@@ -23,12 +24,14 @@ void ForwardModel::AllLogits(std::span<const int32_t> ids, const std::function<v
   decoder->Logits(batch, [&](int64_t, std::span<const float> piece) { sink(piece); });
 }
 
-std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const ForwardOptions& options, const ChunkLimits& limits) {
+std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const ForwardOptions& options,
+                                               const ChunkLimits& limits) {
   auto model = std::make_unique<ForwardModel>();
   model->device = MakeCpuDevice({});
   if (!options.adapter.empty()) model->adapter = ReadAdapter(files, options.adapter);
   const DType compute = ForwardCompute(options.bf16, *model->device);
-  model->weights.emplace(*model->device, files, model->adapter.spec, BaseStorage(files, compute, {.is_qlora = options.is_qlora, .offload = options.offload}));
+  model->weights.emplace(*model->device, files, model->adapter.spec,
+                         BaseStorage(files, compute, {.is_qlora = options.is_qlora, .offload = options.offload}));
   model->vectors.emplace(*model->device, model->adapter.tensors, TrainableVectors::Purpose::kUse);
   LoadTrained(*model->device, *model->vectors, model->adapter.tensors, model->adapter.values);
   DecoderSettings settings;

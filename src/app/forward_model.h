@@ -27,13 +27,15 @@ struct ForwardModel {
 };
 
 struct ForwardOptions {
-  std::string adapter;    // a folder, or empty
+  std::string adapter;  // a folder, or empty
   bool bf16 = false;
   bool offload = false;   // weights stay in their files where they can
   bool is_qlora = false;  // the base in 4 bits, as a run of method qlora holds it
 };
 
-// `files` must outlive the model. Errors: Error{kBadInput}: bf16 that this CPU cannot compute, an adapter that does not fit.
-std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const ForwardOptions& options, const ChunkLimits& limits);
+// `files` must outlive the model. Errors: Error{kBadInput}: bf16 that this CPU cannot compute, an adapter that does not
+// fit.
+std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const ForwardOptions& options,
+                                               const ChunkLimits& limits);
 
 }  // namespace attune

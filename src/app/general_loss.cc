@@ -58,13 +58,16 @@ std::vector<Example> GeneralText(const ModelBundle& bundle, const std::string& p
   return stretches;
 }
 
-LossContrast MeasureLossContrast(const ModelBundle& bundle, const std::vector<Example>& examples, double seconds, const OnProgress& on_progress) {
+LossContrast MeasureLossContrast(const ModelBundle& bundle, const std::vector<Example>& examples, double seconds,
+                                 const OnProgress& on_progress) {
   const double begin = Now();
   const std::vector<Example> text = GeneralText(bundle, kBuiltInText);
   std::vector<int64_t> in_order(text.size());
   std::iota(in_order.begin(), in_order.end(), int64_t{0});
   // Rows at random, so that a measurement that is cut short is of all parts of the data.
-  const std::vector<std::vector<Example>> row_pieces = PiecesOf(examples, TorchGenerator(kContrastSeed).Permutation(std::ssize(examples))),
+  const std::vector<std::vector<Example>> row_pieces =
+                                              PiecesOf(examples,
+                                                       TorchGenerator(kContrastSeed).Permutation(std::ssize(examples))),
                                           text_pieces = PiecesOf(text, in_order);
   ChunkLimits limits;
   for (const auto* pieces : {&row_pieces, &text_pieces}) {
@@ -86,7 +89,8 @@ LossContrast MeasureLossContrast(const ModelBundle& bundle, const std::vector<Ex
     add(row_pieces, i, &contrast.rows, &contrast.row_tokens);
     add(text_pieces, i, &contrast.general, &contrast.general_tokens);
     if (i < row_pieces.size()) contrast.rows_measured += std::ssize(row_pieces[i]);
-    if (on_progress) on_progress("loss on the rows and on general text", static_cast<int64_t>(i) + 1, static_cast<int64_t>(count));
+    if (on_progress)
+      on_progress("loss on the rows and on general text", static_cast<int64_t>(i) + 1, static_cast<int64_t>(count));
   }
   contrast.rows /= static_cast<double>(std::max<int64_t>(1, contrast.row_tokens));
   contrast.general /= static_cast<double>(std::max<int64_t>(1, contrast.general_tokens));

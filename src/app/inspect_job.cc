@@ -86,9 +86,11 @@ nlohmann::ordered_json Doctor() {
   check("AVX-512", __builtin_cpu_supports("avx512f") != 0,
         __builtin_cpu_supports("avx512f") != 0 ? "wider f32 kernels are used" : "not there: the AVX2 kernels are used");
   check("bf16 matmul", device->has_bf16(),
-        device->has_bf16() ? "AVX512-BF16: training computes in bf16" : "not there: training computes in f32, half as fast");
+        device->has_bf16() ? "AVX512-BF16: training computes in bf16"
+                           : "not there: training computes in f32, half as fast");
   const double free = static_cast<double>(AvailableBytes()) / (1 << 30);
-  check("memory", free > 2, fmt::format("{:.1f} GiB free of {:.1f}", free, static_cast<double>(TotalMemoryBytes()) / (1 << 30)));
+  check("memory", free > 2,
+        fmt::format("{:.1f} GiB free of {:.1f}", free, static_cast<double>(TotalMemoryBytes()) / (1 << 30)));
   std::error_code error;
   const auto space = std::filesystem::space(".", error);
   const double disk = static_cast<double>(space.available) / (1 << 30);

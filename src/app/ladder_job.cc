@@ -29,8 +29,8 @@ constexpr int64_t kFewestHeldOut = 8;
 constexpr double kLeastBudget = 60;
 constexpr uint64_t kLadderSeed = 42;
 
-// Rows as lines, prompt and completion as conversations: prompts need these, and all rungs must see the same. Text and tokens stay
-// what they are; `are_conversations` is set to false then.
+// Rows as lines, prompt and completion as conversations: prompts need these, and all rungs must see the same. Text and
+// tokens stay what they are; `are_conversations` is set to false then.
 std::vector<std::string> RowLines(const std::string& path, bool has_chat_template, bool* are_conversations) {
   std::vector<std::string> lines;
   ForEachLine(path, [&](const JsonlLine& line, const std::string& file) {
@@ -38,7 +38,9 @@ std::vector<std::string> RowLines(const std::string& path, bool has_chat_templat
     const bool is_pair = has_chat_template && row.kind == DataRow::Kind::kPromptCompletion;
     if (is_pair) MakeConversation(&row);
     *are_conversations = *are_conversations && row.kind == DataRow::Kind::kMessages;
-    lines.push_back(is_pair ? Json{{"messages", row.messages}}.dump() : IsPlainText(file) ? Json{{"text", row.text}}.dump() : std::string(line.text));
+    lines.push_back(is_pair             ? Json{{"messages", row.messages}}.dump()
+                    : IsPlainText(file) ? Json{{"text", row.text}}.dump()
+                                        : std::string(line.text));
   });
   return lines;
 }
@@ -53,7 +55,8 @@ void WriteLines(const std::string& path, const std::vector<std::string>& lines) 
 void SetRowsApart(std::vector<std::string>& rows, std::vector<std::string>& held_out, const std::string& path) {
   constexpr size_t kEvery = 10;
   if (std::ssize(rows) < kFewestHeldOut * static_cast<int64_t>(kEvery)) {
-    BadInput("{}: has {} rows, too few to set {} apart; name held-out rows with --eval_data", path, rows.size(), kFewestHeldOut);
+    BadInput("{}: has {} rows, too few to set {} apart; name held-out rows with --eval_data", path, rows.size(),
+             kFewestHeldOut);
   }
   std::vector<std::string> kept;
   for (size_t i = 0; i < rows.size(); ++i) (i % kEvery == kEvery - 1 ? held_out : kept).push_back(std::move(rows[i]));
@@ -63,9 +66,20 @@ void SetRowsApart(std::vector<std::string>& rows, std::vector<std::string>& held
 Json RungJson(const LadderRung& r) {
   Json losses = Json::array();
   for (const RowLoss& row : r.losses) losses.push_back({row.sum, row.tokens});
-  return {{"name", r.name}, {"what", r.what}, {"skipped", r.skipped}, {"eval_loss", r.loss}, {"low", r.interval.low}, {"high", r.interval.high},
-          {"general_loss", r.general_loss}, {"seconds", r.seconds}, {"best_seconds", r.best_seconds}, {"peak_rss_bytes", r.peak_bytes},
-          {"kilowatt_hours", r.kilowatt_hours}, {"cost", r.cost}, {"path", r.path}, {"losses", losses}};
+  return {{"name", r.name},
+          {"what", r.what},
+          {"skipped", r.skipped},
+          {"eval_loss", r.loss},
+          {"low", r.interval.low},
+          {"high", r.interval.high},
+          {"general_loss", r.general_loss},
+          {"seconds", r.seconds},
+          {"best_seconds", r.best_seconds},
+          {"peak_rss_bytes", r.peak_bytes},
+          {"kilowatt_hours", r.kilowatt_hours},
+          {"cost", r.cost},
+          {"path", r.path},
+          {"losses", losses}};
 }
 
 LadderRung RungOf(const Json& json) {
@@ -89,10 +103,16 @@ LadderRung RungOf(const Json& json) {
 class Ladder {
  public:
   Ladder(const LadderJob& job, const OnRung& on_rung, const OnProgress& on_progress)
-      : job_(job), on_rung_(on_rung), on_progress_(on_progress), bundle_(OpenModel(job.advise.model)), prices_(LoadPrices("")) {
+      : job_(job),
+        on_rung_(on_rung),
+        on_progress_(on_progress),
+        bundle_(OpenModel(job.advise.model)),
+        prices_(LoadPrices("")) {
     if (job.output_dir.empty()) BadInput("--measure: needs --output_dir, a folder for its runs");
-    if (!job.advise.output.empty() || job.advise.device != "auto") BadInput("--measure: runs on this machine and writes into --output_dir; leave out --output and --device");
-    if (!(job.budget_seconds >= kLeastBudget)) BadInput("--budget: must be a minute or more, not {:g} s", job.budget_seconds);
+    if (!job.advise.output.empty() || job.advise.device != "auto")
+      BadInput("--measure: runs on this machine and writes into --output_dir; leave out --output and --device");
+    if (!(job.budget_seconds >= kLeastBudget))
+      BadInput("--budget: must be a minute or more, not {:g} s", job.budget_seconds);
     train_ = RowLines(job.advise.data, bundle_.chat_template != nullptr, &are_conversations_);
     if (job.advise.eval_data.empty()) {
       SetRowsApart(train_, held_out_, job.advise.data);
@@ -119,7 +139,8 @@ class Ladder {
     };
     const auto left = [&] { return job_.budget_seconds - Spent(result.rungs); };
     const std::vector<std::string> trained = {"lora", "qlora", "full"};
-    const auto runnable = static_cast<double>(std::count_if(trained.begin(), trained.end(), [&](const std::string& m) { return WhyNot(m).empty(); }));
+    const auto runnable = static_cast<double>(
+        std::count_if(trained.begin(), trained.end(), [&](const std::string& m) { return WhyNot(m).empty(); }));
     add("base", left());
     add("prompt", left() / (1 + runnable));
     const double share = left() / std::max(1.0, runnable);
@@ -139,7 +160,8 @@ class Ladder {
 
  private:
   static double Spent(const std::vector<LadderRung>& rungs) {
-    return std::accumulate(rungs.begin(), rungs.end(), 0.0, [](double sum, const LadderRung& r) { return sum + r.seconds; });
+    return std::accumulate(rungs.begin(), rungs.end(), 0.0,
+                           [](double sum, const LadderRung& r) { return sum + r.seconds; });
   }
 
   void OpenFolder() {
@@ -147,13 +169,17 @@ class Ladder {
     train_path_ = folder + "/train.jsonl";
     held_out_path_ = folder + "/held-out.jsonl";
     path_ = folder + "/ladder.json";
-    const Json identity = {{"model", QuickModelHash(job_.advise.model)}, {"data", HashOfDataFiles(job_.advise.data)},
+    const Json identity = {{"model", QuickModelHash(job_.advise.model)},
+                           {"data", HashOfDataFiles(job_.advise.data)},
                            {"eval_data", job_.advise.eval_data.empty() ? "" : HashOfDataFiles(job_.advise.eval_data)},
-                           {"goal", job_.advise.goal}, {"systems", job_.systems}, {"budget_seconds", job_.budget_seconds}};
+                           {"goal", job_.advise.goal},
+                           {"systems", job_.systems},
+                           {"budget_seconds", job_.budget_seconds}};
     if (FileExists(path_)) {
       state_ = ParseOrderedJsonFile(path_);
       if (!state_.is_object() || state_.value("identity", Json()) != identity) {
-        BadInput("{}: holds a ladder of another model, other rows or another budget; name a new output_dir", job_.output_dir);
+        BadInput("{}: holds a ladder of another model, other rows or another budget; name a new output_dir",
+                 job_.output_dir);
       }
       return;
     }
@@ -219,7 +245,8 @@ class Ladder {
   }
 
   void RunPromptRung(double share, LadderRung& rung) const {
-    if (bundle_.chat_template == nullptr) rung.skipped = "the model has no chat template, so a prompt cannot be put before a question";
+    if (bundle_.chat_template == nullptr)
+      rung.skipped = "the model has no chat template, so a prompt cannot be put before a question";
     if (!are_conversations_) rung.skipped = "not all rows are questions with answers, which a prompt needs";
     if (!rung.skipped.empty()) return;
     const std::string output = AbsolutePath(job_.output_dir) + "/prompt.json";
@@ -234,7 +261,8 @@ class Ladder {
     job.bf16 = bf16();
     job.seconds = share;
     job.output = output;
-    const PromptResult found = RunPrompt(job, [](const PromptCandidate&) {}, on_progress_);
+    const PromptResult found = RunPrompt(
+        job, [](const PromptCandidate&) {}, on_progress_);
     const PromptCandidate& best = found.candidates[found.best_prompt];
     rung.what = best.name;
     rung.losses = best.losses;
@@ -251,7 +279,8 @@ class Ladder {
   std::string WhyNot(const std::string& method) const {
     const MethodPlan& plan = PlanFor(method);
     if (!plan.fits && (plan.to_fit.empty() || !plan.to_fit.back().fits)) {
-      return fmt::format("it does not fit: {:.1f} GiB are needed of {:.1f}", static_cast<double>(plan.bytes) / (1 << 30),
+      return fmt::format("it does not fit: {:.1f} GiB are needed of {:.1f}",
+                         static_cast<double>(plan.bytes) / (1 << 30),
                          static_cast<double>(advice_->plan.device.memory_bytes) / (1 << 30));
     }
     if (method != "qlora") return "";
@@ -267,10 +296,16 @@ class Ladder {
   std::vector<Setting> SettingsOf(const MethodPlan& plan) const {
     const AdviceChoice& c = advice_->advice.choice;
     const int64_t micro = RowsOfMicroBatch(c);
-    std::vector<Setting> settings = {{"model", job_.advise.model}, {"data", train_path_}, {"eval_data", held_out_path_}, {"method", plan.method},
+    std::vector<Setting> settings = {{"model", job_.advise.model},
+                                     {"data", train_path_},
+                                     {"eval_data", held_out_path_},
+                                     {"method", plan.method},
                                      {"per_device_train_batch_size", std::to_string(micro)},
-                                     {"gradient_accumulation_steps", std::to_string(c.batch / micro)}, {"lr_scheduler_type", "cosine"},
-                                     {"warmup_ratio", "0.05"}, {"save_strategy", "no"}, {"eval_samples", "0"}};
+                                     {"gradient_accumulation_steps", std::to_string(c.batch / micro)},
+                                     {"lr_scheduler_type", "cosine"},
+                                     {"warmup_ratio", "0.05"},
+                                     {"save_strategy", "no"},
+                                     {"eval_samples", "0"}};
     if (plan.method != "full") {
       for (const Setting& s : LoraSettings(c)) settings.push_back(s);
     }
@@ -282,7 +317,8 @@ class Ladder {
     rung.skipped = WhyNot(rung.name);
     if (!rung.skipped.empty()) return;
     const AdviceChoice& c = advice_->advice.choice;
-    TrainedRungJob job{SettingsOf(PlanFor(rung.name)), UsualRate(c, rung.name), std::max<int64_t>(1, advice_->plan.steps), share, job_.output_dir + "/" + rung.name};
+    TrainedRungJob job{SettingsOf(PlanFor(rung.name)), UsualRate(c, rung.name),
+                       std::max<int64_t>(1, advice_->plan.steps), share, job_.output_dir + "/" + rung.name};
     TrainedRungState state = RungStateOf(state_["trained"].value(rung.name, Json::object()));
     rung.seconds = state.spent;
     const OnProgress progress = [&](const char* what, int64_t done, int64_t total) {
@@ -301,7 +337,8 @@ class Ladder {
     }
     rung.skipped = found.skipped;
     if (!found.skipped.empty()) return;
-    rung.what = fmt::format("learning_rate {}, {} steps{}", found.learning_rate, found.steps, state.is_swept ? ", the best of 3 rates" : "");
+    rung.what = fmt::format("learning_rate {}, {} steps{}", found.learning_rate, found.steps,
+                            state.is_swept ? ", the best of 3 rates" : "");
     rung.path = found.output_dir;
     rung.best_seconds = found.seconds;
     if (rung.name == "full") {
@@ -325,7 +362,8 @@ class Ladder {
     for (size_t i = 0; i < run.size(); ++i) result.rungs[run[i]].interval = MiddleOf(draws[i]);
     std::vector<size_t> order(run.size());
     std::iota(order.begin(), order.end(), size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return result.rungs[run[a]].loss < result.rungs[run[b]].loss; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return result.rungs[run[a]].loss < result.rungs[run[b]].loss; });
     result.best = result.recommended = run[order[0]];
     if (order.size() > 1) {
       result.runner_up = run[order[1]];
@@ -363,11 +401,20 @@ Json ToJson(const LadderResult& r) {
     rungs.push_back(RungJson(rung));
     rungs.back().erase("losses");
   }
-  Json json = {{"model", r.model}, {"data", r.data}, {"budget_seconds", r.budget_seconds}, {"train_rows", r.train_rows}, {"held_out_rows", r.rows},
-               {"currency", r.currency}, {"rungs", rungs}, {"best", r.rungs[r.best].name}, {"recommended", r.rungs[r.recommended].name}};
+  Json json = {{"model", r.model},
+               {"data", r.data},
+               {"budget_seconds", r.budget_seconds},
+               {"train_rows", r.train_rows},
+               {"held_out_rows", r.rows},
+               {"currency", r.currency},
+               {"rungs", rungs},
+               {"best", r.rungs[r.best].name},
+               {"recommended", r.rungs[r.recommended].name}};
   if (r.runner_up) {
     json["runner_up"] = r.rungs[*r.runner_up].name;
-    json["difference"] = {{"low", r.difference.interval.low}, {"high", r.difference.interval.high}, {"share_best_lower", r.difference.share_above}};
+    json["difference"] = {{"low", r.difference.interval.low},
+                          {"high", r.difference.interval.high},
+                          {"share_best_lower", r.difference.share_above}};
   }
   json["verdict"] = LadderVerdict(r);
   json["facts"] = ToJson(r.advice)["facts"];
@@ -379,10 +426,15 @@ std::string LadderVerdict(const LadderResult& r) {
   if (!r.runner_up) return fmt::format("{}: nothing else came to an end in the time", use.name);
   const LadderRung& next = r.rungs[*r.runner_up];
   const Interval& i = r.difference.interval;
-  const std::string figures = fmt::format("{} is ahead of {} by {:.3f} a token (95 % interval {:.3f} to {:.3f} over {} held-out rows; ahead in {:.1f} % of draws)",
-                                          best.name, next.name, next.loss - best.loss, i.low, i.high, r.rows, 100 * r.difference.share_above);
-  if (r.recommended == r.best) return fmt::format("use {}: {}{}", use.name, figures, i.low > 0 ? "" : fmt::format(", which is not sure, but {} asks for more", next.name));
-  return fmt::format("use {}: {}; these rows cannot tell it from {}, which asks for more", use.name, figures, best.name);
+  const std::string figures = fmt::format(
+      "{} is ahead of {} by {:.3f} a token (95 % interval {:.3f} to {:.3f} over {} held-out rows; ahead in {:.1f} % of "
+      "draws)",
+      best.name, next.name, next.loss - best.loss, i.low, i.high, r.rows, 100 * r.difference.share_above);
+  if (r.recommended == r.best)
+    return fmt::format("use {}: {}{}", use.name, figures,
+                       i.low > 0 ? "" : fmt::format(", which is not sure, but {} asks for more", next.name));
+  return fmt::format("use {}: {}; these rows cannot tell it from {}, which asks for more", use.name, figures,
+                     best.name);
 }
 
 }  // namespace attune

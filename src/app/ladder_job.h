@@ -1,6 +1,7 @@
-// `attune advise --measure`: the methods against each other on a person's own rows, within a budget of time. The model alone, prompts,
-// LoRA, QLoRA and full fine-tuning answer the same held-out rows; each method that is trained has an equal share of the time and a
-// small sweep of its learning rate. A ladder that is started again goes on where it stopped.
+// `attune advise --measure`: the methods against each other on a person's own rows, within a budget of time. The model
+// alone, prompts, LoRA, QLoRA and full fine-tuning answer the same held-out rows; each method that is trained has an
+// equal share of the time and a small sweep of its learning rate. A ladder that is started again goes on where it
+// stopped.
 #pragma once
 
 #include <cstdint>
@@ -25,9 +26,9 @@ struct LadderJob {
 };
 
 struct LadderRung {
-  std::string name;     // base, prompt, lora, qlora, full
-  std::string what;     // "learning_rate 0.0002, 120 steps"
-  std::string skipped;  // why it was not run; empty: it was, and what follows is known
+  std::string name;                   // base, prompt, lora, qlora, full
+  std::string what;                   // "learning_rate 0.0002, 120 steps"
+  std::string skipped;                // why it was not run; empty: it was, and what follows is known
   double loss = 0, general_loss = 0;  // by token of the held-out answers; of general text
   Interval interval;                  // of the loss
   std::vector<RowLoss> losses;        // by held-out row
@@ -55,8 +56,9 @@ struct LadderResult {
 // Told of every rung that has ended, in order.
 using OnRung = std::function<void(const LadderRung& rung)>;
 
-// Writes held-out.jsonl, train.jsonl, ladder.json and ladder.html into output_dir beside the runs. Errors: Error{kBadInput}: a budget of
-// less than a minute, no held-out rows and too few to set some apart, a folder that holds something else; as RunAdvise.
+// Writes held-out.jsonl, train.jsonl, ladder.json and ladder.html into output_dir beside the runs. Errors:
+// Error{kBadInput}: a budget of less than a minute, no held-out rows and too few to set some apart, a folder that holds
+// something else; as RunAdvise.
 LadderResult RunLadder(const LadderJob& job, const OnRung& on_rung, const OnProgress& on_progress);
 
 nlohmann::ordered_json ToJson(const LadderResult& result);

@@ -54,9 +54,9 @@ std::vector<Setting> With(std::vector<Setting> settings, const std::vector<Setti
 void TrySteps(const TrainedRungJob& job, TrainedRungState& state, const OnProgress& on_progress) {
   const std::string folder = job.folder + "/tried";
   RunConfig config = LoadConfig("", With(job.settings, {{"learning_rate", fmt::format("{:g}", job.learning_rate)},
-                                                              {"max_steps", std::to_string(kTriedSteps)},
-                                                              {"output_dir", folder},
-                                                              {"overwrite_output_dir", "true"}}));
+                                                        {"max_steps", std::to_string(kTriedSteps)},
+                                                        {"output_dir", folder},
+                                                        {"overwrite_output_dir", "true"}}));
   config.is_recorded = false;
   const double begin = Now();
   Stopwatch watch(begin + kMostTried * job.seconds, on_progress);
@@ -67,7 +67,8 @@ void TrySteps(const TrainedRungJob& job, TrainedRungState& state, const OnProgre
   }
   const double seconds = Now() - begin;
   state.seconds_a_step = watch.seconds_a_step();
-  state.seconds_a_run = watch.is_cut_short() ? 2 * watch.before(begin) : seconds - static_cast<double>(watch.steps()) * state.seconds_a_step;
+  state.seconds_a_run = watch.is_cut_short() ? 2 * watch.before(begin)
+                                             : seconds - static_cast<double>(watch.steps()) * state.seconds_a_step;
   state.spent += seconds;
   RemoveTree(folder);
 }
@@ -87,12 +88,16 @@ void ChooseSteps(const TrainedRungJob& job, TrainedRungState& state) {
 }  // namespace
 
 nlohmann::ordered_json ToJson(const TrainedRungState& s) {
-  return {{"seconds_a_step", s.seconds_a_step}, {"seconds_a_run", s.seconds_a_run}, {"steps", s.steps}, {"is_swept", s.is_swept}, {"spent", s.spent}};
+  return {{"seconds_a_step", s.seconds_a_step},
+          {"seconds_a_run", s.seconds_a_run},
+          {"steps", s.steps},
+          {"is_swept", s.is_swept},
+          {"spent", s.spent}};
 }
 
 TrainedRungState RungStateOf(const nlohmann::ordered_json& json) {
-  return {json.value("seconds_a_step", 0.0), json.value("seconds_a_run", 0.0), json.value("steps", int64_t{0}), json.value("is_swept", false),
-          json.value("spent", 0.0)};
+  return {json.value("seconds_a_step", 0.0), json.value("seconds_a_run", 0.0), json.value("steps", int64_t{0}),
+          json.value("is_swept", false), json.value("spent", 0.0)};
 }
 
 TrainedRungResult RunTrainedRung(const TrainedRungJob& job, TrainedRungState& state, const std::function<void()>& keep,
@@ -102,14 +107,16 @@ TrainedRungResult RunTrainedRung(const TrainedRungJob& job, TrainedRungState& st
     TrySteps(job, state, on_progress);
     ChooseSteps(job, state);
     if (state.steps == 0) {
-      result.skipped = fmt::format("there is no time for it: a run takes {:.0f} s beside its steps, and a step {:.1f} s, of {:.0f} s",
-                                   state.seconds_a_run, state.seconds_a_step, job.seconds);
+      result.skipped = fmt::format(
+          "there is no time for it: a run takes {:.0f} s beside its steps, and a step {:.1f} s, of {:.0f} s",
+          state.seconds_a_run, state.seconds_a_step, job.seconds);
       return result;
     }
     keep();
   }
   SweepJob sweep;
-  sweep.settings = With(job.settings, {{"max_steps", std::to_string(state.steps)}, {"output_dir", job.folder + "/sweep"}});
+  sweep.settings =
+      With(job.settings, {{"max_steps", std::to_string(state.steps)}, {"output_dir", job.folder + "/sweep"}});
   std::vector<std::string> rates;
   for (const double factor : {1.0, 1.0 / 3, 3.0}) {
     if (factor == 1 || state.is_swept) rates.push_back(fmt::format("{:.2g}", factor * job.learning_rate));

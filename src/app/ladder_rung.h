@@ -1,5 +1,5 @@
-// One rung of the ladder that is trained: what a step of it costs is tried first, then a small sweep of the learning rate is run that
-// ends within the time the rung has.
+// One rung of the ladder that is trained: what a step of it costs is tried first, then a small sweep of the learning
+// rate is run that ends within the time the rung has.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -42,17 +42,20 @@ bool IsRate(double rate) { return std::isfinite(rate) && rate > 0; }
 bool IsSound(const MachineRate& rate) {
   return IsRate(rate.matmul_flops) && IsRate(rate.fraction) && std::isfinite(rate.spread) && rate.spread >= 0 &&
          (rate.work_rates.empty() || IsRate(rate.speed_flops)) &&
-         std::all_of(rate.work_rates.begin(), rate.work_rates.end(), [](const auto& of_kind) { return IsRate(of_kind.second); });
+         std::all_of(rate.work_rates.begin(), rate.work_rates.end(),
+                     [](const auto& of_kind) { return IsRate(of_kind.second); });
 }
 
-// The rates of `rate`, and of kinds that it lacks those of other methods, brought to the machine's speed at its measurement.
+// The rates of `rate`, and of kinds that it lacks those of other methods, brought to the machine's speed at its
+// measurement.
 WorkRates AllWorkRates(const MachineRate& rate, DType compute) {
   WorkRates all = rate.work_rates;
   if (all.empty()) return all;
   for (const char* method : kMethods) {
     const std::optional<MachineRate> other = RememberedRate(method, compute);
     if (!other) continue;
-    for (const auto& [kind, theirs] : other->work_rates) all.emplace(kind, theirs * rate.speed_flops / other->speed_flops);
+    for (const auto& [kind, theirs] : other->work_rates)
+      all.emplace(kind, theirs * rate.speed_flops / other->speed_flops);
   }
   return all;
 }
@@ -73,8 +76,13 @@ std::optional<MachineRate> RememberedRate(const std::string& method, DType compu
   if (file.is_null() || !file.contains(at)) return std::nullopt;
   try {
     const nlohmann::ordered_json& rate = file.at(at);
-    MachineRate found{rate.at("matmul_flops"), rate.at("fraction"), rate.value("speed_flops", 0.0), rate.value("spread", 0.0),
-                      rate.value("work_rates", WorkRates()), rate.at("model"), rate.at("date")};
+    MachineRate found{rate.at("matmul_flops"),
+                      rate.at("fraction"),
+                      rate.value("speed_flops", 0.0),
+                      rate.value("spread", 0.0),
+                      rate.value("work_rates", WorkRates()),
+                      rate.at("model"),
+                      rate.at("date")};
     if (IsSound(found)) return found;
   } catch (const nlohmann::json::exception&) {
     // told below, with the file's name
@@ -86,11 +94,15 @@ void RememberRate(const std::string& method, DType compute, const MachineRate& r
   const std::string path = MachineRatesPath();
   if (path.empty()) return;
   nlohmann::ordered_json file = ReadRates();
-  if (file.is_null()) file = {{"version", kVersion}, {"machine", Identity()}, {"rates", nlohmann::ordered_json::object()}};
+  if (file.is_null())
+    file = {{"version", kVersion}, {"machine", Identity()}, {"rates", nlohmann::ordered_json::object()}};
   file["version"] = kVersion;
-  file["rates"][ComputeName(compute)][method] = {{"matmul_flops", rate.matmul_flops},   {"fraction", rate.fraction},
-                                                 {"speed_flops", rate.speed_flops}, {"spread", rate.spread},
-                                                 {"work_rates", rate.work_rates},       {"model", rate.model},
+  file["rates"][ComputeName(compute)][method] = {{"matmul_flops", rate.matmul_flops},
+                                                 {"fraction", rate.fraction},
+                                                 {"speed_flops", rate.speed_flops},
+                                                 {"spread", rate.spread},
+                                                 {"work_rates", rate.work_rates},
+                                                 {"model", rate.model},
                                                  {"date", rate.date}};
   MakeDirectories(ParentOf(path));
   WriteFileAtomic(path, file.dump(2) + "\n");

@@ -12,24 +12,32 @@ namespace attune {
 
 std::string ModuleOf(const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); }
 
-bool IsQuantized(const StoredTensor& tensor) { return tensor.dtype == DType::kBnb4 || tensor.dtype == DType::kInt8Rows; }
+bool IsQuantized(const StoredTensor& tensor) {
+  return tensor.dtype == DType::kBnb4 || tensor.dtype == DType::kInt8Rows;
+}
 
 void RequireItsBase(const ModelFiles& files, const std::string& model, const std::string& adapter, bool any_base) {
   const std::string record = adapter + "/run.json";
   if (adapter.empty() || !FileExists(record)) return;
   const nlohmann::ordered_json run = ParseOrderedJsonFile(record);
-  if (FieldText(run, "/settings/lora/init_lora_weights") == "loftq" && !IsQuantized(*files.Find("model.layers.0.self_attn.q_proj.weight"))) {
-    BadInput("{}: an adapter that started from loftq makes up for what quantising its base loses, so it belongs to the quantised "
-             "one: write that with attune quantize, and give it here with --any_base", record);
+  if (FieldText(run, "/settings/lora/init_lora_weights") == "loftq" &&
+      !IsQuantized(*files.Find("model.layers.0.self_attn.q_proj.weight"))) {
+    BadInput(
+        "{}: an adapter that started from loftq makes up for what quantising its base loses, so it belongs to the "
+        "quantised "
+        "one: write that with attune quantize, and give it here with --any_base",
+        record);
   }
   if (any_base) return;
   const nlohmann::ordered_json then = run.value("model", nlohmann::ordered_json::object());
   const nlohmann::ordered_json now = QuickModelHash(model);
   for (const auto& [key, value] : now.items()) {
     if (!then.contains(key) || then[key] == value) continue;
-    BadInput("{}: the adapter was trained on another base than {} ({}: {} then, {} now); give that one, or --any_base (a 4-bit "
-             "model's adapter onto the 16-bit weights it was made from)",
-             record, model, key, then[key].dump(), value.dump());
+    BadInput(
+        "{}: the adapter was trained on another base than {} ({}: {} then, {} now); give that one, or --any_base (a "
+        "4-bit "
+        "model's adapter onto the 16-bit weights it was made from)",
+        record, model, key, then[key].dump(), value.dump());
   }
 }
 

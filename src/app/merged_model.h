@@ -15,9 +15,9 @@ std::string ModuleOf(const std::string& tensor);
 // Whether it is a quantised weight of a bitsandbytes checkpoint.
 bool IsQuantized(const StoredTensor& tensor);
 
-// An adapter's numbers mean something on the base they were trained on; run.json beside it says which that was. `files` are
-// those of `model`. Errors: Error{kBadInput}: it was another one, unless `any_base`; it started from loftq and this base is
-// not quantised. Nothing to say where there is no adapter or no run.json.
+// An adapter's numbers mean something on the base they were trained on; run.json beside it says which that was. `files`
+// are those of `model`. Errors: Error{kBadInput}: it was another one, unless `any_base`; it started from loftq and this
+// base is not quantised. Nothing to say where there is no adapter or no run.json.
 void RequireItsBase(const ModelFiles& files, const std::string& model, const std::string& adapter, bool any_base);
 
 // Whether a tied head gets weights of its own: an adapter's copy of the head or the embedding.

@@ -18,8 +18,8 @@ AdapterSpec LoraSpec(const RunConfig& config, const PlannedModel& model) {
   if (unset && !model.lacking.empty()) lora.target_modules = std::string("all-linear");
   lora = ResolveTargets(lora, DecoderModules(model.spec), model.spec.model_type);
   AdapterSpec spec = BuildAdapterSpec(model.spec, lora, "lora");
-  // Above the dimension of one layer it is waste (small keys and values under a rank that others need); above that of all
-  // of them nothing is low about it.
+  // Above the dimension of one layer it is waste (small keys and values under a rank that others need); above that of
+  // all of them nothing is low about it.
   const auto is_low = [](const AdapterModule& m) { return m.rank <= std::min(m.in, m.out); };
   if (!spec.modules.empty() && std::none_of(spec.modules.begin(), spec.modules.end(), is_low)) {
     const AdapterModule& m = spec.modules.front();
@@ -46,8 +46,8 @@ ChunkLimits FullRows(int64_t rows, int64_t length) {
   return limits;
 }
 
-BaseStorage StorageOf(const std::string& method, const PlannedModel& model, const ModelFiles* files, const RunConfig& config,
-                      DType compute) {
+BaseStorage StorageOf(const std::string& method, const PlannedModel& model, const ModelFiles* files,
+                      const RunConfig& config, DType compute) {
   const bool is_qlora = method == "qlora";
   if (files != nullptr) return {*files, compute, {is_qlora, config.quantization, config.offload, config.torch_dtype}};
   const BnbConfig quantization = config.quantization.value_or(QloraQuantization());
@@ -56,9 +56,14 @@ BaseStorage StorageOf(const std::string& method, const PlannedModel& model, cons
   return {model.spec, compute, config.torch_dtype.value_or(smaller), is_qlora ? &quantization : nullptr};
 }
 
-MethodMemory::MethodMemory(const std::string& method, const PlannedModel& model, const RunConfig& config, const PlanDevice& device,
-                           int64_t devices, int64_t program_bytes, const BaseStorage& storage)
-    : method_(method), model_(model), device_(device), devices_(devices), program_bytes_(program_bytes), storage_(storage) {
+MethodMemory::MethodMemory(const std::string& method, const PlannedModel& model, const RunConfig& config,
+                           const PlanDevice& device, int64_t devices, int64_t program_bytes, const BaseStorage& storage)
+    : method_(method),
+      model_(model),
+      device_(device),
+      devices_(devices),
+      program_bytes_(program_bytes),
+      storage_(storage) {
   adapter_ = method == "full" ? BuildFullSpec(model.spec, config.full, "full") : LoraSpec(config, model);
   trainables_ = AdapterTrainables(adapter_);
   for (const TrainableTensor& t : trainables_) trainable_parameters_ += t.rows * t.cols;
@@ -66,8 +71,8 @@ MethodMemory::MethodMemory(const std::string& method, const PlannedModel& model,
 }
 
 PlanInputs MethodMemory::Inputs(const TrainingArguments& arguments) const {
-  return {model_.spec, adapter_, trainables_, arguments,             false,
-          NoRows(),    nullptr,  storage_,    device_.scratch_bytes, program_bytes_};
+  return {model_.spec, adapter_, trainables_,           arguments,     false, NoRows(),
+          nullptr,     storage_, device_.scratch_bytes, program_bytes_};
 }
 
 std::vector<MemoryRow> MethodMemory::Table(const TrainingArguments& arguments, const ChunkLimits& limits) const {
@@ -81,8 +86,8 @@ std::vector<MemoryRow> MethodMemory::Table(const TrainingArguments& arguments, c
   return rows;
 }
 
-// Weights, gradients and states, shared among the devices. Experts at rest and the like are frozen in the compute type, or
-// trained with everything that a trained weight has.
+// Weights, gradients and states, shared among the devices. Experts at rest and the like are frozen in the compute type,
+// or trained with everything that a trained weight has.
 std::vector<MemoryRow> MethodMemory::Standing(const TrainingArguments& arguments) const {
   std::vector<MemoryRow> rows = StandingMemory(Inputs(arguments));
   enum Place : size_t { kBase, kTrained, kGradients, kStates };
@@ -93,7 +98,8 @@ std::vector<MemoryRow> MethodMemory::Standing(const TrainingArguments& arguments
   } else if (method_ == "lora") {
     rows[kBase].bytes += copy;
   } else {
-    const double states_each = static_cast<double>(rows[kStates].bytes) / static_cast<double>(trainable_parameters_ - others);
+    const double states_each =
+        static_cast<double>(rows[kStates].bytes) / static_cast<double>(trainable_parameters_ - others);
     rows[kTrained].bytes += 4 * others + (device_.compute == DType::kF32 ? 0 : copy);
     rows[kGradients].bytes += 4 * others;
     rows[kStates].bytes += static_cast<int64_t>(states_each * static_cast<double>(others));
@@ -102,8 +108,8 @@ std::vector<MemoryRow> MethodMemory::Standing(const TrainingArguments& arguments
   return rows;
 }
 
-// The largest n of 1 ... most that fits, where bytes(n) grows: 0 for none. Tables of large models take milliseconds, so it is
-// found from the slope between two of them, and then made sure of.
+// The largest n of 1 ... most that fits, where bytes(n) grows: 0 for none. Tables of large models take milliseconds, so
+// it is found from the slope between two of them, and then made sure of.
 int64_t MethodMemory::LargestFitting(int64_t most, const std::function<int64_t(int64_t)>& bytes) const {
   const int64_t room = device_.memory_bytes;
   if (bytes(1) > room) return 0;
@@ -133,7 +139,8 @@ int64_t MethodMemory::LargestContext(const TrainingArguments& arguments) const {
   return kUnit * LargestFitting(most, [&](int64_t n) { return Bytes(arguments, FullRows(1, n * kUnit)); });
 }
 
-std::vector<FitStep> MethodMemory::StepsToFit(const TrainingArguments& arguments, const LimitsOfSettings& limits_of) const {
+std::vector<FitStep> MethodMemory::StepsToFit(const TrainingArguments& arguments,
+                                              const LimitsOfSettings& limits_of) const {
   TrainingArguments a = arguments;
   std::vector<FitStep> steps;
   ChunkLimits limits = limits_of(a);
@@ -148,7 +155,8 @@ std::vector<FitStep> MethodMemory::StepsToFit(const TrainingArguments& arguments
     do {
       a.tokens_in_flight = std::max(limits.length, std::min(a.tokens_in_flight, limits.tokens) / 2);
       limits = limits_of(a);
-    } while (limits.tokens > limits.length && Bytes(a, limits) > device_.memory_bytes && a.tokens_in_flight > limits.length);
+    } while (limits.tokens > limits.length && Bytes(a, limits) > device_.memory_bytes &&
+             a.tokens_in_flight > limits.length);
     if (add(fmt::format("tokens_in_flight: {}", a.tokens_in_flight), "a little speed")) return steps;
   }
   if (!a.gradient_checkpointing) {
@@ -166,21 +174,24 @@ std::vector<FitStep> MethodMemory::StepsToFit(const TrainingArguments& arguments
     limits.tokens = std::min(limits.tokens, a.max_length);
     limits.labelled = std::min(limits.labelled, limits.tokens);
     if (Bytes(a, limits) > device_.memory_bytes && limits.length > kShortestContext) continue;
-    add(fmt::format("max_length: {}, tokens_in_flight: {}", a.max_length, a.tokens_in_flight), "text beyond it, which is cut off");
+    add(fmt::format("max_length: {}, tokens_in_flight: {}", a.max_length, a.tokens_in_flight),
+        "text beyond it, which is cut off");
     break;
   }
   return steps;
 }
 
-std::vector<MemoryRow> PromptMemory(const PlannedModel& model, const PlanDevice& device, int64_t devices, int64_t program_bytes,
-                                    int64_t context) {
+std::vector<MemoryRow> PromptMemory(const PlannedModel& model, const PlanDevice& device, int64_t devices,
+                                    int64_t program_bytes, int64_t context) {
   const ModelSpec& spec = model.spec;
   const int64_t weights = model.stored_bytes > 0 ? model.stored_bytes : BytesOf(DType::kBF16, model.parameters());
   const int64_t heads = spec.num_attention_heads * spec.head_dim;
-  const int64_t activations = std::min<int64_t>(context, 512) * (3 * spec.hidden_size + 2 * heads + 2 * spec.intermediate_size);
+  const int64_t activations =
+      std::min<int64_t>(context, 512) * (3 * spec.hidden_size + 2 * heads + 2 * spec.intermediate_size);
   std::vector<MemoryRow> rows;
   rows.push_back({"base weights", (weights + devices - 1) / devices});
-  rows.push_back({"keys and values", 2 * 4 * spec.num_hidden_layers * spec.num_key_value_heads * spec.head_dim * context});
+  rows.push_back(
+      {"keys and values", 2 * 4 * spec.num_hidden_layers * spec.num_key_value_heads * spec.head_dim * context});
   rows.push_back({"activations", 4 * (activations + spec.vocab_size)});  // models/inference.h
   rows.push_back({"kernel scratch", device.scratch_bytes});
   rows.push_back(device.is_this_machine ? MemoryRow{"program, tokenizer, data", program_bytes}

@@ -1,5 +1,5 @@
-// The memory of one method on one model and device: the trainer's table for whatever limits one asks about, and the searches
-// over it.
+// The memory of one method on one model and device: the trainer's table for whatever limits one asks about, and the
+// searches over it.
 #pragma once
 
 #include <functional>
@@ -19,15 +19,15 @@ using LimitsOfSettings = std::function<ChunkLimits(const TrainingArguments&)>;
 // `rows` rows of `length` tokens, all trained, at once.
 ChunkLimits FullRows(int64_t rows, int64_t length);
 
-// How a run of this method would hold the base: as its `files` have it where they are there (else null), otherwise as published checkpoints are
-// stored (spec.torch_dtype, bfloat16 where it says nothing), and quantised by qlora.
-BaseStorage StorageOf(const std::string& method, const PlannedModel& model, const ModelFiles* files, const RunConfig& config,
-                      DType compute);
+// How a run of this method would hold the base: as its `files` have it where they are there (else null), otherwise as
+// published checkpoints are stored (spec.torch_dtype, bfloat16 where it says nothing), and quantised by qlora.
+BaseStorage StorageOf(const std::string& method, const PlannedModel& model, const ModelFiles* files,
+                      const RunConfig& config, DType compute);
 
 class MethodMemory {
  public:
-  // `method`: lora, qlora or full. `program_bytes`: of this machine's process; an accelerator has its own. Everything given
-  // must outlive it. Errors: Error{kBadInput}: targets that match nothing, a rank above a layer's dimension.
+  // `method`: lora, qlora or full. `program_bytes`: of this machine's process; an accelerator has its own. Everything
+  // given must outlive it. Errors: Error{kBadInput}: targets that match nothing, a rank above a layer's dimension.
   MethodMemory(const std::string& method, const PlannedModel& model, const RunConfig& config, const PlanDevice& device,
                int64_t devices, int64_t program_bytes, const BaseStorage& storage);
 
@@ -66,8 +66,9 @@ class MethodMemory {
   mutable std::string optim_;
 };
 
-// What prompting takes: the weights as they are stored (in bfloat16 where they are not at hand) and a cache of `context` tokens.
-std::vector<MemoryRow> PromptMemory(const PlannedModel& model, const PlanDevice& device, int64_t devices, int64_t program_bytes,
-                                    int64_t context);
+// What prompting takes: the weights as they are stored (in bfloat16 where they are not at hand) and a cache of
+// `context` tokens.
+std::vector<MemoryRow> PromptMemory(const PlannedModel& model, const PlanDevice& device, int64_t devices,
+                                    int64_t program_bytes, int64_t context);
 
 }  // namespace attune

@@ -13,9 +13,12 @@ namespace {
 constexpr size_t kMostTokens = 128;
 
 constexpr const char* kText =
-    "The old lighthouse keeper wrote down the weather every evening: wind from the north-west, clear sky, a ship on the "
-    "horizon. In the morning he counted 14 gulls and two letters. \"Dear Sir,\" one began, \"the committee has read your "
-    "report and would like to know how the lamp is kept burning in a storm.\" He laughed, put the kettle on, and started his "
+    "The old lighthouse keeper wrote down the weather every evening: wind from the north-west, clear sky, a ship on "
+    "the "
+    "horizon. In the morning he counted 14 gulls and two letters. \"Dear Sir,\" one began, \"the committee has read "
+    "your "
+    "report and would like to know how the lamp is kept burning in a storm.\" He laughed, put the kettle on, and "
+    "started his "
     "answer with a list: 1. oil, 2. patience, 3. a dry match.";
 
 ChunkLimits LimitsOf(const std::vector<std::vector<int32_t>>& sequences) {
@@ -31,7 +34,9 @@ std::vector<std::vector<float>> LogitsOf(const ModelFiles& files, const std::str
   const auto model = MakeForwardModel(files, {adapter, false, true}, LimitsOf(sequences));
   std::vector<std::vector<float>> logits(sequences.size());
   for (size_t i = 0; i < sequences.size(); ++i) {
-    model->AllLogits(sequences[i], [&](std::span<const float> piece) { logits[i].insert(logits[i].end(), piece.begin(), piece.end()); });
+    model->AllLogits(sequences[i], [&](std::span<const float> piece) {
+      logits[i].insert(logits[i].end(), piece.begin(), piece.end());
+    });
   }
   return logits;
 }
@@ -54,14 +59,16 @@ void AddRow(std::span<const float> a, std::span<const float> b, ModelDifference*
   // A number that is not finite anywhere makes all of it so.
   if (!std::isfinite(kl)) kl = INFINITY;
   total->mean_kl += kl;
-  total->same_best += std::max_element(a.begin(), a.end()) - a.begin() == std::max_element(b.begin(), b.end()) - b.begin();
+  total->same_best +=
+      std::max_element(a.begin(), a.end()) - a.begin() == std::max_element(b.begin(), b.end()) - b.begin();
   total->tokens += 1;
 }
 
 }  // namespace
 
 nlohmann::ordered_json ModelDifference::ToJson() const {
-  return {{"tokens", tokens}, {"largest_logit_difference", largest}, {"mean_kl", mean_kl}, {"same_best_token", same_best}};
+  return {
+      {"tokens", tokens}, {"largest_logit_difference", largest}, {"mean_kl", mean_kl}, {"same_best_token", same_best}};
 }
 
 std::vector<std::vector<int32_t>> TokensToCompare(const ModelBundle& bundle, const std::string& data) {
@@ -74,7 +81,8 @@ std::vector<std::vector<int32_t>> TokensToCompare(const ModelBundle& bundle, con
     options.max_length = kMostTokens;
     options.vocab_size = vocab;
     size_t tokens = 0;
-    for (Example& example : LoadDataset(data, RowEncoder(tokenizer, bundle.chat_format(), bundle.eos_token(), options)).examples) {
+    for (Example& example :
+         LoadDataset(data, RowEncoder(tokenizer, bundle.chat_format(), bundle.eos_token(), options)).examples) {
       tokens += example.input_ids.size();
       if (tokens > kMostTokens && !sequences.empty()) break;
       sequences.push_back(std::move(example.input_ids));

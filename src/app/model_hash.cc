@@ -43,8 +43,7 @@ nlohmann::ordered_json QuickModelHash(const std::string& name_or_path) {
   for (const std::string& path : FilesOfModel(name_or_path)) {
     const MappedFile file(path);
     bytes += file.text().size();
-    lines += fmt::format("{}  {}  {}\n", Sha256OfText(file.text().substr(0, kHead)), file.text().size(),
-                         NameIn(path));
+    lines += fmt::format("{}  {}  {}\n", Sha256OfText(file.text().substr(0, kHead)), file.text().size(), NameIn(path));
   }
   return {{"bytes", bytes}, {"head_sha256", Sha256OfText(lines)}};
 }

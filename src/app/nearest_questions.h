@@ -1,5 +1,5 @@
-// Which of many questions are like one, for choosing the examples that a prompt shows: by their words, or by what they mean to the
-// base model.
+// Which of many questions are like one, for choosing the examples that a prompt shows: by their words, or by what they
+// mean to the base model.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,8 @@ class NearestQuestions {
 
 class NearestByWords : public NearestQuestions {
  public:
-  explicit NearestByWords(const std::vector<std::string>& questions) : index_(questions), size_(std::ssize(questions)) {}
+  explicit NearestByWords(const std::vector<std::string>& questions)
+      : index_(questions), size_(std::ssize(questions)) {}
   std::vector<int64_t> Nearest(const std::string& question, int64_t count) const override {
     return index_.Nearest(question, std::min(count, size_));
   }
@@ -36,8 +37,8 @@ class NearestByWords : public NearestQuestions {
   int64_t size_;
 };
 
-// By the cosine of vectors (app/text_embedder.h) from which the mean of all questions has been taken. The model is opened when the
-// first vector is made. Not for several threads at once.
+// By the cosine of vectors (app/text_embedder.h) from which the mean of all questions has been taken. The model is
+// opened when the first vector is made. Not for several threads at once.
 class NearestByMeaning : public NearestQuestions {
  public:
   // `bundle` must outlive it. Makes the vectors of all questions.
@@ -47,7 +48,8 @@ class NearestByMeaning : public NearestQuestions {
 
   std::vector<int64_t> Nearest(const std::string& question, int64_t count) const override;
 
-  // A safetensors file: "questions" (count, width) F32 of length 1, "mean" (width) F32; its metadata say of what they are.
+  // A safetensors file: "questions" (count, width) F32 of length 1, "mean" (width) F32; its metadata say of what they
+  // are.
   void Write(const std::string& path) const;
 
  private:
@@ -58,7 +60,8 @@ class NearestByMeaning : public NearestQuestions {
   Embeddings vectors_;    // centred
   std::vector<float> mean_;
   mutable std::unique_ptr<TextEmbedder> embedder_;
-  mutable std::unordered_map<std::string, std::vector<float>> asked_;  // held-out questions are asked once for each number of shots
+  mutable std::unordered_map<std::string, std::vector<float>>
+      asked_;  // held-out questions are asked once for each number of shots
 };
 
 }  // namespace attune

@@ -35,9 +35,8 @@ bool IsWeights(const std::string& name) {
 // The entries of the folder that are a run's: by exact names, for a person may keep other things there, and
 // what lies beside weights only where there are weights.
 std::vector<fs::path> FilesOfOldRun(const std::string& output_dir) {
-  static const std::set<std::string> records = {"run.json",           "metrics.jsonl",
-                                                "metrics.csv",        "samples.jsonl",
-                                                "report.html",        "adapter_model.safetensors",
+  static const std::set<std::string> records = {"run.json",           "metrics.jsonl", "metrics.csv",
+                                                "samples.jsonl",      "report.html",   "adapter_model.safetensors",
                                                 "adapter_config.json"};
   static const std::vector<std::string> beside_weights = {
       "config.json",           "generation_config.json",  "tokenizer.json",
@@ -78,11 +77,11 @@ void CheckOutputDir(const std::string& output_dir, bool overwrite) {
     if (::access(output_dir.c_str(), W_OK) != 0) BadInput("output_dir {}: cannot be written to", output_dir);
     for (const auto& entry : fs::directory_iterator(output_dir, error)) {
       const std::string name = entry.path().filename().string();
-      const bool is_run = name == "run.json" || name == "metrics.jsonl" ||
-                          name == "adapter_model.safetensors" || name.starts_with("checkpoint-");
+      const bool is_run = name == "run.json" || name == "metrics.jsonl" || name == "adapter_model.safetensors" ||
+                          name.starts_with("checkpoint-");
       if ((is_run || IsWeights(name)) && !overwrite) {
-        BadInput("output_dir {}: already holds {} ({}); name a new folder or set overwrite_output_dir: true", output_dir,
-                 is_run ? "another run" : "a model", name);
+        BadInput("output_dir {}: already holds {} ({}); name a new folder or set overwrite_output_dir: true",
+                 output_dir, is_run ? "another run" : "a model", name);
       }
     }
     return;
@@ -98,12 +97,11 @@ void CheckOutputDir(const std::string& output_dir, bool overwrite) {
 void RemoveOldRun(const RunConfig& config) {
   const std::string& output_dir = config.training.output_dir;
   const std::vector<fs::path> old = FilesOfOldRun(output_dir);
-  for (const std::string& input : {config.model, config.adapter, config.train_data, config.eval_data, config.init_from_config,
-                                    config.tokenizer, config.chat_template}) {
+  for (const std::string& input : {config.model, config.adapter, config.train_data, config.eval_data,
+                                   config.init_from_config, config.tokenizer, config.chat_template}) {
     for (const fs::path& path : old) {
       if (!IsRead(path, input)) continue;
-      BadInput("output_dir {}: {} is read by this run and would be overwritten; name a new folder",
-               output_dir, input);
+      BadInput("output_dir {}: {} is read by this run and would be overwritten; name a new folder", output_dir, input);
     }
   }
   // A checkpoint that stayed would be taken for one of the new run.

@@ -29,10 +29,12 @@ const std::vector<std::string>& MethodNames() {
 }
 
 // Operations over the rate that a step reaches on average.
-double SecondsByFraction(const PlanReport& report, const RunWork& work, const MethodPlan& m, int64_t adapter_parameters) {
+double SecondsByFraction(const PlanReport& report, const RunWork& work, const MethodPlan& m,
+                         int64_t adapter_parameters) {
   const ModelSpec& spec = report.model.spec;
   const PlanDevice& device = report.device;
-  const StepWork step{m.method == "full", adapter_parameters, work.batch.length, std::min<int64_t>(0, report.model.other_parameters)};
+  const StepWork step{m.method == "full", adapter_parameters, work.batch.length,
+                      std::min<int64_t>(0, report.model.other_parameters)};
   double each = FlopsPerToken(spec, step) - (1 - work.TrainedShare()) * HeadFlopsPerToken(spec, step);
   if (report.training.gradient_checkpointing) each += RecomputedFlopsPerToken(spec, step);
   const double flops = each * work.TrainingTokens() + ForwardFlopsPerToken(spec, step) * work.EvaluationTokens();
@@ -90,7 +92,8 @@ int64_t StackBytes(const PlanReport& report, const MethodPlan& m, int64_t tokens
   return static_cast<int64_t>(PredictStackPeak(profile, run));
 }
 
-// `session` may be null; what it has opened is what a run of its method holds. `files` are null where there are no weights.
+// `session` may be null; what it has opened is what a run of its method holds. `files` are null where there are no
+// weights.
 MethodPlan PlanMethod(const std::string& method, const PlanReport& report, const RunConfig& config, const RunWork& work,
                       int64_t program_bytes, const TrainSession* session, const ModelFiles* files) {
   MethodPlan m;
@@ -103,7 +106,8 @@ MethodPlan PlanMethod(const std::string& method, const PlanReport& report, const
     return m;
   }
   const bool is_session = session != nullptr && report.device.is_this_machine && method == config.method;
-  const BaseStorage storage = is_session ? session->inputs().storage : StorageOf(method, report.model, files, config, report.device.compute);
+  const BaseStorage storage =
+      is_session ? session->inputs().storage : StorageOf(method, report.model, files, config, report.device.compute);
   const MethodMemory memory(method, report.model, config, report.device, report.devices, program_bytes, storage);
   const ChunkLimits limits = work.limits(a);
   m.memory = memory.Table(a, limits);
@@ -119,7 +123,8 @@ MethodPlan PlanMethod(const std::string& method, const PlanReport& report, const
   return m;
 }
 
-// LoRA where it fits, as it is or with settings that cost no text; else with the weights in 4 bits; else what comes nearest.
+// LoRA where it fits, as it is or with settings that cost no text; else with the weights in 4 bits; else what comes
+// nearest.
 std::string Recommended(const std::vector<MethodPlan>& methods) {
   const auto can = [&](const std::string& name, bool changed) {
     for (const MethodPlan& m : methods) {
@@ -132,7 +137,8 @@ std::string Recommended(const std::vector<MethodPlan>& methods) {
   return can("lora", true) ? "lora" : "qlora";
 }
 
-// What someone asked for, or rows that are there; a default above the model's positions only means that rows are shorter.
+// What someone asked for, or rows that are there; a default above the model's positions only means that rows are
+// shorter.
 void CheckContext(const RunConfig& config, const PlannedModel& model, const RunWork& work) {
   const int64_t positions = model.spec.max_position_embeddings;
   const bool is_set = config.source.contains("training") && config.source["training"].contains("max_length");
@@ -155,8 +161,9 @@ std::string AskedMethod(const RunConfig& config, const PlanJob& job) {
 
 void AddNotes(PlanReport* report) {
   if (!report->device.is_this_machine) {
-    report->notes.push_back("the engine runs on processors only so far: figures of an accelerator are estimates from the same "
-                            "step plan in bf16, for a backend that keeps what this one keeps");
+    report->notes.push_back(
+        "the engine runs on processors only so far: figures of an accelerator are estimates from the same "
+        "step plan in bf16, for a backend that keeps what this one keeps");
   }
   if (!report->model.lacking.empty()) {
     report->notes.push_back("attune cannot train this model yet (" + report->model.lacking +
@@ -164,7 +171,8 @@ void AddNotes(PlanReport* report) {
   }
   const auto recalled = [&](const std::string& what, std::vector<std::string> fields) {
     std::erase(fields, "licence");  // nothing here follows from it
-    if (!fields.empty()) report->notes.push_back(fmt::format("{}: not confirmed by a source: {}", what, fmt::join(fields, ", ")));
+    if (!fields.empty())
+      report->notes.push_back(fmt::format("{}: not confirmed by a source: {}", what, fmt::join(fields, ", ")));
   };
   recalled(report->model.name, report->model.recalled);
   recalled(report->device.name, report->device.recalled);
@@ -182,7 +190,8 @@ const MethodPlan& PlanReport::Chosen() const {
 Prices LoadPrices(const std::string& path) {
   const std::string where = path.empty() ? "catalogue/prices.yaml" : path;
   try {
-    return Prices::FromJson(YamlToJson(YAML::Load(path.empty() ? std::string(EmbeddedPrices()) : ReadFile(path)), where), where);
+    return Prices::FromJson(
+        YamlToJson(YAML::Load(path.empty() ? std::string(EmbeddedPrices()) : ReadFile(path)), where), where);
   } catch (const YAML::Exception& error) {
     BadInput("{}:{}: not valid YAML: {}", where, error.mark.line + 1, error.msg);
   }
@@ -199,8 +208,8 @@ PlanReport PlanOf(const RunConfig& given, const PlanJob& job, const TrainSession
   const std::string asked = AskedMethod(config, job);
   report.device = DeviceOf(job, config, asked == "auto" ? "lora" : asked);
   report.model = FindModel(config.model.empty() ? config.init_from_config : config.model);
-  const RunWork work =
-      session != nullptr ? WorkOfRows(*session, config.training) : WorkWithoutRows(config, report.model.spec, job.tokens);
+  const RunWork work = session != nullptr ? WorkOfRows(*session, config.training)
+                                          : WorkWithoutRows(config, report.model.spec, job.tokens);
   CheckContext(config, report.model, work);
   const int64_t program =
       session != nullptr ? session->inputs().resident_bytes : ProgramBytes(report.model.spec.vocab_size, {}, nullptr);
@@ -217,7 +226,8 @@ PlanReport PlanOf(const RunConfig& given, const PlanJob& job, const TrainSession
   report.tokens = work.tokens;
   report.max_length = work.length;
   report.steps = work.steps.total_updates;
-  report.epochs = work.tokens > 0 ? work.TrainingTokens() / static_cast<double>(work.tokens) : config.training.num_train_epochs;
+  report.epochs =
+      work.tokens > 0 ? work.TrainingTokens() / static_cast<double>(work.tokens) : config.training.num_train_epochs;
   AddNotes(&report);
   return report;
 }
@@ -232,10 +242,12 @@ PlanReport MakePlan(const PlanJob& job) {
   }
   if (job.tokens < 0) BadInput("--tokens: must be above 0, not {}", job.tokens);
   const RunConfig config = LoadConfig(job.config, job.settings, ConfigUse::kPlan);
-  if (job.tokens > 0 && !config.train_data.empty()) BadInput("--tokens and data.train exclude each other: the rows are counted");
+  if (job.tokens > 0 && !config.train_data.empty())
+    BadInput("--tokens and data.train exclude each other: the rows are counted");
   TrainEvents silent;
   std::unique_ptr<TrainSession> session;
-  FindModel(config.model.empty() ? config.init_from_config : config.model);  // with the catalogue's nearest name where it is not there
+  FindModel(config.model.empty() ? config.init_from_config
+                                 : config.model);  // with the catalogue's nearest name where it is not there
   if (!config.train_data.empty()) session = std::make_unique<TrainSession>(config, silent, TrainSession::Use::kPlan);
   PlanReport report = PlanOf(config, job, session.get());
   if (!session || !report.device.is_this_machine) return report;

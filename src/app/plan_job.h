@@ -45,7 +45,8 @@ struct MethodPlan {
   int64_t largest_context = 0;                 // of one row at a time, up to the model's positions
   std::vector<FitStep> to_fit;                 // empty when it fits
   double seconds = 0, seconds_low = 0, seconds_high = 0;
-  std::map<std::string, double> seconds_by_kind;  // of work (ops/work.h), where this machine's rates are known; else empty
+  std::map<std::string, double>
+      seconds_by_kind;  // of work (ops/work.h), where this machine's rates are known; else empty
   double kilowatt_hours = 0;
   double electricity_cost = 0;
   std::optional<double> rent;
@@ -58,11 +59,11 @@ struct PlanReport {
   int64_t devices = 1;
   Prices prices;
   TrainingArguments training;
-  std::string method;        // the one that is asked for or recommended
+  std::string method;  // the one that is asked for or recommended
   bool is_recommended = false;
   std::vector<MethodPlan> methods;
-  bool has_data = false;     // rows were read; else tokens are a number, in rows of max_length
-  int64_t tokens = 0;        // of an epoch
+  bool has_data = false;  // rows were read; else tokens are a number, in rows of max_length
+  int64_t tokens = 0;     // of an epoch
   double epochs = 0;
   int64_t steps = 0, max_length = 0;
   std::string stack;
@@ -71,8 +72,8 @@ struct PlanReport {
   const MethodPlan& Chosen() const;
 };
 
-// Errors: Error{kBadInput}: an unknown model or device with the nearest name, a context beyond the model's positions, a rank
-// above a layer's dimension, a negative price, and what the configuration's own checks say.
+// Errors: Error{kBadInput}: an unknown model or device with the nearest name, a context beyond the model's positions, a
+// rank above a layer's dimension, a negative price, and what the configuration's own checks say.
 PlanReport MakePlan(const PlanJob& job);
 
 class TrainSession;

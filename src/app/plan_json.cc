@@ -36,16 +36,30 @@ Json MethodJson(const MethodPlan& m, bool has_time) {
 Json ToJson(const PlanReport& r) {
   Json methods = Json::array();
   for (const MethodPlan& m : r.methods) methods.push_back(MethodJson(m, r.tokens > 0));
-  return {{"model", {{"name", r.model.name}, {"source", r.model.source}, {"parameters", r.model.parameters()},
-                     {"trainable_here", r.model.lacking.empty()}, {"lacking", r.model.lacking}, {"recalled", r.model.recalled}}},
-          {"device", {{"name", r.device.name}, {"count", r.devices}, {"is_this_machine", r.device.is_this_machine},
-                      {"memory_bytes", r.device.memory_bytes}, {"compute", r.device.compute == DType::kBF16 ? "bf16" : "f32"},
-                      {"matmul_flops", r.device.matmul_flops}, {"fraction", r.device.fraction},
-                      {"speed_flops", r.device.speed_flops},
-                      {"error_factor", r.device.error_factor}, {"rate_source", r.device.fraction_source},
-                      {"recalled", r.device.recalled}}},
-          {"prices", {{"date", r.prices.date}, {"source", r.prices.source}, {"currency", r.prices.currency},
-                      {"electricity_per_kwh", r.prices.electricity_per_kwh}}},
+  return {{"model",
+           {{"name", r.model.name},
+            {"source", r.model.source},
+            {"parameters", r.model.parameters()},
+            {"trainable_here", r.model.lacking.empty()},
+            {"lacking", r.model.lacking},
+            {"recalled", r.model.recalled}}},
+          {"device",
+           {{"name", r.device.name},
+            {"count", r.devices},
+            {"is_this_machine", r.device.is_this_machine},
+            {"memory_bytes", r.device.memory_bytes},
+            {"compute", r.device.compute == DType::kBF16 ? "bf16" : "f32"},
+            {"matmul_flops", r.device.matmul_flops},
+            {"fraction", r.device.fraction},
+            {"speed_flops", r.device.speed_flops},
+            {"error_factor", r.device.error_factor},
+            {"rate_source", r.device.fraction_source},
+            {"recalled", r.device.recalled}}},
+          {"prices",
+           {{"date", r.prices.date},
+            {"source", r.prices.source},
+            {"currency", r.prices.currency},
+            {"electricity_per_kwh", r.prices.electricity_per_kwh}}},
           {"method", r.method},
           {"is_recommended", r.is_recommended},
           {"planned_bytes", r.Chosen().bytes},
@@ -62,12 +76,23 @@ Json ToJson(const PlanReport& r) {
 Json CatalogueJson() {
   Json models = Json::array(), devices = Json::array();
   for (const CatalogueModel& m : ModelCatalogue()) {
-    models.push_back({{"name", m.name}, {"model_type", m.spec.model_type}, {"parameters", m.parameters}, {"licence", m.licence},
-                      {"verified", m.verified}, {"source", m.source}, {"recalled", m.recalled}});
+    models.push_back({{"name", m.name},
+                      {"model_type", m.spec.model_type},
+                      {"parameters", m.parameters},
+                      {"licence", m.licence},
+                      {"verified", m.verified},
+                      {"source", m.source},
+                      {"recalled", m.recalled}});
   }
   for (const PlanDevice& d : DeviceCatalogue()) {
-    devices.push_back({{"name", d.name}, {"vendor", d.vendor}, {"memory_bytes", d.memory_bytes}, {"bandwidth", d.bandwidth},
-                       {"matmul_flops", d.matmul_flops}, {"watts", d.watts}, {"notes", d.notes}, {"recalled", d.recalled}});
+    devices.push_back({{"name", d.name},
+                       {"vendor", d.vendor},
+                       {"memory_bytes", d.memory_bytes},
+                       {"bandwidth", d.bandwidth},
+                       {"matmul_flops", d.matmul_flops},
+                       {"watts", d.watts},
+                       {"notes", d.notes},
+                       {"recalled", d.recalled}});
   }
   return {{"models", models}, {"devices", devices}};
 }

@@ -16,7 +16,8 @@ using Json = nlohmann::ordered_json;
 
 void CheckConversation(const Json& messages, const std::string& where) {
   const auto is_message = [](const Json& m) {
-    return m.is_object() && m.contains("role") && m["role"].is_string() && m.contains("content") && m["content"].is_string();
+    return m.is_object() && m.contains("role") && m["role"].is_string() && m.contains("content") &&
+           m["content"].is_string();
   };
   if (!messages.is_array() || messages.empty() || !std::all_of(messages.begin(), messages.end(), is_message)) {
     BadInput("{}: must be a list of messages with role and content", where);
@@ -48,8 +49,8 @@ PromptFile ReadPromptFile(const std::string& path) {
   }
   if (json.contains("similar")) {
     const Json& similar = json["similar"];
-    if (!similar.is_object() || !similar.value("data", Json()).is_string() || !similar.value("shots", Json()).is_number_integer() ||
-        similar["shots"].get<int64_t>() < 1) {
+    if (!similar.is_object() || !similar.value("data", Json()).is_string() ||
+        !similar.value("shots", Json()).is_number_integer() || similar["shots"].get<int64_t>() < 1) {
       BadInput("{}: similar: must hold data, a path, and shots, a number above 0", path);
     }
     prompt.similar_data = similar["data"].get<std::string>();
@@ -82,7 +83,8 @@ std::vector<DataRow> ReadConversations(const std::string& path) {
   ForEachLine(path, [&](const JsonlLine& line, const std::string& file) {
     DataRow row = ReadDataRow(line, file, true);
     MakeConversation(&row);
-    if (row.kind != DataRow::Kind::kMessages) BadInput("{}: has no question and answer, which a prompt needs", row.where);
+    if (row.kind != DataRow::Kind::kMessages)
+      BadInput("{}: has no question and answer, which a prompt needs", row.where);
     rows.push_back(std::move(row));
   });
   return rows;
@@ -92,7 +94,8 @@ std::string QuestionOf(const Json& messages) {
   std::string question;
   for (const Json& message : messages) {
     if (message["role"] == "assistant") break;
-    if (message["role"] == "user" && message["content"].is_string()) question += message["content"].get<std::string>() + "\n";
+    if (message["role"] == "user" && message["content"].is_string())
+      question += message["content"].get<std::string>() + "\n";
   }
   return question;
 }
@@ -137,9 +140,11 @@ Json Prompter::Start(const std::string& question) const {
   if (nearest_ == nullptr) return start;
   std::vector<int64_t> chosen;
   for (const int64_t row : nearest_->Nearest(question, 2 * prompt_.similar_shots + 8)) {
-    if (questions_[static_cast<size_t>(row)] != question && std::ssize(chosen) < prompt_.similar_shots) chosen.push_back(row);
+    if (questions_[static_cast<size_t>(row)] != question && std::ssize(chosen) < prompt_.similar_shots)
+      chosen.push_back(row);
   }
-  for (auto row = chosen.rbegin(); row != chosen.rend(); ++row) show(conversations_[static_cast<size_t>(*row)]);  // the likest last
+  for (auto row = chosen.rbegin(); row != chosen.rend(); ++row)
+    show(conversations_[static_cast<size_t>(*row)]);  // the likest last
   return start;
 }
 
@@ -173,8 +178,10 @@ RowEncoder WholeRowEncoder(const ModelBundle& bundle, const NoTokenizer& none) {
   return RowEncoder(tokenizer, bundle.chat_format(), bundle.eos_token(), options);
 }
 
-std::vector<Example> EncodePrompted(const ModelBundle& bundle, const Prompter& prompter, const std::vector<DataRow>& rows) {
-  if (bundle.chat_template == nullptr) BadInput("{}: has no chat template, so a prompt cannot be put before a question", bundle.files.path());
+std::vector<Example> EncodePrompted(const ModelBundle& bundle, const Prompter& prompter,
+                                    const std::vector<DataRow>& rows) {
+  if (bundle.chat_template == nullptr)
+    BadInput("{}: has no chat template, so a prompt cannot be put before a question", bundle.files.path());
   const NoTokenizer none(bundle.files.path());
   const RowEncoder encoder = WholeRowEncoder(bundle, none);
   std::vector<Example> examples;

@@ -1,5 +1,5 @@
-// A prompt as a method: a system prompt, and examples that are always shown or that are chosen for each question. prompt.json
-// keeps it, and eval, generate and chat use it.
+// A prompt as a method: a system prompt, and examples that are always shown or that are chosen for each question.
+// prompt.json keeps it, and eval, generate and chat use it.
 #pragma once
 
 #include <memory>
@@ -27,8 +27,8 @@ struct PromptFile {
 PromptFile ReadPromptFile(const std::string& path);
 nlohmann::ordered_json ToJson(const PromptFile& prompt);
 
-// Conversations of a file or folder of rows (a prompt with its completion is one of two messages). Errors: Error{kBadInput}
-// naming the row: text or tokens, which have no question.
+// Conversations of a file or folder of rows (a prompt with its completion is one of two messages). Errors:
+// Error{kBadInput} naming the row: text or tokens, which have no question.
 std::vector<DataRow> ReadConversations(const std::string& path);
 
 // Of prompt and completion the two messages of a conversation; other rows stay as they are.
@@ -47,8 +47,8 @@ class Prompter {
   // `rows`: those of similar_data, read already; `nearest`: of their questions, may be null where none are chosen.
   Prompter(PromptFile prompt, const std::vector<DataRow>& rows, std::shared_ptr<const NearestQuestions> nearest);
 
-  // The messages to show before a conversation that asks `question`. A row with exactly this question is not shown: it would
-  // give the answer away.
+  // The messages to show before a conversation that asks `question`. A row with exactly this question is not shown: it
+  // would give the answer away.
   nlohmann::ordered_json Start(const std::string& question) const;
 
   // The row behind its start, of which no token is trained or scored.
@@ -66,7 +66,9 @@ class Prompter {
 // Encodes rows with nothing cut; ready tokens need no tokenizer. `bundle` and `none` must outlive it.
 RowEncoder WholeRowEncoder(const ModelBundle& bundle, const NoTokenizer& none);
 
-// Rows as the model sees them behind a prompt, nothing cut. Errors: Error{kBadInput} for a model without a chat template.
-std::vector<Example> EncodePrompted(const ModelBundle& bundle, const Prompter& prompter, const std::vector<DataRow>& rows);
+// Rows as the model sees them behind a prompt, nothing cut. Errors: Error{kBadInput} for a model without a chat
+// template.
+std::vector<Example> EncodePrompted(const ModelBundle& bundle, const Prompter& prompter,
+                                    const std::vector<DataRow>& rows);
 
 }  // namespace attune

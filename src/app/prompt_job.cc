@@ -15,17 +15,21 @@
 namespace attune {
 namespace {
 
-constexpr int64_t kSearchRows = 16;  // training rows that random sets are compared on: held-out rows are for the result alone
+constexpr int64_t kSearchRows =
+    16;  // training rows that random sets are compared on: held-out rows are for the result alone
 
 constexpr const char* kByWords = "bm25";
 constexpr const char* kByMeaning = "embedding";
 
-std::string VectorsPath(const PromptJob& job) { return AbsolutePath(job.output.empty() ? "prompt.json" : job.output) + ".vectors.safetensors"; }
+std::string VectorsPath(const PromptJob& job) {
+  return AbsolutePath(job.output.empty() ? "prompt.json" : job.output) + ".vectors.safetensors";
+}
 
 // The beginning of a text, for a line.
 std::string Shortened(const std::string& text) {
   size_t length = std::min<size_t>(text.size(), 24);
-  while (length < text.size() && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) ++length;  // no half characters
+  while (length < text.size() && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80)
+    ++length;  // no half characters
   return length < text.size() ? text.substr(0, length) + " ..." : text;
 }
 
@@ -38,13 +42,18 @@ double MeanTokens(const std::vector<Example>& examples) {
 class PromptSearch {
  public:
   PromptSearch(const PromptJob& job, const OnPrompt& on_prompt, const OnProgress& on_progress)
-      : job_(job), on_prompt_(on_prompt), on_progress_(on_progress), bundle_(OpenModel(job.model)), train_(ReadConversations(job.data)),
+      : job_(job),
+        on_prompt_(on_prompt),
+        on_progress_(on_progress),
+        bundle_(OpenModel(job.model)),
+        train_(ReadConversations(job.data)),
         held_out_(EvenlyFrom(ReadConversations(job.eval_data), job.max_rows)) {}
 
   PromptResult Run() {
     plain_tokens_ = MeanTokens(EncodePrompted(bundle_, Prompter({}, train_, nullptr), held_out_));
     Add({"no prompt", {}, ""}, held_out_);
-    for (const std::string& system : job_.systems) Add({"system: " + Shortened(system), {.system = system}, ""}, held_out_);
+    for (const std::string& system : job_.systems)
+      Add({"system: " + Shortened(system), {.system = system}, ""}, held_out_);
     const std::string system = Best().prompt.system;  // examples come behind the best of them
     const std::string behind = system.empty() ? "" : ", system: " + Shortened(system);
     for (const std::string& by : job_.similarity) {
@@ -52,12 +61,15 @@ class PromptSearch {
         if (shots < 1) continue;
         PromptFile prompt{.system = system, .similar_data = AbsolutePath(job_.data), .similar_shots = shots};
         if (by == kByMeaning) prompt.similar_vectors = VectorsPath(job_);
-        Add({fmt::format("{} examples like the question{}{}", shots, by == kByMeaning ? " in meaning" : "", behind), std::move(prompt), ""},
+        Add({fmt::format("{} examples like the question{}{}", shots, by == kByMeaning ? " in meaning" : "", behind),
+             std::move(prompt), ""},
             held_out_);
       }
     }
     for (const int64_t shots : job_.shots) {
-      if (shots >= 1 && job_.search > 0) Add({fmt::format("{} examples, the best of {} sets{}", shots, job_.search, behind), BestSet(system, shots), ""}, held_out_);
+      if (shots >= 1 && job_.search > 0)
+        Add({fmt::format("{} examples, the best of {} sets{}", shots, job_.search, behind), BestSet(system, shots), ""},
+            held_out_);
     }
     for (const std::string& adapter : job_.adapters) Add({"adapter " + adapter, {}, adapter}, held_out_);
     PromptResult result{std::move(found_), std::ssize(held_out_), 0};
@@ -77,11 +89,13 @@ class PromptSearch {
     return c.skipped.empty() ? c.metrics.loss : std::numeric_limits<double>::infinity();
   }
   const PromptCandidate& Best() const {
-    return *std::min_element(found_.begin(), found_.end(), [](const auto& a, const auto& b) { return LossOf(a) < LossOf(b); });
+    return *std::min_element(found_.begin(), found_.end(),
+                             [](const auto& a, const auto& b) { return LossOf(a) < LossOf(b); });
   }
 
   void Score(PromptCandidate& c, const std::vector<DataRow>& rows) {
-    const std::vector<Example> examples = EncodePrompted(bundle_, Prompter(c.prompt, train_, NearestFor(c.prompt)), rows);
+    const std::vector<Example> examples =
+        EncodePrompted(bundle_, Prompter(c.prompt, train_, NearestFor(c.prompt)), rows);
     if (examples.empty()) BadInput("{}: holds no answer to score", job_.eval_data);
     const int64_t positions = bundle_.files.spec().max_position_embeddings;
     for (const Example& e : examples) {
@@ -107,7 +121,8 @@ class PromptSearch {
       if (by_words_ == nullptr) by_words_ = std::make_shared<NearestByWords>(QuestionsOf(train_));
       return by_words_;
     }
-    if (by_meaning_ == nullptr) by_meaning_ = std::make_shared<NearestByMeaning>(bundle_, QuestionsOf(train_), on_progress_);
+    if (by_meaning_ == nullptr)
+      by_meaning_ = std::make_shared<NearestByMeaning>(bundle_, QuestionsOf(train_), on_progress_);
     return by_meaning_;
   }
 
@@ -125,7 +140,8 @@ class PromptSearch {
     std::vector<int64_t> order(static_cast<size_t>(count));
     std::iota(order.begin(), order.end(), int64_t{0});
     const auto shuffle = [&](int64_t first) {
-      for (int64_t i = first; i + 1 < count; ++i) std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(random.Integer(i, count))]);
+      for (int64_t i = first; i + 1 < count; ++i)
+        std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(random.Integer(i, count))]);
     };
     shuffle(0);
     std::vector<DataRow> rows;
@@ -135,7 +151,8 @@ class PromptSearch {
       shuffle(apart);
       PromptCandidate c{fmt::format("set {} of {}", trial + 1, job_.search), {}, ""};
       c.prompt.system = system;
-      for (int64_t i = 0; i < shots; ++i) c.prompt.examples.push_back(train_[static_cast<size_t>(order[static_cast<size_t>(apart + i)])].messages);
+      for (int64_t i = 0; i < shots; ++i)
+        c.prompt.examples.push_back(train_[static_cast<size_t>(order[static_cast<size_t>(apart + i)])].messages);
       Score(c, rows);
       if (trial == 0 || LossOf(c) < LossOf(best)) best = std::move(c);
     }
@@ -162,8 +179,10 @@ PromptResult RunPrompt(const PromptJob& job, const OnPrompt& on_prompt, const On
     BadInput("{}: its folder does not exist; make it first", job.output);
   }
   for (const std::string& by : job.similarity) {
-    if (by != kByWords && by != kByMeaning) BadInput("--similarity: \"{}\" is none; use {}, {} or both", by, kByWords, kByMeaning);
-    if (by == kByMeaning && PathExists(VectorsPath(job))) BadInput("{}: exists; name another output or remove it", VectorsPath(job));
+    if (by != kByWords && by != kByMeaning)
+      BadInput("--similarity: \"{}\" is none; use {}, {} or both", by, kByWords, kByMeaning);
+    if (by == kByMeaning && PathExists(VectorsPath(job)))
+      BadInput("{}: exists; name another output or remove it", VectorsPath(job));
   }
   PromptSearch search(job, on_prompt, on_progress);
   const PromptResult result = search.Run();
@@ -171,8 +190,11 @@ PromptResult RunPrompt(const PromptJob& job, const OnPrompt& on_prompt, const On
   search.WriteVectors(result.candidates[result.best_prompt].prompt);
   const PromptCandidate& best = result.candidates[result.best_prompt];
   nlohmann::ordered_json json = ToJson(best.prompt);
-  json["made_by"] = {{"command", "attune prompt"}, {"model", job.model}, {"eval_data", job.eval_data},
-                     {"eval_loss", best.metrics.loss}, {"rows", result.rows}};
+  json["made_by"] = {{"command", "attune prompt"},
+                     {"model", job.model},
+                     {"eval_data", job.eval_data},
+                     {"eval_loss", best.metrics.loss},
+                     {"rows", result.rows}};
   WriteFileAtomic(job.output, json.dump(2) + "\n");
   return result;
 }

@@ -1,5 +1,5 @@
-// `attune prompt`: prompting as a method, scored like any other. System prompts and examples are tried on held-out rows by the
-// loss of the answers, beside adapters on the same rows; the best is kept as prompt.json.
+// `attune prompt`: prompting as a method, scored like any other. System prompts and examples are tried on held-out rows
+// by the loss of the answers, beside adapters on the same rows; the best is kept as prompt.json.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +16,15 @@ namespace attune {
 
 struct PromptJob {
   std::string model;
-  std::string data;       // rows that examples are taken from
-  std::string eval_data;  // held-out rows
-  std::vector<std::string> systems;        // system prompts to try, beside none
-  std::vector<int64_t> shots = {2, 4};     // numbers of examples to try, beside none
-  std::vector<std::string> similarity = {"bm25"};  // how examples like the question are found: by words (bm25), by meaning (embedding)
-  int64_t search = 0;                      // random sets of examples to try for each of these numbers; 0: none
-  std::vector<std::string> adapters;       // scored on the same rows
-  int64_t max_rows = 100;                  // held-out rows that are scored, evenly from all
+  std::string data;                     // rows that examples are taken from
+  std::string eval_data;                // held-out rows
+  std::vector<std::string> systems;     // system prompts to try, beside none
+  std::vector<int64_t> shots = {2, 4};  // numbers of examples to try, beside none
+  std::vector<std::string> similarity = {
+      "bm25"};         // how examples like the question are found: by words (bm25), by meaning (embedding)
+  int64_t search = 0;  // random sets of examples to try for each of these numbers; 0: none
+  std::vector<std::string> adapters;  // scored on the same rows
+  int64_t max_rows = 100;             // held-out rows that are scored, evenly from all
   bool bf16 = false;
   double seconds = 0;  // no candidate is begun that would end later, but for the first; 0: no limit
   uint64_t seed = 42;
@@ -31,13 +32,13 @@ struct PromptJob {
 };
 
 struct PromptCandidate {
-  std::string name;        // "no prompt", "4 examples like the question", "adapter results"
+  std::string name;  // "no prompt", "4 examples like the question", "adapter results"
   PromptFile prompt;
-  std::string adapter;     // empty: the base model
+  std::string adapter;  // empty: the base model
   EvalMetrics metrics;
   std::vector<RowLoss> losses;  // by row
-  double prompt_tokens = 0;  // a question, on average, over those of no prompt
-  std::string skipped;       // why it was not scored; empty: it was
+  double prompt_tokens = 0;     // a question, on average, over those of no prompt
+  std::string skipped;          // why it was not scored; empty: it was
 };
 
 struct PromptResult {

@@ -36,13 +36,15 @@ void RefuseQuantized(const ModelFiles& files) {
   for (const ExpectedTensor& t : ExpectedTensors(files.spec())) {
     const StoredTensor& stored = *files.Find(t.name);
     if (IsQuantized(stored)) {
-      BadInput("{}: \"{}\" is {} already; quantise the 16-bit model it was made from", files.path(), t.name, NameOf(stored.dtype));
+      BadInput("{}: \"{}\" is {} already; quantise the 16-bit model it was made from", files.path(), t.name,
+               NameOf(stored.dtype));
     }
   }
 }
 
 // Rows of a stored tensor in a plain type, in Hugging Face's order.
-void ReadRowsAs(const ModelFiles& files, const StoredTensor& stored, int64_t first, int64_t rows, DType dtype, std::byte* out) {
+void ReadRowsAs(const ModelFiles& files, const StoredTensor& stored, int64_t first, int64_t rows, DType dtype,
+                std::byte* out) {
   if (dtype == DType::kBF16) return files.ReadRowsBf16(stored, first, rows, reinterpret_cast<uint16_t*>(out));
   if (dtype == DType::kF32) return files.ReadRows(stored, first, rows, reinterpret_cast<float*>(out));
   std::vector<float> values(static_cast<size_t>(rows * stored.columns()));
@@ -54,7 +56,11 @@ class Quantization {
  public:
   // `adapter` may be null.
   Quantization(const ModelFiles& files, const QuantizeJob& job, DType dtype, const AdapterValues* adapter)
-      : files_(files), config_(job.config), dtype_(dtype), adapter_(adapter), tensors_(ExpectedTensors(files.spec())),
+      : files_(files),
+        config_(job.config),
+        dtype_(dtype),
+        adapter_(adapter),
+        tensors_(ExpectedTensors(files.spec())),
         linear_(QuantizedLayers(files.spec(), job.config)) {
     for (const ExpectedTensor& t : tensors_) {
       groups_.push_back(linear_.contains(t.name) ? Declare(t) : TensorGroup{{{t.name, dtype_, t.shape}}, {}});
@@ -80,12 +86,15 @@ class Quantization {
  private:
   Bnb4Encoder EncoderOf(const ExpectedTensor& t) const { return {config_.Settings(), t.name, dtype_, t.shape}; }
 
-  // The tensors that stand for a quantised weight, as bitsandbytes names them. 8-bit ones also say how they are laid out:
-  // weight_format 0 is by rows.
+  // The tensors that stand for a quantised weight, as bitsandbytes names them. 8-bit ones also say how they are laid
+  // out: weight_format 0 is by rows.
   TensorGroup Declare(const ExpectedTensor& t) const {
     if (!config_.load_in_8bit) return EncoderOf(t).Declare();
     const std::string module = ModuleOf(t.name);
-    return {{{t.name, DType::kI8, t.shape}, {module + ".SCB", DType::kF32, {t.shape[0]}}, {module + ".weight_format", DType::kU8, {}}}, {}};
+    return {{{t.name, DType::kI8, t.shape},
+             {module + ".SCB", DType::kF32, {t.shape[0]}},
+             {module + ".weight_format", DType::kU8, {}}},
+            {}};
   }
 
   // The whole tensor in the plain type: where it is stored, or in `room`.
@@ -108,8 +117,9 @@ class Quantization {
     EncodeInt8Rows(dtype_, plain, rows, columns, codes.data(), scales.data());
     for (size_t row = 0; row < scales.size(); ++row) {
       if (!std::isfinite(scales[row])) {
-        BadInput("{}: \"{}\" row {} holds a value that is not finite, or not in float16, through which 8-bit weights pass",
-                 files_.path(), stored.name, row);
+        BadInput(
+            "{}: \"{}\" row {} holds a value that is not finite, or not in float16, through which 8-bit weights pass",
+            files_.path(), stored.name, row);
       }
     }
     const std::string module = ModuleOf(stored.name);
@@ -176,12 +186,15 @@ QuantizeResult RunQuantize(const QuantizeJob& job) {
   std::optional<AdapterValues> adapter;
   if (!job.adapter.empty()) adapter = ReadAdapter(files, job.adapter);
   if (adapter && files.spec().tie_word_embeddings && UntiesHead(*adapter)) {
-    BadInput("{}: trains its own head or embedding, which a tied quantised model has no place for; merge first, then quantise the result",
-             job.adapter);
+    BadInput(
+        "{}: trains its own head or embedding, which a tied quantised model has no place for; merge first, then "
+        "quantise the result",
+        job.adapter);
   }
   const Quantization quantization(files, job, dtype, adapter ? &*adapter : nullptr);
   QuantizeResult result{job.output, quantization.quantized(), 0, 0, 0, 0, 0, {}};
-  for (const ExpectedTensor& t : ExpectedTensors(files.spec())) result.source_bytes += std::ssize(files.Find(t.name)->bytes);
+  for (const ExpectedTensor& t : ExpectedTensors(files.spec()))
+    result.source_bytes += std::ssize(files.Find(t.name)->bytes);
   result.kept = static_cast<int64_t>(quantization.tensors()) - result.quantized;
 
   DurableFolder folder(job.output);
@@ -199,7 +212,8 @@ QuantizeResult RunQuantize(const QuantizeJob& job) {
   WriteFileAtomic(folder.partial() + "/config.json", config.dump(2) + "\n");
   WriteTextFiles(bundle, folder.partial());
   if (adapter) {
-    result.difference = CompareModels(files, job.adapter, ModelFiles::Open(folder.partial()), TokensToCompare(bundle, ""));
+    result.difference =
+        CompareModels(files, job.adapter, ModelFiles::Open(folder.partial()), TokensToCompare(bundle, ""));
   }
   folder.Commit();
   result.bytes = writer.bytes();

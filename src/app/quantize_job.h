@@ -1,4 +1,5 @@
-// Writing a model as a pre-quantised checkpoint that transformers and bitsandbytes load with load_in_4bit or load_in_8bit.
+// Writing a model as a pre-quantised checkpoint that transformers and bitsandbytes load with load_in_4bit or
+// load_in_8bit.
 #pragma once
 
 #include <cstdint>
@@ -29,10 +30,11 @@ struct QuantizeResult {
   std::optional<ModelDifference> difference;  // with an adapter: from base and adapter to the result
 };
 
-// Linear layers become 4-bit (adapters' QLoRA) or 8-bit rows (quant/int8_rows.h), but for those that llm_int8_skip_modules names or, without it, the output head; embeddings,
-// norms and biases are kept. One weight a thread is in memory at a time. Errors: Error{kBadInput}: the output exists, the
-// disk has too little room, a value that is not finite, a layer that does not fill bnb_4bit_quant_storage, an adapter of another
-// base or with a head of its own for a tied one.
+// Linear layers become 4-bit (adapters' QLoRA) or 8-bit rows (quant/int8_rows.h), but for those that
+// llm_int8_skip_modules names or, without it, the output head; embeddings, norms and biases are kept. One weight a
+// thread is in memory at a time. Errors: Error{kBadInput}: the output exists, the disk has too little room, a value
+// that is not finite, a layer that does not fill bnb_4bit_quant_storage, an adapter of another base or with a head of
+// its own for a tied one.
 QuantizeResult RunQuantize(const QuantizeJob& job);
 
 }  // namespace attune

@@ -16,14 +16,35 @@ enum class Weight { kHarmless, kAnotherRun, kImpossible };
 
 Weight WeightOf(const std::string& section, const std::string& key) {
   // Where things are is not what they are: their hashes are compared.
-  static const std::set<std::string> harmless = {
-      "training.output_dir", "training.overwrite_output_dir", "training.logging_steps", "training.logging_first_step",
-      "training.save_strategy", "training.save_steps", "training.save_total_limit", "training.eval_strategy",
-      "training.eval_steps", "training.eval_delay", "training.eval_samples", "training.eval_max_new_tokens", "training.load_best_model_at_end",
-      "training.metric_for_best_model", "training.greater_is_better", "training.early_stopping_patience",
-      "training.early_stopping_threshold", "training.gradient_checkpointing", "training.skip_nonfinite",
-      "training.per_device_eval_batch_size", "model.name_or_path", "model.init_from_config", "model.tokenizer",
-      "model.chat_template", "model.adapter", "model.offload", "data.train", "data.eval", "data.check"};
+  static const std::set<std::string> harmless = {"training.output_dir",
+                                                 "training.overwrite_output_dir",
+                                                 "training.logging_steps",
+                                                 "training.logging_first_step",
+                                                 "training.save_strategy",
+                                                 "training.save_steps",
+                                                 "training.save_total_limit",
+                                                 "training.eval_strategy",
+                                                 "training.eval_steps",
+                                                 "training.eval_delay",
+                                                 "training.eval_samples",
+                                                 "training.eval_max_new_tokens",
+                                                 "training.load_best_model_at_end",
+                                                 "training.metric_for_best_model",
+                                                 "training.greater_is_better",
+                                                 "training.early_stopping_patience",
+                                                 "training.early_stopping_threshold",
+                                                 "training.gradient_checkpointing",
+                                                 "training.skip_nonfinite",
+                                                 "training.per_device_eval_batch_size",
+                                                 "model.name_or_path",
+                                                 "model.init_from_config",
+                                                 "model.tokenizer",
+                                                 "model.chat_template",
+                                                 "model.adapter",
+                                                 "model.offload",
+                                                 "data.train",
+                                                 "data.eval",
+                                                 "data.check"};
   if (harmless.contains(section + "." + key)) return Weight::kHarmless;
   if (section == "lora" || section == "full") return Weight::kHarmless;  // what they come to is compared: "trained"
   return section == "training" && (key == "optim" || key == "optim_args") ? Weight::kImpossible : Weight::kAnotherRun;

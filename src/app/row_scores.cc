@@ -24,8 +24,7 @@ using Json = nlohmann::ordered_json;
 constexpr int64_t kScoredTokensInFlight = 1024;
 
 struct RowToScore {
-  uint64_t hash =
-      0;  // of its tokens and of which are trained on, so another template makes another row of it
+  uint64_t hash = 0;    // of its tokens and of which are trained on, so another template makes another row of it
   std::string refused;  // why there is no example
   std::string file;
   int64_t line = 0;
@@ -38,8 +37,7 @@ uint64_t TokensHash(const Example& example) {
 }
 
 // All rows; without an example where the score is known or training would stop.
-std::vector<RowToScore> RowsToScore(const RowScoreJob& job, const DataEncoder& encoder,
-                                    const ScoreFile& known) {
+std::vector<RowToScore> RowsToScore(const RowScoreJob& job, const DataEncoder& encoder, const ScoreFile& known) {
   RowSource source(job.stage.input, job.stage.columns);
   struct Room {
     std::unique_ptr<RowParser> parser;
@@ -161,8 +159,7 @@ std::vector<double> MeanLosses(Decoder& decoder, std::span<const Example> exampl
 }
 
 // Examples that run as one batch.
-std::vector<RowScore> ScoreChunk(Decoder& decoder, std::span<const Example> examples,
-                                 const AnswersAlone& alone) {
+std::vector<RowScore> ScoreChunk(Decoder& decoder, std::span<const Example> examples, const AnswersAlone& alone) {
   const auto has_prompt = [](const Example& example) { return example.labels[0] == kIgnoredLabel; };
   std::vector<Example> bare;
   for (const Example& example : examples) {
@@ -172,14 +169,13 @@ std::vector<RowScore> ScoreChunk(Decoder& decoder, std::span<const Example> exam
   std::vector<RowScore> scores;
   size_t next = 0;
   for (size_t i = 0; i < examples.size(); ++i)
-    scores.push_back(
-        {ShapeOf(examples[i]).labelled, losses[i], has_prompt(examples[i]) ? alone_losses[next++] : 0});
+    scores.push_back({ShapeOf(examples[i]).labelled, losses[i], has_prompt(examples[i]) ? alone_losses[next++] : 0});
   return scores;
 }
 
 // Scores rows that have something to score, each text once, in the order of the input.
-void ScoreNewRows(std::vector<RowToScore>& rows, const DataEncoder& encoder, int64_t max_length,
-                  ScoreFile* file, const OnProgress& on_progress) {
+void ScoreNewRows(std::vector<RowToScore>& rows, const DataEncoder& encoder, int64_t max_length, ScoreFile* file,
+                  const OnProgress& on_progress) {
   std::set<uint64_t> seen;
   std::vector<const RowToScore*> from;
   std::vector<Example> examples;
@@ -192,8 +188,7 @@ void ScoreNewRows(std::vector<RowToScore>& rows, const DataEncoder& encoder, int
   }
   if (examples.empty()) return;
   const AnswersAlone alone(encoder.bundle());
-  const int64_t most =
-      std::max(kScoredTokensInFlight, max_length);  // an answer alone is no longer than its row
+  const int64_t most = std::max(kScoredTokensInFlight, max_length);  // an answer alone is no longer than its row
   const auto model = MakeForwardModel(encoder.bundle().files, {}, {most, most, max_length, most});
   for (const Chunk& chunk : CutAllIntoChunks(ShapesOf(examples), most)) {
     const auto first = static_cast<size_t>(chunk.front());
@@ -201,8 +196,8 @@ void ScoreNewRows(std::vector<RowToScore>& rows, const DataEncoder& encoder, int
     const std::vector<RowScore> scores = ScoreChunk(*model->decoder, part, alone);
     for (size_t i = 0; i < part.size(); ++i) {
       if (!std::isfinite(scores[i].loss) || !std::isfinite(scores[i].loss_alone))
-        Failed("{}:{}: the model's loss of this row is no number: are its weights whole?",
-               from[first + i]->file, from[first + i]->line);
+        Failed("{}:{}: the model's loss of this row is no number: are its weights whole?", from[first + i]->file,
+               from[first + i]->line);
       file->Add(from[first + i]->hash, from[first + i]->file, from[first + i]->line, scores[i]);
       done += std::ssize(part[i].input_ids);
     }
@@ -235,8 +230,7 @@ RowScores ScoreRows(const RowScoreJob& job, const OnProgress& on_progress) {
   return scores;
 }
 
-Embeddings EmbedRows(const StageInput& stage, CompareBy by, const std::string& model,
-                     const OnProgress& on_progress) {
+Embeddings EmbedRows(const StageInput& stage, CompareBy by, const std::string& model, const OnProgress& on_progress) {
   RowSource source(stage.input, stage.columns);
   RowParser parser(stage.columns);
   PromptAnswerScratch scratch;

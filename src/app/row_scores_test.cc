@@ -17,8 +17,7 @@ namespace attune::row_scores_test {
 class RowScoresTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ =
-        testing::TempDir() + "/row-scores-" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = testing::TempDir() + "/row-scores-" + testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
     RunSynth({"tiny", folder_ + "/m"});
@@ -67,9 +66,8 @@ TEST_F(RowScoresTest, AreThoseOfEvaluation) {
   // The answer alone: its own tokens behind the one that a text begins with.
   const ModelBundle bundle = OpenModel(job_.model);
   const Tokenizer& tokenizer = bundle.RequireTokenizer();
-  const std::string first = bundle.special_tokens.contains("bos_token")
-                                ? bundle.special_tokens.at("bos_token")
-                                : bundle.eos_token();
+  const std::string first =
+      bundle.special_tokens.contains("bos_token") ? bundle.special_tokens.at("bos_token") : bundle.eos_token();
   std::vector<int32_t> ids = {*tokenizer.TokenToId(first)}, labels = {-100};
   for (const int32_t id : tokenizer.Encode(" A thing." + bundle.eos_token(), false)) {
     ids.push_back(id);
@@ -129,8 +127,8 @@ TEST_F(RowScoresTest, AreKeptInAFile) {
   const auto template_of = [&](const std::string& mark) {
     WriteFileAtomic(job_.model + "/chat_template.jinja",
                     "{% for m in messages %}" + mark +
-                        "{{ m.role[0] }}:{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}" +
-                        mark + "a:{% endif %}");
+                        "{{ m.role[0] }}:{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}" + mark +
+                        "a:{% endif %}");
   };
   Write(R"({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})"
         "\n");

@@ -57,14 +57,13 @@ RunRecord::RunRecord(const RunConfig& config, const ModelSpec& spec, int64_t pla
   MakeDirectories(output_dir_);
   json_ = FirstRecord(config, spec, planned_bytes, options);
   KeepFromBefore(resume_step);
-  WriteFileAtomic(output_dir_ + "/run.json",
-                  json_.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  WriteFileAtomic(output_dir_ + "/run.json", json_.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   is_open_ = true;
   store_is_given_up_ = !config.is_recorded;
   log_ = std::make_unique<RunLog>(output_dir_, is_resumed ? options.resume_step : std::nullopt, HostName());
   if (log_->dropped_lines() > 0 && on_note_) {
-    on_note_(fmt::format("{}: {} broken lines of metrics.jsonl and samples.jsonl have been dropped",
-                         output_dir_, log_->dropped_lines()));
+    on_note_(fmt::format("{}: {} broken lines of metrics.jsonl and samples.jsonl have been dropped", output_dir_,
+                         log_->dropped_lines()));
   }
   ToStore([&](RunStore& store) { store.Replace(AbsolutePath(output_dir_), ReadRunFolder(output_dir_)); });
 }
@@ -77,8 +76,8 @@ RunRecord::~RunRecord() {
   }
 }
 
-nlohmann::ordered_json RunRecord::FirstRecord(const RunConfig& config, const ModelSpec& spec,
-                                              int64_t planned_bytes, const RunRecordOptions& options) const {
+nlohmann::ordered_json RunRecord::FirstRecord(const RunConfig& config, const ModelSpec& spec, int64_t planned_bytes,
+                                              const RunRecordOptions& options) const {
   Json model = {{"name_or_path", model_}, {"model_type", spec.model_type}};
   model.update(options.fingerprint.at("model"));
   return {{"attune_version", "0.1.0"},
@@ -166,8 +165,7 @@ void RunRecord::Close(const std::string& status) {
   WriteReport();
   ToStore([&](RunStore& store) { store.UpdateRecord(json_); });
   // Last, so that a run that says it is finished has all that it leaves.
-  WriteFileAtomic(output_dir_ + "/run.json",
-                  json_.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  WriteFileAtomic(output_dir_ + "/run.json", json_.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace attune

@@ -24,18 +24,17 @@ struct RunRecordOptions {
   // Goes on with the run in output_dir after this step: what it logged later is cut off. Without it, or with 0, the run
   // starts anew, and an old one in the folder is removed where the configuration says overwrite_output_dir.
   std::optional<int64_t> resume_step;
-  nlohmann::ordered_json fingerprint;               // TrainSession's: hashes of the model and the data
+  nlohmann::ordered_json fingerprint;                              // TrainSession's: hashes of the model and the data
   nlohmann::ordered_json data = nlohmann::ordered_json::object();  // what else is known of it: joins "data" of run.json
-  std::string compute;                              // "bf16", "f32": what is computed in
-  std::function<void(const std::string&)> on_note;  // one line for the user
+  std::string compute;                                             // "bf16", "f32": what is computed in
+  std::function<void(const std::string&)> on_note;                 // one line for the user
 };
 
 class RunRecord {
  public:
   // Makes output_dir and writes the first run.json. Errors: Error{kBadInput} when removing the old run would
   // remove what this one reads; Error{kFailed} when the folder cannot be written.
-  RunRecord(const RunConfig& config, const ModelSpec& spec, int64_t planned_bytes,
-            const RunRecordOptions& options);
+  RunRecord(const RunConfig& config, const ModelSpec& spec, int64_t planned_bytes, const RunRecordOptions& options);
 
   // Without Finish or Stop before it, an exception has ended the run: it is marked as failed.
   ~RunRecord();

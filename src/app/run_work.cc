@@ -9,8 +9,8 @@ namespace attune {
 namespace {
 
 StepCounts StepsOf(int64_t rows, const TrainingArguments& a) {
-  return CountSteps({rows, a.per_device_train_batch_size, a.gradient_accumulation_steps, a.num_train_epochs, a.max_steps,
-                     a.dataloader_drop_last});
+  return CountSteps({rows, a.per_device_train_batch_size, a.gradient_accumulation_steps, a.num_train_epochs,
+                     a.max_steps, a.dataloader_drop_last});
 }
 
 // Rows that run in `batches` batches: as many tokens in each, in sequences whose attention is as much work as theirs.
@@ -19,10 +19,14 @@ BatchShape AverageBatch(std::span<const RowShape> shapes, int64_t batches) {
   for (const RowShape& shape : shapes) {
     tokens += static_cast<double>(shape.tokens);
     labelled += static_cast<double>(shape.labelled);
-    pairs += static_cast<double>(shape.tokens) * static_cast<double>(shape.tokens) / static_cast<double>(shape.sequences);
+    pairs +=
+        static_cast<double>(shape.tokens) * static_cast<double>(shape.tokens) / static_cast<double>(shape.sequences);
   }
-  const auto each = [&](double sum) { return std::max<int64_t>(1, std::llround(sum / static_cast<double>(std::max<int64_t>(1, batches)))); };
-  return {each(tokens), std::clamp<int64_t>(std::llround(pairs / std::max(1.0, tokens)), 1, each(tokens)), each(labelled)};
+  const auto each = [&](double sum) {
+    return std::max<int64_t>(1, std::llround(sum / static_cast<double>(std::max<int64_t>(1, batches))));
+  };
+  return {each(tokens), std::clamp<int64_t>(std::llround(pairs / std::max(1.0, tokens)), 1, each(tokens)),
+          each(labelled)};
 }
 
 // Batches of an epoch.
@@ -44,7 +48,8 @@ void Add(const WorkAmounts& amounts, double times, WorkAmounts* sum) {
 
 double RunWork::TrainingTokens() const {
   if (steps.updates_per_epoch == 0) return 0;
-  return static_cast<double>(tokens) * static_cast<double>(steps.total_updates) / static_cast<double>(steps.updates_per_epoch);
+  return static_cast<double>(tokens) * static_cast<double>(steps.total_updates) /
+         static_cast<double>(steps.updates_per_epoch);
 }
 
 RunWork WorkWithoutRows(const RunConfig& config, const ModelSpec& spec, int64_t tokens) {
@@ -69,8 +74,9 @@ RunWork WorkOfRows(const TrainSession& session, const TrainingArguments& a) {
   const RunPlan& plan = session.plan();
   work.limits = [&session](const TrainingArguments& given) {
     const PlanInputs in = session.inputs();
-    const DecoderSettings s = PlanRun({in.spec, in.adapter, in.trainables, given, in.shuffle, in.train, in.eval, in.storage,
-                                       in.scratch_bytes, in.resident_bytes}).settings;
+    const DecoderSettings s = PlanRun({in.spec, in.adapter, in.trainables, given, in.shuffle, in.train, in.eval,
+                                       in.storage, in.scratch_bytes, in.resident_bytes})
+                                  .settings;
     return ChunkLimits{s.max_tokens, s.max_sequences, s.max_length, s.max_labelled};
   };
   work.length = plan.settings.max_length;
@@ -82,7 +88,8 @@ RunWork WorkOfRows(const TrainSession& session, const TrainingArguments& a) {
     const std::vector<RowShape> shapes = ShapesOf(session.eval()->examples);
     work.eval_tokens = session.eval()->stats.tokens;
     work.eval_batch = AverageBatch(shapes, std::ssize(CutAllIntoChunks(shapes, a.tokens_in_flight)));
-    const int64_t skipped = std::max<int64_t>(0, std::min(total, plan.first_eval_step) - 1) / std::max<int64_t>(1, interval);
+    const int64_t skipped =
+        std::max<int64_t>(0, std::min(total, plan.first_eval_step) - 1) / std::max<int64_t>(1, interval);
     work.evaluations = 1 + (total + interval - 1) / std::max<int64_t>(1, interval) - skipped;
   }
   return work;
@@ -93,7 +100,8 @@ WorkAmounts AmountsOf(const RunWork& work, const PlanInputs& inputs) {
   Add(TrainingWork(inputs, work.batch), work.TrainingTokens() / static_cast<double>(work.batch.tokens), &amounts);
   Add(UpdateWork(inputs), static_cast<double>(work.steps.total_updates), &amounts);
   if (work.evaluations > 0) {
-    Add(EvaluationWork(inputs, work.eval_batch), work.EvaluationTokens() / static_cast<double>(work.eval_batch.tokens), &amounts);
+    Add(EvaluationWork(inputs, work.eval_batch), work.EvaluationTokens() / static_cast<double>(work.eval_batch.tokens),
+        &amounts);
   }
   return amounts;
 }

@@ -1,5 +1,5 @@
-// What a run will do, from its rows or from a number of tokens: batches, updates, evaluations, and the work that they ask of a
-// machine.
+// What a run will do, from its rows or from a number of tokens: batches, updates, evaluations, and the work that they
+// ask of a machine.
 #pragma once
 
 #include <cstdint>

@@ -49,8 +49,7 @@ std::string Shortened(std::vector<std::string> names) {
   if (!nearest.empty()) BadInput("{}: is no run and no folder; did you mean {}?", name, nearest);
   if (!recent.empty())
     BadInput("{}: is no run and no folder; the last runs are {} (attune runs list)", name, Shortened(recent));
-  BadInput("{}: is no run and no folder, and the store of runs is empty; name the output_dir of a training",
-           name);
+  BadInput("{}: is no run and no folder, and the store of runs is empty; name the output_dir of a training", name);
 }
 
 // The file must open before anything else is said: a wrong path is the user's mistake, a full disk is not.
@@ -82,8 +81,7 @@ std::vector<ComparedRow> Aligned(const std::vector<std::vector<std::pair<std::st
   std::vector<ComparedRow> rows;
   for (size_t run = 0; run < runs.size(); ++run) {
     for (const auto& [name, value] : runs[run]) {
-      auto row =
-          std::find_if(rows.begin(), rows.end(), [&, n = name](const ComparedRow& r) { return r.name == n; });
+      auto row = std::find_if(rows.begin(), rows.end(), [&, n = name](const ComparedRow& r) { return r.name == n; });
       if (row == rows.end()) row = rows.insert(rows.end(), {name, std::vector<Json>(runs.size())});
       row->values[run] = value;
     }
@@ -93,8 +91,7 @@ std::vector<ComparedRow> Aligned(const std::vector<std::vector<std::pair<std::st
 
 // What a person may have changed between two runs, without what is different anyway.
 std::vector<std::pair<std::string, Json>> SettingsOf(const RunData& run) {
-  static const std::set<std::string> own = {"training.output_dir", "output_dir",
-                                            "training.overwrite_output_dir"};
+  static const std::set<std::string> own = {"training.output_dir", "output_dir", "training.overwrite_output_dir"};
   std::vector<std::pair<std::string, Json>> settings;
   if (const std::string method = FieldText(run.record, "/method"); !method.empty())
     settings.emplace_back("method", method);
@@ -149,8 +146,7 @@ RunList ListRuns() {
 RunData FindRun(const std::string& run_or_dir) {
   if (FileExists(run_or_dir + "/run.json")) return ReadRunFolder(run_or_dir);
   // A folder that is none must be told as such even where there is no store.
-  if (DirectoryExists(run_or_dir) && run_or_dir.find('/') != std::string::npos)
-    return ReadRunFolder(run_or_dir);
+  if (DirectoryExists(run_or_dir) && run_or_dir.find('/') != std::string::npos) return ReadRunFolder(run_or_dir);
   RunStore store(RunStore::DefaultPath());
   const std::vector<RunRow> rows = store.List();
   std::vector<const RunRow*> matches;
@@ -189,16 +185,14 @@ RunComparison CompareRuns(const std::vector<std::string>& runs_or_dirs) {
 nlohmann::ordered_json ToJson(const RunComparison& comparison) {
   Json runs = Json::array();
   for (const RunSummary& summary : comparison.runs) runs.push_back(ToJson(summary));
-  return {
-      {"runs", runs}, {"settings", RowsJson(comparison.settings)}, {"metrics", RowsJson(comparison.metrics)}};
+  return {{"runs", runs}, {"settings", RowsJson(comparison.settings)}, {"metrics", RowsJson(comparison.metrics)}};
 }
 
 nlohmann::ordered_json ToJson(const RunData& run) {
   Json metrics = Json::array(), samples = Json::array();
   for (const MetricsEntry& entry : run.metrics) metrics.push_back(EntryJson(entry));
   for (const RunSample& sample : run.samples) samples.push_back(ToJson(sample));
-  return {
-      {"summary", ToJson(Summarize(run))}, {"run", run.record}, {"metrics", metrics}, {"samples", samples}};
+  return {{"summary", ToJson(Summarize(run))}, {"run", run.record}, {"metrics", metrics}, {"samples", samples}};
 }
 
 std::string ExportRun(const RunData& run, const std::string& format, const std::string& output) {

@@ -31,9 +31,8 @@ struct ComparedRow {
 
 struct RunComparison {
   std::vector<RunSummary> runs;
-  std::vector<ComparedRow>
-      settings;  // those that differ, by dotted name: settings, model, data and environment
-  std::vector<ComparedRow> metrics;  // the last value of everything that was logged
+  std::vector<ComparedRow> settings;  // those that differ, by dotted name: settings, model, data and environment
+  std::vector<ComparedRow> metrics;   // the last value of everything that was logged
 };
 
 // Errors: Error{kBadInput} for fewer than two runs, and as FindRun.

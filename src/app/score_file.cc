@@ -19,12 +19,10 @@ std::pair<uint64_t, RowScore> ScoreOf(const Json& json, const std::string& where
       BadInput("{}: \"{}\" must be a number that is not negative; remove the line", where, key);
     return json[key].get<double>();
   };
-  const std::string row =
-      json.contains("row") && json["row"].is_string() ? json["row"].get<std::string>() : "";
+  const std::string row = json.contains("row") && json["row"].is_string() ? json["row"].get<std::string>() : "";
   char* end = nullptr;
   const uint64_t hash = std::strtoull(row.c_str(), &end, 16);
-  if (row.size() != 16 || *end != '\0')
-    BadInput("{}: \"row\" must be 16 hexadecimal digits; remove the line", where);
+  if (row.size() != 16 || *end != '\0') BadInput("{}: \"row\" must be 16 hexadecimal digits; remove the line", where);
   return {hash, {static_cast<int64_t>(number("answer_tokens")), number("loss"), number("loss_alone")}};
 }
 

@@ -24,7 +24,8 @@ std::vector<std::vector<Setting>> Combinations(const SweepJob& job) {
   std::set<std::string> keys;
   for (const auto& [key, values] : job.grid) {
     if (values.empty()) BadInput("--grid {}: needs values, as in --grid {}=A,B", key, key);
-    if (!keys.insert(key).second) BadInput("--grid {}: is given twice; list its values in one, as in --grid {}=A,B", key, key);
+    if (!keys.insert(key).second)
+      BadInput("--grid {}: is given twice; list its values in one, as in --grid {}=A,B", key, key);
     std::vector<std::vector<Setting>> longer;
     for (const std::vector<Setting>& begin : combinations) {
       for (const std::string& value : values) {
@@ -63,10 +64,13 @@ class TrialEvents : public TrainEvents {
 class Sweep {
  public:
   Sweep(const SweepJob& job, const OnTrial& on_trial, const OnProgress& on_progress)
-      : job_(job), on_trial_(on_trial), on_progress_(on_progress),
+      : job_(job),
+        on_trial_(on_trial),
+        on_progress_(on_progress),
         end_(job.seconds > 0 ? Now() + job.seconds : std::numeric_limits<double>::infinity()) {
     if (job.grid.empty()) BadInput("sweep: needs --grid KEY=A,B,...");
-    for (const std::vector<Setting>& settings : Combinations(job)) candidates_.push_back({settings, candidates_.size() + 1});
+    for (const std::vector<Setting>& settings : Combinations(job))
+      candidates_.push_back({settings, candidates_.size() + 1});
     // Everything is checked before anything is spent.
     for (const Candidate& c : candidates_) ConfigOf(c, 0, "");
     const RunConfig first = ConfigOf(candidates_.front(), 0, "");
@@ -115,7 +119,8 @@ class Sweep {
     const Json identity = {{"grid", grid}, {"halving", job_.halving}, {"settings", settings}};
     const std::string path = folder_ + "/grid.json";
     if (FileExists(path)) {
-      if (ParseOrderedJsonFile(path) != identity) BadInput("{}: holds a sweep with other settings; name a new output_dir", folder_);
+      if (ParseOrderedJsonFile(path) != identity)
+        BadInput("{}: holds a sweep with other settings; name a new output_dir", folder_);
       return;
     }
     if (FileExists(folder_ + "/run.json")) BadInput("{}: holds a run; name a new output_dir for the sweep", folder_);
@@ -149,7 +154,8 @@ class Sweep {
       return trial;
     }
     try {
-      const TrainResult result = status.empty() || status == "failed" ? Train(config, events) : Resume({folder, {}, false}, events);
+      const TrainResult result =
+          status.empty() || status == "failed" ? Train(config, events) : Resume({folder, {}, false}, events);
       trial.steps = result.steps;
       trial.seconds = result.train_seconds;
       trial.held_out_loss = result.eval_loss_after.value();
@@ -192,8 +198,12 @@ Json ToJson(const SweepResult& result) {
     for (const SweepTrial& t : rung) {
       Json settings = Json::object();
       for (const auto& [key, value] : t.settings) settings[key] = value;
-      trials.push_back({{"settings", settings}, {"steps", t.steps}, {"eval_loss", t.error.empty() ? Json(t.held_out_loss) : Json(nullptr)},
-                        {"train_runtime", t.seconds}, {"output_dir", t.output_dir}, {"error", t.error}});
+      trials.push_back({{"settings", settings},
+                        {"steps", t.steps},
+                        {"eval_loss", t.error.empty() ? Json(t.held_out_loss) : Json(nullptr)},
+                        {"train_runtime", t.seconds},
+                        {"output_dir", t.output_dir},
+                        {"error", t.error}});
     }
     rungs.push_back(trials);
   }

@@ -47,8 +47,8 @@ void WritePiece(const SynthPiece& piece, const SynthJob& job, double stddev, std
   if (piece.tensor->shape.size() == 1) {
     FillVector(*piece.tensor, job.dtype, piece.count, room.data());
   } else {
-    FillNormalWeights(KeyOfTensor(job.seed, piece.tensor->name), static_cast<float>(stddev), job.dtype, piece.first, piece.count,
-                      room.data());
+    FillNormalWeights(KeyOfTensor(job.seed, piece.tensor->name), static_cast<float>(stddev), job.dtype, piece.first,
+                      piece.count, room.data());
   }
   writer.WriteAt(piece.tensor->name, BytesOf(job.dtype, piece.first), room);
 }
@@ -56,21 +56,25 @@ void WritePiece(const SynthPiece& piece, const SynthJob& job, double stddev, std
 // A token for the end of padding, the beginning and the end of a text, then one a byte.
 void WriteByteTokenizer(const std::string& folder) {
   std::vector<std::string> texts = {"<pad>", "<s>", "</s>"};
-  for (int byte = 0; byte < 256; ++byte) AppendByteLevel(std::string(1, static_cast<char>(byte)), &texts.emplace_back());
+  for (int byte = 0; byte < 256; ++byte)
+    AppendByteLevel(std::string(1, static_cast<char>(byte)), &texts.emplace_back());
   const std::vector<std::string_view> tokens(texts.begin(), texts.end());
   GgufVocabulary vocabulary;
   vocabulary.where = "the tokenizer of bytes";
   vocabulary.model = "gpt2";
   vocabulary.pre = "gpt-2";
   vocabulary.tokens = tokens;
-  vocabulary.token_types.assign(texts.size(), 1);                                   // normal
-  std::fill_n(vocabulary.token_types.begin(), 3, 3);                                // control
+  vocabulary.token_types.assign(texts.size(), 1);     // normal
+  std::fill_n(vocabulary.token_types.begin(), 3, 3);  // control
   vocabulary.bos_id = 1;
   vocabulary.eos_id = 2;
   vocabulary.add_bos_token = false;
   WriteTokenizerJson(vocabulary, folder + "/tokenizer.json");
-  const nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"bos_token", "<s>"},
-                                         {"eos_token", "</s>"}, {"pad_token", "<pad>"}, {"clean_up_tokenization_spaces", false}};
+  const nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                                         {"bos_token", "<s>"},
+                                         {"eos_token", "</s>"},
+                                         {"pad_token", "<pad>"},
+                                         {"clean_up_tokenization_spaces", false}};
   WriteFileAtomic(folder + "/tokenizer_config.json", config.dump(2) + "\n");
 }
 
@@ -89,7 +93,8 @@ SynthResult RunSynth(const SynthJob& job) {
     groups.push_back({{{t.name, job.dtype, t.shape}}, {}});
     const int64_t elements = *ElementCount(t.shape);
     result.parameters += elements;
-    for (int64_t first = 0; first < elements; first += kSynthPiece) pieces.push_back({&t, first, std::min(kSynthPiece, elements - first)});
+    for (int64_t first = 0; first < elements; first += kSynthPiece)
+      pieces.push_back({&t, first, std::min(kSynthPiece, elements - first)});
   }
   RequireDiskSpace(job.output, job.shape, BytesOf(job.dtype, result.parameters) + (int64_t{16} << 20));
   DurableFolder folder(job.output);
@@ -100,7 +105,8 @@ SynthResult RunSynth(const SynthJob& job) {
     WritePiece(pieces[i], job, stddev, room, writer);
   });
   writer.Commit();
-  WriteFileAtomic(folder.partial() + "/config.json", HfConfig(spec, shape, job.dtype, spec.tie_word_embeddings).dump(2) + "\n");
+  WriteFileAtomic(folder.partial() + "/config.json",
+                  HfConfig(spec, shape, job.dtype, spec.tie_word_embeddings).dump(2) + "\n");
   WriteByteTokenizer(folder.partial());
   folder.Commit();
   result.bytes = writer.bytes();

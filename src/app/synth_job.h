@@ -1,5 +1,5 @@
-// Making up a model: a Hugging Face folder of a published shape with random weights, for measuring and for trying things
-// out where the real model is not at hand.
+// Making up a model: a Hugging Face folder of a published shape with random weights, for measuring and for trying
+// things out where the real model is not at hand.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@
 namespace attune {
 
 struct SynthJob {
-  std::string shape;   // ModelShapeNames()
-  std::string output;  // a new or empty folder
+  std::string shape;           // ModelShapeNames()
+  std::string output;          // a new or empty folder
   DType dtype = DType::kBF16;  // F32, F16 or BF16
   uint64_t seed = 42;
 };
@@ -23,9 +23,9 @@ struct SynthResult {
 };
 
 // As transformers' _init_weights: matrices and embeddings from a normal distribution with standard deviation
-// initializer_range, norms 1, biases 0. A tensor's values depend on its name and the seed alone (quant/random_weights.h).
-// The tokenizer has a token a byte. Memory stays at a few megabytes a thread. Errors: Error{kBadInput}: an unknown shape, an
-// output that exists, a disk with too little room.
+// initializer_range, norms 1, biases 0. A tensor's values depend on its name and the seed alone
+// (quant/random_weights.h). The tokenizer has a token a byte. Memory stays at a few megabytes a thread. Errors:
+// Error{kBadInput}: an unknown shape, an output that exists, a disk with too little room.
 SynthResult RunSynth(const SynthJob& job);
 
 }  // namespace attune

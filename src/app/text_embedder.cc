@@ -15,8 +15,7 @@ TextEmbedder::TextEmbedder(const ModelBundle& bundle, int64_t max_tokens)
     : tokenizer_(bundle.RequireTokenizer()),
       max_tokens_(max_tokens),
       after_text_(tokenizer_.Encode(kAfterText, false)) {
-  const int64_t longest = max_tokens + std::ssize(after_text_),
-                tokens = std::max(kEmbeddedTokensInFlight, longest);
+  const int64_t longest = max_tokens + std::ssize(after_text_), tokens = std::max(kEmbeddedTokensInFlight, longest);
   model_ = MakeForwardModel(bundle.files, {}, {tokens, tokens, longest, tokens});
 }
 
@@ -45,8 +44,7 @@ Embeddings TextEmbedder::Embed(std::span<const std::string> texts, const OnProgr
       asked.push_back(static_cast<size_t>(text));
     }
     batch.targets.assign(batch.rows.size(), 0);
-    const std::vector<float> hidden =
-        asked.empty() ? std::vector<float>() : model_->decoder->LastHidden(batch);
+    const std::vector<float> hidden = asked.empty() ? std::vector<float>() : model_->decoder->LastHidden(batch);
     for (size_t i = 0; i < asked.size(); ++i) {
       std::copy_n(hidden.begin() + static_cast<std::ptrdiff_t>(i * found.width), found.width,
                   found.Row(asked[i]).begin());

@@ -14,8 +14,7 @@ struct TrainTokenizerJob {
   std::string output;              // a new or empty folder
   // sample_fraction is set by the job.
   TokenizerSettings settings;
-  int64_t sample_bytes =
-      int64_t{64} << 20;  // learn from about so much text, drawn from all of it; 0: from all
+  int64_t sample_bytes = int64_t{64} << 20;  // learn from about so much text, drawn from all of it; 0: from all
 };
 
 struct TrainTokenizerResult {
@@ -23,8 +22,7 @@ struct TrainTokenizerResult {
   int64_t vocabulary = 0;        // tokens
   int64_t files = 0, texts = 0;  // read
   double sample_fraction = 1;    // of the texts were learned from
-  double bytes_per_token =
-      0;  // of the input's text, special tokens not counted (measured on up to 4 MiB of it)
+  double bytes_per_token = 0;    // of the input's text, special tokens not counted (measured on up to 4 MiB of it)
   double seconds = 0;
 };
 

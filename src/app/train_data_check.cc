@@ -104,8 +104,9 @@ DataNotes CheckTrainData(const std::string& path, int64_t bytes) {
     (is_error ? errors : warnings).push_back(&info);
     notes.record[is_error ? "errors" : "warnings"][info.id] = rows;
   }
-  const std::string looked_at = source.AtEnd() ? fmt::format("{} rows", result.rows)
-                                               : fmt::format("the first {} rows ({} MB)", result.rows, result.bytes / 1'000'000);
+  const std::string looked_at = source.AtEnd()
+                                    ? fmt::format("{} rows", result.rows)
+                                    : fmt::format("the first {} rows ({} MB)", result.rows, result.bytes / 1'000'000);
   if (errors.empty() && warnings.empty()) {
     notes.lines.push_back(fmt::format("data: nothing is wrong with {} of {}", looked_at, path));
     return notes;

@@ -18,14 +18,14 @@ struct DataNotes {
 inline constexpr int64_t kCheckedBytes = int64_t{32} << 20;
 
 // The rules of check over the first `bytes` of training rows. Lines: how many rows have something; which errors; which
-// warnings; one alone where there is nothing. Record: "rows", "errors" and "warnings" by rule. `path`: as LoadDataset reads
-// it. Errors: Error{kBadInput} as DataFiles.
+// warnings; one alone where there is nothing. Record: "rows", "errors" and "warnings" by rule. `path`: as LoadDataset
+// reads it. Errors: Error{kBadInput} as DataFiles.
 DataNotes CheckTrainData(const std::string& path, int64_t bytes = kCheckedBytes);
 
 // For each file of `paths` that has the manifest of a stage beside it (NAME.manifest.json of NAME.jsonl and
 // NAME.train.jsonl, naming the file among its outputs): a line where the file's hash is another one, or where what
-// stands there cannot be read. Record: a list of "file", "manifest", "stage", "manifest_xxh3_128", "xxh3_128" (of the file,
-// by the manifest) and "matches".
+// stands there cannot be read. Record: a list of "file", "manifest", "stage", "manifest_xxh3_128", "xxh3_128" (of the
+// file, by the manifest) and "matches".
 DataNotes CheckManifests(const std::vector<std::string>& paths);
 
 }  // namespace attune

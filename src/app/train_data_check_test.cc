@@ -26,7 +26,8 @@ class TrainDataCheck : public testing::Test {
 };
 
 TEST_F(TrainDataCheck, OneLineWhereNothingIsWrong) {
-  const std::string path = Write("rows.jsonl", Row("Say a colour.", "It is blue.") + Row("Say another.", "It is green."));
+  const std::string path =
+      Write("rows.jsonl", Row("Say a colour.", "It is blue.") + Row("Say another.", "It is green."));
   const DataNotes notes = CheckTrainData(path);
   ASSERT_EQ(notes.lines.size(), 1u);
   EXPECT_EQ(notes.lines[0], "data: nothing is wrong with 2 rows of " + path);

@@ -18,12 +18,9 @@ DType ChooseCompute(const TrainingArguments& training, const Device& device, std
 }
 
 nlohmann::ordered_json ToJson(const TrainResult& r) {
-  nlohmann::ordered_json json = {{"output_dir", r.output_dir},
-                                 {"steps", r.steps},
-                                 {"num_tokens", r.num_tokens},
-                                 {"train_loss", r.train_loss},
-                                 {"train_runtime", r.train_seconds},
-                                 {"tokens_per_second", r.tokens_per_second}};
+  nlohmann::ordered_json json = {{"output_dir", r.output_dir},       {"steps", r.steps},
+                                 {"num_tokens", r.num_tokens},       {"train_loss", r.train_loss},
+                                 {"train_runtime", r.train_seconds}, {"tokens_per_second", r.tokens_per_second}};
   if (r.eval_loss_before) json["eval_loss_before"] = *r.eval_loss_before;
   if (r.eval_loss_after) json["eval_loss"] = *r.eval_loss_after;
   if (!r.best_checkpoint.empty()) json["best_model_checkpoint"] = r.best_checkpoint;

@@ -31,9 +31,7 @@ constexpr int64_t kSteps = 4;
 class Events : public TrainEvents {
  public:
   void OnNote(const std::string& line) override { notes += line + "\n"; }
-  void OnCheckpoint(const std::string& folder) override {
-    reported = std::stoll(folder.substr(folder.rfind('-') + 1));
-  }
+  void OnCheckpoint(const std::string& folder) override { reported = std::stoll(folder.substr(folder.rfind('-') + 1)); }
   void OnStep(const StepMetrics& m) override {
     if (m.step == stop_at) std::raise(SIGINT);
   }
@@ -61,8 +59,7 @@ class TrainFaults : public testing::Test {
     fs::remove_all(folder_);
     fs::create_directories(folder_);
     std::string rows;
-    for (int row = 0; row < 8; ++row)
-      rows += Json{{"input_ids", {row, row + 1, 2 * row, 7, 3}}}.dump() + "\n";
+    for (int row = 0; row < 8; ++row) rows += Json{{"input_ids", {row, row + 1, 2 * row, 7, 3}}}.dump() + "\n";
     WriteFileAtomic(folder_ + "/rows.jsonl", rows);
     WriteFileAtomic(folder_ + "/held-out.jsonl", "{\"input_ids\": [9, 8, 7]}\n");
     ::setenv("ATTUNE_RUNS", (folder_ + "/runs.sqlite").c_str(), 1);
@@ -111,8 +108,7 @@ class TrainFaults : public testing::Test {
 
   void ExpectSame(const std::string& straight, const std::string& output, const std::string& what) const {
     const std::string last = "/checkpoint-" + std::to_string(kSteps);
-    for (const std::string& file :
-         {std::string("/adapter_model.safetensors"), last + "/optimizer.safetensors"}) {
+    for (const std::string& file : {std::string("/adapter_model.safetensors"), last + "/optimizer.safetensors"}) {
       ASSERT_TRUE(FileExists(output + file)) << what;
       EXPECT_TRUE(ReadFile(straight + file) == ReadFile(output + file)) << file << " after " << what;
     }

@@ -17,8 +17,13 @@ namespace {
 
 // As run.json keeps the settings: a run may be resumed from another working folder.
 void MakePathsAbsolute(RunConfig& config) {
-  for (const auto& [section, key] : {std::pair{"model", "name_or_path"}, {"model", "init_from_config"}, {"model", "tokenizer"},
-                                     {"model", "chat_template"}, {"model", "adapter"}, {"data", "train"}, {"data", "eval"},
+  for (const auto& [section, key] : {std::pair{"model", "name_or_path"},
+                                     {"model", "init_from_config"},
+                                     {"model", "tokenizer"},
+                                     {"model", "chat_template"},
+                                     {"model", "adapter"},
+                                     {"data", "train"},
+                                     {"data", "eval"},
                                      {"training", "output_dir"}}) {
     if (!config.source.contains(section) || !config.source[section].contains(key)) continue;
     auto& value = config.source[section][key];
@@ -33,7 +38,8 @@ class RunLock {
  public:
   explicit RunLock(const std::string& output_dir) : lock_(output_dir) {
     if (!lock_.is_held()) {
-      BadInput("{}: another attune is training here; stop it first (once Ctrl-C or SIGTERM saves), or wait for its end", output_dir);
+      BadInput("{}: another attune is training here; stop it first (once Ctrl-C or SIGTERM saves), or wait for its end",
+               output_dir);
     }
   }
 
@@ -119,7 +125,8 @@ TrainResult Resume(const ResumeJob& job, TrainEvents& events) {
   if (point) {
     CheckResumable(point->fingerprint, session.fingerprint(), job.force);
   } else if (FieldText(record, "/data/train_sha256") != session.fingerprint()["train_sha256"] && !job.force) {
-    BadInput("{}: the training data has changed since the run began; --force starts again with what is now", job.output_dir);
+    BadInput("{}: the training data has changed since the run began; --force starts again with what is now",
+             job.output_dir);
   }
   events.OnResume(point ? point->state.step : 0, point ? point->path : "");
   const InterruptGuard guard;

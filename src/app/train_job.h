@@ -10,8 +10,8 @@
 namespace attune {
 
 // Trains, and leaves the adapter or model and the records in output_dir. Errors: Error{kBadInput} before anything is
-// written; Error{kFailed} when the work fails or is interrupted (Ctrl-C, SIGTERM). `profile`, if given, collects the cost
-// of each op.
+// written; Error{kFailed} when the work fails or is interrupted (Ctrl-C, SIGTERM). `profile`, if given, collects the
+// cost of each op.
 TrainResult Train(const RunConfig& config, TrainEvents& events, Profile* profile = nullptr);
 
 struct ResumeJob {
@@ -20,8 +20,8 @@ struct ResumeJob {
   bool force = false;             // go on although data or settings differ, where that has a meaning
 };
 
-// Goes on from the newest checkpoint in output_dir that is whole, with the settings in its run.json; from the start where
-// there is none. Errors: as Train; Error{kBadInput} naming what differs from the run that is resumed.
+// Goes on from the newest checkpoint in output_dir that is whole, with the settings in its run.json; from the start
+// where there is none. Errors: as Train; Error{kBadInput} naming what differs from the run that is resumed.
 TrainResult Resume(const ResumeJob& job, TrainEvents& events);
 
 }  // namespace attune

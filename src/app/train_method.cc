@@ -17,10 +17,12 @@ namespace {
 // The rows of the first epoch, in batches as they will come.
 std::vector<Chunk> EvaChunks(const std::vector<Example>& rows, const TrainingArguments& training, bool shuffle) {
   const std::vector<RowShape> shapes = ShapesOf(rows);
-  const std::vector<int64_t> order = EpochOrder(std::ssize(rows), training.data_seed.value_or(training.seed), 0, shuffle);
+  const std::vector<int64_t> order =
+      EpochOrder(std::ssize(rows), training.data_seed.value_or(training.seed), 0, shuffle);
   std::vector<Chunk> chunks;
   for (const Update& update : EpochUpdates(order, training.per_device_train_batch_size, 1, false)) {
-    for (Chunk& chunk : CutIntoChunks(update.front(), shapes, training.tokens_in_flight)) chunks.push_back(std::move(chunk));
+    for (Chunk& chunk : CutIntoChunks(update.front(), shapes, training.tokens_in_flight))
+      chunks.push_back(std::move(chunk));
   }
   return chunks;
 }
@@ -28,7 +30,11 @@ std::vector<Chunk> EvaChunks(const std::vector<Example>& rows, const TrainingArg
 class LoraMethod : public TrainMethod {
  public:
   LoraMethod(const RunConfig& config, const ModelBundle& bundle)
-      : bundle_(bundle), lora_(config.lora), seed_(config.training.seed), shuffle_(config.shuffle), first_(config.adapter) {
+      : bundle_(bundle),
+        lora_(config.lora),
+        seed_(config.training.seed),
+        shuffle_(config.shuffle),
+        first_(config.adapter) {
     const ModelSpec& spec = bundle.files.spec();
     if (!first_.empty()) {
       if (config.source.contains("lora")) {
@@ -36,9 +42,10 @@ class LoraMethod : public TrainMethod {
       }
       lora_ = AdapterFolder::Open(first_).config;
       if (lora_.ChangesBase()) {
-        BadInput("model.adapter {}: init_lora_weights {}: it belongs to a base that was changed when it was made; save it "
-                 "from PEFT with path_initial_model_for_weight_conversion",
-                 first_, lora_.ToJson()["init_lora_weights"].dump());
+        BadInput(
+            "model.adapter {}: init_lora_weights {}: it belongs to a base that was changed when it was made; save it "
+            "from PEFT with path_initial_model_for_weight_conversion",
+            first_, lora_.ToJson()["init_lora_weights"].dump());
       }
     }
     if (!lora_.task_type) lora_.task_type = "CAUSAL_LM";
@@ -46,11 +53,12 @@ class LoraMethod : public TrainMethod {
     if (!lora_.base_model_name_or_path) lora_.base_model_name_or_path = bundle.files.base_name();
     SetSpec(BuildAdapterSpec(spec, lora_, "lora"));
     if (TrainMethod::spec().changes_base) RefuseQuantizedBase(config.method == "qlora");
-    if (!first_.empty()) OpenTrainedFile(trainables(), AdapterFolder::WeightsPath(first_));  // refused before anything is written
+    if (!first_.empty())
+      OpenTrainedFile(trainables(), AdapterFolder::WeightsPath(first_));  // refused before anything is written
   }
 
   std::string Settle(const std::vector<Example>& rows, const TrainingArguments& training,
-                      const BaseStorage& storage) override {
+                     const BaseStorage& storage) override {
     if (first_.empty() && lora_.init_lora_weights == LoraConfig::Init::kLoftq) RequireQuantizing(storage);
     if (!first_.empty() || lora_.init_lora_weights != LoraConfig::Init::kEva) return "";
     ReturnLargeBlocksWhenFreed();
@@ -103,9 +111,10 @@ class LoraMethod : public TrainMethod {
     for (const AdapterModule& m : spec().modules) {
       const StoredTensor& stored = *bundle_.files.Find(m.path + ".weight");
       if (!quantizes && !stored.bnb4 && stored.dtype != DType::kInt8Rows) continue;
-      BadInput("lora.init_lora_weights {} takes its first values out of the base, and {} is kept in few bits: use a 16-bit "
-               "base with method: lora, or init_lora_weights: true",
-               lora_.ToJson()["init_lora_weights"].dump(), m.path);
+      BadInput(
+          "lora.init_lora_weights {} takes its first values out of the base, and {} is kept in few bits: use a 16-bit "
+          "base with method: lora, or init_lora_weights: true",
+          lora_.ToJson()["init_lora_weights"].dump(), m.path);
     }
   }
 
@@ -116,9 +125,11 @@ class LoraMethod : public TrainMethod {
       const DType held = storage.FormatOf({stored.name, "", stored.shape}).dtype;
       const bool is_quantized = held == DType::kBnb4 || held == DType::kInt8Rows;
       if (is_quantized && stored.dtype != held) continue;
-      BadInput("lora.init_lora_weights \"loftq\": {} is {}; what quantising loses is known where method: qlora quantises a "
-               "16-bit base while it is read",
-               m.path, is_quantized ? "quantised in the files already" : "not quantised here, so leave it out of target_modules");
+      BadInput(
+          "lora.init_lora_weights \"loftq\": {} is {}; what quantising loses is known where method: qlora quantises a "
+          "16-bit base while it is read",
+          m.path,
+          is_quantized ? "quantised in the files already" : "not quantised here, so leave it out of target_modules");
     }
   }
 
@@ -126,7 +137,7 @@ class LoraMethod : public TrainMethod {
   LoraConfig lora_;
   uint64_t seed_;
   bool shuffle_;
-  std::string first_;  // a folder to go on from
+  std::string first_;                      // a folder to go on from
   std::optional<InitialAdapter> initial_;  // where the first values are decomposed weights
 };
 

@@ -1,4 +1,5 @@
-// What a run trains and how that is kept: a LoRA adapter on a frozen base, or the model itself. The step loop sees neither.
+// What a run trains and how that is kept: a LoRA adapter on a frozen base, or the model itself. The step loop sees
+// neither.
 #pragma once
 
 #include <memory>
@@ -21,10 +22,10 @@ class TrainMethod {
   const AdapterSpec& spec() const { return spec_; }
   const std::vector<TrainableTensor>& trainables() const { return trainables_; }
 
-  // Settles what depends on the training rows or on how the base is held; what is trained may change. Gives a note, or "".
-  // Errors: Error{kBadInput}.
+  // Settles what depends on the training rows or on how the base is held; what is trained may change. Gives a note, or
+  // "". Errors: Error{kBadInput}.
   virtual std::string Settle(const std::vector<Example>& /*rows*/, const TrainingArguments& /*training*/,
-                              const BaseStorage& /*storage*/) {
+                             const BaseStorage& /*storage*/) {
     return "";
   }
   // Brings the base in memory to what is trained on; `checkpoint`: the folder that the run goes on from, or "". Call it
@@ -49,8 +50,8 @@ class TrainMethod {
   std::vector<TrainableTensor> trainables_;
 };
 
-// Errors: Error{kBadInput}: targets or patterns that match nothing, an adapter to go on from that does not fit. `bundle`
-// must outlive the method.
+// Errors: Error{kBadInput}: targets or patterns that match nothing, an adapter to go on from that does not fit.
+// `bundle` must outlive the method.
 std::unique_ptr<TrainMethod> MakeTrainMethod(const RunConfig& config, const ModelBundle& bundle);
 
 }  // namespace attune

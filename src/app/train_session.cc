@@ -25,8 +25,8 @@ namespace {
 std::vector<PreviewPiece> Preview(const Dataset& data, const Tokenizer& tokenizer) {
   constexpr size_t kLongest = 400;  // tokens: a packed row would fill screens
   std::vector<PreviewPiece> pieces;
-  const auto example = std::find_if(data.examples.begin(), data.examples.end(),
-                                    [](const Example& e) { return TrainedTokens(e) > 0; });
+  const auto example =
+      std::find_if(data.examples.begin(), data.examples.end(), [](const Example& e) { return TrainedTokens(e) > 0; });
   if (example == data.examples.end()) return pieces;
   const size_t length = std::min(example->input_ids.size(), kLongest);
   for (size_t begin = 0; begin < length;) {
@@ -46,7 +46,8 @@ std::string HashOfTokens(const Dataset& data) {
   for (const Example& example : data.examples) {
     const uint64_t sizes[2] = {example.input_ids.size(), example.starts.size()};
     hash.Add(std::as_bytes(std::span(sizes)));
-    for (const auto* part : {&example.input_ids, &example.labels, &example.starts}) hash.Add(std::as_bytes(std::span(*part)));
+    for (const auto* part : {&example.input_ids, &example.labels, &example.starts})
+      hash.Add(std::as_bytes(std::span(*part)));
   }
   return hash.Hex();
 }
@@ -112,7 +113,8 @@ TrainSession::TrainSession(const RunConfig& config, TrainEvents& events, Use use
   compute_ = ChooseCompute(config_.training, *device_, &note);
   storage_ = StorageWith(config_.offload);
   if (config_.offload && ModelWeights::MappedBytes(bundle_.files.spec(), method_->spec(), storage_) == 0) {
-    BadInput("model.offload: no frozen weight of {} is used as it lies in its file; leave it out", bundle_.files.path());
+    BadInput("model.offload: no frozen weight of {} is used as it lies in its file; leave it out",
+             bundle_.files.path());
   }
   CheckTorchDtype();
   LoadData();
@@ -130,8 +132,16 @@ TrainSession::TrainSession(const RunConfig& config, TrainEvents& events, Use use
 }
 
 PlanInputs TrainSession::inputs() const {
-  return {bundle_.files.spec(), method_->spec(), method_->trainables(), config_.training,        config_.shuffle,
-          train_.examples,      eval(),          storage_,              device_->scratch_bytes(), program_bytes_};
+  return {bundle_.files.spec(),
+          method_->spec(),
+          method_->trainables(),
+          config_.training,
+          config_.shuffle,
+          train_.examples,
+          eval(),
+          storage_,
+          device_->scratch_bytes(),
+          program_bytes_};
 }
 
 const Tokenizer& TrainSession::tokenizer() const {
@@ -150,7 +160,8 @@ void TrainSession::LoadData() {
   options.max_length = 0;  // packing cuts, and what it cuts depends on the strategy
   const RowEncoder whole(tokenizer(), bundle_.chat_format(), bundle_.eos_token(), options);
   train_ = LoadDataset(config_.train_data, whole);
-  train_.examples = PackExamples(std::move(train_.examples), training.max_length, ParsePackingStrategy(training.packing_strategy));
+  train_.examples =
+      PackExamples(std::move(train_.examples), training.max_length, ParsePackingStrategy(training.packing_strategy));
   std::erase_if(train_.examples, [](const Example& e) { return ShapeOf(e).labelled == 0; });
   if (train_.examples.empty()) BadInput("{}: packed rows hold no token to train on", config_.train_data);
   packing_efficiency_ = PackingEfficiency(train_.examples, training.max_length);
@@ -163,20 +174,25 @@ void TrainSession::CheckFit() const {
   if (fits.empty() && !config_.offload) fits = OffloadThatFits(available);
   BadInput("the run needs {:.2f} GiB and {:.2f} GiB are free: {}", static_cast<double>(plan_.planned_bytes) / (1 << 30),
            static_cast<double>(available) / (1 << 30),
-           fits.empty() ? fmt::format("no setting of tokens_in_flight and gradient_checkpointing makes it fit; {}, or choose a "
-                                      "smaller model (attune plan compares them)",
-                                      config_.method == "full" ? "use method: lora" : "lower max_length or lora.r")
-                        : "it fits with " + fits);
+           fits.empty()
+               ? fmt::format("no setting of tokens_in_flight and gradient_checkpointing makes it fit; {}, or choose a "
+                             "smaller model (attune plan compares them)",
+                             config_.method == "full" ? "use method: lora" : "lower max_length or lora.r")
+               : "it fits with " + fits);
 }
 
 // What is trained is float32 whatever is asked, and quantised weights stay as they are.
 void TrainSession::CheckTorchDtype() const {
   if (!config_.torch_dtype) return;
   const bool is_trained = config_.method == "full" && *config_.torch_dtype == DType::kF32;
-  if (is_trained || ModelWeights::BytesHeldAs(*config_.torch_dtype, bundle_.files.spec(), method_->spec(), storage_) > 0) return;
-  BadInput("model.torch_dtype {}: no matrix of {} can be held in it: quantised ones stay as they are, and what is trained is "
-           "float32; leave it out",
-           TorchName(*config_.torch_dtype), bundle_.files.path());
+  if (is_trained ||
+      ModelWeights::BytesHeldAs(*config_.torch_dtype, bundle_.files.spec(), method_->spec(), storage_) > 0)
+    return;
+  BadInput(
+      "model.torch_dtype {}: no matrix of {} can be held in it: quantised ones stay as they are, and what is trained "
+      "is "
+      "float32; leave it out",
+      TorchName(*config_.torch_dtype), bundle_.files.path());
 }
 
 BaseStorage TrainSession::StorageWith(bool offload) const {
@@ -195,10 +211,12 @@ std::string TrainSession::OffloadThatFits(int64_t available) const {
 void TrainSession::TellNotes(const std::string& compute_note) {
   if (!compute_note.empty()) events_.OnNote(compute_note);
   if (config_.offload) {
-    const double gigabytes = static_cast<double>(ModelWeights::MappedBytes(bundle_.files.spec(), method_->spec(), storage_)) / 1e9;
-    events_.OnNote(fmt::format("offload: {:.1f} GB of the base stay in the model's files and are read twice for every {} tokens: "
-                               "where memory cannot cache them, {:.0f} s at 1 GB/s",
-                               gigabytes, plan_.settings.max_tokens, 2 * gigabytes));
+    const double gigabytes =
+        static_cast<double>(ModelWeights::MappedBytes(bundle_.files.spec(), method_->spec(), storage_)) / 1e9;
+    events_.OnNote(
+        fmt::format("offload: {:.1f} GB of the base stay in the model's files and are read twice for every {} tokens: "
+                    "where memory cannot cache them, {:.0f} s at 1 GB/s",
+                    gigabytes, plan_.settings.max_tokens, 2 * gigabytes));
   }
   if (bundle_.files.spec().attention_dropout > 0) {
     events_.OnNote(fmt::format("attention_dropout {:g} of the model's config.json is not applied",
@@ -211,9 +229,10 @@ void TrainSession::TellNotes(const std::string& compute_note) {
   if (eval_ && !config_.training.packing) {
     const Overlap overlap = CountOverlap(train_, *eval_);
     if (overlap.rows > 0) {
-      events_.OnNote(fmt::format("warning: {} of {} evaluation rows are training rows too (first: {} and {}); their loss says "
-                                 "nothing of what was learned",
-                                 overlap.rows, overlap.eval_rows, overlap.eval_row, overlap.train_row));
+      events_.OnNote(
+          fmt::format("warning: {} of {} evaluation rows are training rows too (first: {} and {}); their loss says "
+                      "nothing of what was learned",
+                      overlap.rows, overlap.eval_rows, overlap.eval_row, overlap.train_row));
     }
   }
   events_.OnReady(Ready());
@@ -287,7 +306,8 @@ TrainResult TrainSession::Run(const ResumePoint* point, const std::function<bool
   method_->PrepareBase(*device_, weights, point != nullptr ? point->path : "");
   const TrainableVectors vectors(*device_, method_->trainables());
   if (point == nullptr) method_->Initialize(*device_, vectors);
-  Decoder decoder(*device_, bundle_.files.spec(), weights, method_->spec(), method_->trainables(), &vectors, plan_.settings);
+  Decoder decoder(*device_, bundle_.files.spec(), weights, method_->spec(), method_->trainables(), &vectors,
+                  plan_.settings);
   if (point == nullptr) method_->FinishInitialization(decoder);
   TrainResult result;
   result.output_dir = output_dir;

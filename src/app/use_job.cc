@@ -22,11 +22,13 @@ std::vector<std::vector<int32_t>> ReadSequences(const std::string& path, int64_t
   std::vector<std::vector<int32_t>> sequences;
   for (const auto& list : json) {
     const size_t index = sequences.size();
-    if (!list.is_array() || list.empty()) BadInput("{}: sequence {} must be a list of token ids that is not empty", path, index);
+    if (!list.is_array() || list.empty())
+      BadInput("{}: sequence {} must be a list of token ids that is not empty", path, index);
     std::vector<int32_t>& ids = sequences.emplace_back();
     for (const auto& id : list) {
       if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= vocab) {
-        BadInput("{}: sequence {} position {}: {} is not a token id below {}", path, index, ids.size(), id.dump(), vocab);
+        BadInput("{}: sequence {} position {}: {} is not a token id below {}", path, index, ids.size(), id.dump(),
+                 vocab);
       }
       ids.push_back(id.get<int32_t>());
     }
@@ -68,8 +70,10 @@ EvalMetrics RunEval(const EvalJob& job, const OnProgress& on_progress) {
   return evaluate(LoadDataset(job.data, encoder).examples);
 }
 
-nlohmann::ordered_json ChatSession::Start(const std::string& prompt_file, const std::string& system, const std::string& question) const {
-  if (!prompt_file.empty() && !system.empty()) BadInput("--system and a prompt file exclude each other: the file has its own");
+nlohmann::ordered_json ChatSession::Start(const std::string& prompt_file, const std::string& system,
+                                          const std::string& question) const {
+  if (!prompt_file.empty() && !system.empty())
+    BadInput("--system and a prompt file exclude each other: the file has its own");
   if (!prompt_file.empty()) return Prompter(ReadPromptFile(prompt_file), bundle_).Start(question + "\n");
   nlohmann::ordered_json messages = nlohmann::ordered_json::array();
   if (!system.empty()) messages.push_back({{"role", "system"}, {"content", system}});
@@ -115,7 +119,8 @@ Generation ChatSession::Run(const std::vector<int32_t>& ids, const SamplingOptio
   size_t common = 0;
   while (common + 1 < ids.size() && common < cached_.size() && ids[common] == cached_[common]) ++common;
   model_->Truncate(static_cast<int64_t>(common));
-  Generation result = Generate(*model_, *bundle_.tokenizer, std::span(ids).subspan(common), bundle_.eos_ids, options, on_text);
+  Generation result =
+      Generate(*model_, *bundle_.tokenizer, std::span(ids).subspan(common), bundle_.eos_ids, options, on_text);
   result.prompt_tokens = static_cast<int64_t>(ids.size());
   cached_ = ids;
   cached_.insert(cached_.end(), result.ids.begin(), result.ids.end());
@@ -125,7 +130,8 @@ Generation ChatSession::Run(const std::vector<int32_t>& ids, const SamplingOptio
 
 Generation ChatSession::Answer(const nlohmann::ordered_json& messages, const SamplingOptions& options,
                                const std::function<void(const std::string&)>& on_text) {
-  if (bundle_.chat_template == nullptr) BadInput("{}: has no chat template; use --raw to go on from plain text", bundle_.files.path());
+  if (bundle_.chat_template == nullptr)
+    BadInput("{}: has no chat template; use --raw to go on from plain text", bundle_.files.path());
   ChatOptions chat;
   chat.add_generation_prompt = true;
   chat.special_tokens = bundle_.special_tokens;

@@ -54,9 +54,10 @@ class ChatSession {
   ChatSession(const std::string& model, const std::string& adapter, int64_t max_length);
   ~ChatSession();
 
-  // The messages that a conversation begins with: those of a prompt.json (empty: none) for a question, or a system prompt. Errors:
-  // Error{kBadInput} when both are given.
-  nlohmann::ordered_json Start(const std::string& prompt_file, const std::string& system, const std::string& question) const;
+  // The messages that a conversation begins with: those of a prompt.json (empty: none) for a question, or a system
+  // prompt. Errors: Error{kBadInput} when both are given.
+  nlohmann::ordered_json Start(const std::string& prompt_file, const std::string& system,
+                               const std::string& question) const;
 
   // Answers a list of messages by the model's chat template. Errors: Error{kBadInput} when there is no template.
   Generation Answer(const nlohmann::ordered_json& messages, const SamplingOptions& options,

@@ -11,7 +11,8 @@ namespace {
 nlohmann::ordered_json Scalar(const YAML::Node& node) {
   const std::string& text = node.Scalar();
   if (node.Tag() == "!") return text;  // quoted
-  if (text.empty() || text == "null" || text == "~" || text == "Null" || text == "NULL" || text == "None") return nullptr;
+  if (text.empty() || text == "null" || text == "~" || text == "Null" || text == "NULL" || text == "None")
+    return nullptr;
   if (text == "true" || text == "True" || text == "TRUE" || text == "yes" || text == "on") return true;
   if (text == "false" || text == "False" || text == "FALSE" || text == "no" || text == "off") return false;
   const char first = text[text[0] == '-' || text[0] == '+'];

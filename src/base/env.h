@@ -23,12 +23,12 @@ class Env {
   virtual ssize_t Write(int fd, const void* data, size_t size);
   virtual ssize_t WriteAt(int fd, const void* data, size_t size, off_t offset);  // pwrite
   virtual ssize_t ReadAt(int fd, void* data, size_t size, off_t offset);         // pread
-  virtual int Sync(int fd);                         // fsync
-  virtual int StatOpen(int fd, struct stat* info);  // fstat
-  virtual void* Map(int fd, size_t size);           // mmap, private and read-only; MAP_FAILED for a failure
-  virtual int Reserve(int fd, off_t size);          // posix_fallocate from 0, but with errno
-  virtual void* MapShared(int fd, size_t size);     // mmap, shared, read and written; MAP_FAILED for a failure
-  virtual int Stat(const char* path, struct stat* info);      // follows links
+  virtual int Sync(int fd);                                                      // fsync
+  virtual int StatOpen(int fd, struct stat* info);                               // fstat
+  virtual void* Map(int fd, size_t size);                 // mmap, private and read-only; MAP_FAILED for a failure
+  virtual int Reserve(int fd, off_t size);                // posix_fallocate from 0, but with errno
+  virtual void* MapShared(int fd, size_t size);           // mmap, shared, read and written; MAP_FAILED for a failure
+  virtual int Stat(const char* path, struct stat* info);  // follows links
   virtual int StatLink(const char* path, struct stat* info);  // does not
   virtual int Rename(const char* from, const char* to);
   virtual int Unlink(const char* path);

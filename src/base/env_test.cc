@@ -209,8 +209,7 @@ TEST_F(FaultTest, RemoveTreeTakesALinkAndNotWhatItPointsTo) {
 
 TEST_F(FaultTest, MakeDirectoriesRefusesWhatCannotBe) {
   WriteFileAtomic(path_, "x");
-  EXPECT_EQ(ErrorOf([&] { MakeDirectories(path_); }),
-            path_ + ": cannot create the directory: Not a directory");
+  EXPECT_EQ(ErrorOf([&] { MakeDirectories(path_); }), path_ + ": cannot create the directory: Not a directory");
   EXPECT_EQ(ErrorOf([&] { MakeDirectories(path_ + "/below"); }),
             path_ + "/below: cannot create the directory: Not a directory");
   std::string deep = folder_;

@@ -21,8 +21,8 @@ namespace attune {
 
 struct Fault {
   enum class Kind {
-    kNone,   // only record
-    kError,  // call number `at` fails with `error` and has no effect (a close does release its descriptor)
+    kNone,        // only record
+    kError,       // call number `at` fails with `error` and has no effect (a close does release its descriptor)
     kShortWrite,  // call number `at`, if a write, takes half the bytes
     kDiskFull,    // from call `at` on the disk is full: ENOSPC from all that needs room, the first write half
                   // done
@@ -165,8 +165,7 @@ class FaultyEnv : public Env {
     const int number = static_cast<int>(calls_.size());
     const bool fails = Fails("write", paths_[fd], true);
     const int error = errno;
-    const bool half =
-        number == fault_.at && fault_.kind != Fault::Kind::kNone && fault_.kind != Fault::Kind::kError;
+    const bool half = number == fault_.at && fault_.kind != Fault::Kind::kNone && fault_.kind != Fault::Kind::kError;
     if (fails && !half) return -1;
     if (const Inode inode = InodeOf(fd); !unsynced_.contains(inode)) unsynced_[inode] = ::dup(fd);
     const ssize_t written = write(half ? (size + 1) / 2 : size);
@@ -201,8 +200,7 @@ class FaultyEnv : public Env {
   std::mutex mutex_;
   std::vector<Call> calls_;
   std::map<int, std::string> paths_;  // of open descriptors
-  std::map<Inode, int>
-      unsynced_;  // files written and not synced since, each held open by a descriptor of ours
+  std::map<Inode, int> unsynced_;     // files written and not synced since, each held open by a descriptor of ours
 };
 
 // Where a test that makes thousands of files is quickest: in memory where there is such a place.

@@ -126,9 +126,7 @@ MappedFile::~MappedFile() {
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
@@ -148,13 +146,15 @@ void MappedFile::DropPages(std::span<const std::byte> range) const {
 void MappedFile::Prefetch(std::span<const std::byte> range) const {
   const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const uintptr_t begin = reinterpret_cast<uintptr_t>(range.data()) / page * page;
-  ::madvise(reinterpret_cast<void*>(begin), reinterpret_cast<uintptr_t>(range.data() + range.size()) - begin, MADV_WILLNEED);
+  ::madvise(reinterpret_cast<void*>(begin), reinterpret_cast<uintptr_t>(range.data() + range.size()) - begin,
+            MADV_WILLNEED);
 }
 
 ScratchFile::ScratchFile(const std::string& folder, std::string_view what, int64_t bytes)
     : size_(static_cast<size_t>(std::max<int64_t>(1, bytes))) {
   const auto fail = [&](const char* why) {
-    Failed("{}: {} ({:.2f} GiB) cannot be kept in a file there: {}", folder, what, static_cast<double>(size_) / (1 << 30), why);
+    Failed("{}: {} ({:.2f} GiB) cannot be kept in a file there: {}", folder, what,
+           static_cast<double>(size_) / (1 << 30), why);
   };
   const int fd = OpenNameless(folder);
   if (fd < 0) fail(std::strerror(errno));
@@ -172,7 +172,8 @@ ScratchFile::~ScratchFile() { ::munmap(data_, size_); }
 void ScratchFile::DropPages() const { ::madvise(data_, size_, MADV_DONTNEED); }
 
 SpillFile::SpillFile(const std::string& folder) : folder_(folder), fd_(OpenNameless(folder)) {
-  if (fd_ < 0) Failed("{}: no file for what memory has no room for can be made there: {}", folder, std::strerror(errno));
+  if (fd_ < 0)
+    Failed("{}: no file for what memory has no room for can be made there: {}", folder, std::strerror(errno));
 }
 
 SpillFile::~SpillFile() { Close(fd_); }
@@ -191,10 +192,12 @@ int64_t SpillFile::Append(const void* data, size_t size) {
 void SpillFile::Read(int64_t offset, void* data, size_t size) const {
   for (size_t done = 0; done < size;) {
     const ssize_t got = Retried([&] {
-      return CurrentEnv().ReadAt(fd_, static_cast<char*>(data) + done, size - done, offset + static_cast<int64_t>(done));
+      return CurrentEnv().ReadAt(fd_, static_cast<char*>(data) + done, size - done,
+                                 offset + static_cast<int64_t>(done));
     });
     if (got <= 0) {
-      Failed("{} (a file without a name): cannot be read: {}", folder_, got == 0 ? "it became shorter" : std::strerror(errno));
+      Failed("{} (a file without a name): cannot be read: {}", folder_,
+             got == 0 ? "it became shorter" : std::strerror(errno));
     }
     done += static_cast<size_t>(got);
   }
@@ -215,8 +218,7 @@ void ReadInPieces(const std::string& path, const std::function<void(std::span<co
 
 int64_t FileSize(const std::string& path) {
   struct stat info {};
-  if (CurrentEnv().Stat(path.c_str(), &info) != 0)
-    BadInput("{}: cannot be opened: {}", path, std::strerror(errno));
+  if (CurrentEnv().Stat(path.c_str(), &info) != 0) BadInput("{}: cannot be opened: {}", path, std::strerror(errno));
   if (!S_ISREG(info.st_mode)) BadInput("{}: is not a regular file", path);
   return info.st_size;
 }
@@ -225,11 +227,12 @@ void RequireDiskSpace(const std::string& path, std::string_view what, int64_t by
   std::string there = path;
   while (!PathExists(there) && there != ParentOf(there)) there = ParentOf(there);
   struct statvfs info {};
-  if (::statvfs(there.c_str(), &info) != 0) BadInput("{}: cannot ask for free disk space: {}", there, std::strerror(errno));
+  if (::statvfs(there.c_str(), &info) != 0)
+    BadInput("{}: cannot ask for free disk space: {}", there, std::strerror(errno));
   const int64_t free = static_cast<int64_t>(info.f_bavail) * static_cast<int64_t>(info.f_frsize);
   if (bytes > free) {
-    BadInput("{}: {} takes {} MB and the disk has {} MB free; make room or name another disk", path, what, bytes / 1'000'000,
-             free / 1'000'000);
+    BadInput("{}: {} takes {} MB and the disk has {} MB free; make room or name another disk", path, what,
+             bytes / 1'000'000, free / 1'000'000);
   }
 }
 
@@ -266,9 +269,7 @@ std::string ParentOf(const std::string& path) {
 }
 
 void MakeDirectories(const std::string& path) {
-  const auto fail = [&](int error) {
-    BadInput("{}: cannot create the directory: {}", path, std::strerror(error));
-  };
+  const auto fail = [&](int error) { BadInput("{}: cannot create the directory: {}", path, std::strerror(error)); };
   const auto is_there = [&](const std::string& directory) {
     struct stat info {};
     if (CurrentEnv().Stat(directory.c_str(), &info) == 0) {
@@ -291,8 +292,7 @@ void MakeDirectories(const std::string& path) {
 
 std::vector<std::string> ListDirectory(const std::string& path) {
   std::vector<std::string> names;
-  if (CurrentEnv().List(path.c_str(), &names) != 0)
-    Failed("{}: cannot be listed: {}", path, std::strerror(errno));
+  if (CurrentEnv().List(path.c_str(), &names) != 0) Failed("{}: cannot be listed: {}", path, std::strerror(errno));
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -40,8 +40,8 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-// A regular file's bytes from front to back, as they are asked for: unlike a mapping it survives a disk that fails to read and
-// a file that becomes shorter. Errors: Error{kBadInput} as for MappedFile, and where it became shorter.
+// A regular file's bytes from front to back, as they are asked for: unlike a mapping it survives a disk that fails to
+// read and a file that becomes shorter. Errors: Error{kBadInput} as for MappedFile, and where it became shorter.
 class InputFile {
  public:
   explicit InputFile(const std::string& path);
@@ -62,9 +62,9 @@ class InputFile {
   size_t left_ = 0;
 };
 
-// Memory in a file that has no name any more, zeroed: when memory is short the kernel writes its pages out, and pages that
-// were let go take none. Gone with the process, however that ends. Errors: Error{kFailed} naming the folder: no room on its
-// disk, or it cannot be written.
+// Memory in a file that has no name any more, zeroed: when memory is short the kernel writes its pages out, and pages
+// that were let go take none. Gone with the process, however that ends. Errors: Error{kFailed} naming the folder: no
+// room on its disk, or it cannot be written.
 class ScratchFile {
  public:
   ScratchFile(const std::string& folder, std::string_view what, int64_t bytes);
@@ -82,8 +82,8 @@ class ScratchFile {
   size_t size_;
 };
 
-// Bytes put away in a file that has no name any more, and read again at any place; gone with the object. Safe from several
-// threads. Errors: Error{kFailed} naming the folder: the disk is full or fails.
+// Bytes put away in a file that has no name any more, and read again at any place; gone with the object. Safe from
+// several threads. Errors: Error{kFailed} naming the folder: the disk is full or fails.
 class SpillFile {
  public:
   explicit SpillFile(const std::string& folder);
@@ -109,8 +109,8 @@ void ReadInPieces(const std::string& path, const std::function<void(std::span<co
 // A regular file's bytes. Errors: Error{kBadInput} as for MappedFile.
 int64_t FileSize(const std::string& path);
 
-// Errors: Error{kBadInput} where `what`, of so many bytes, does not fit on the disk that holds `path` or, where that is not
-// there yet, the nearest folder above it; also when the system cannot tell.
+// Errors: Error{kBadInput} where `what`, of so many bytes, does not fit on the disk that holds `path` or, where that is
+// not there yet, the nearest folder above it; also when the system cannot tell.
 void RequireDiskSpace(const std::string& path, std::string_view what, int64_t bytes);
 
 // Errors: Error{kBadInput} where anything but an empty directory has that name.
@@ -158,7 +158,8 @@ class AtomicFile {
   void Write(std::string_view text) { Write(text.data(), text.size()); }
   // At a place of its own, whatever Write has written; safe from several threads.
   void WriteAt(int64_t offset, const void* data, size_t size);
-  // Flushes what has been written to disk, which Commit need not do then: for whoever has something else to do meanwhile.
+  // Flushes what has been written to disk, which Commit need not do then: for whoever has something else to do
+  // meanwhile.
   void Sync();
   void Commit();
 

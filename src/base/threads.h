@@ -1,4 +1,5 @@
-// Pieces of work, drawn one after the other by several threads: independent ones, or ones that come and are taken in order.
+// Pieces of work, drawn one after the other by several threads: independent ones, or ones that come and are taken in
+// order.
 #pragma once
 
 #include <atomic>
@@ -12,8 +13,8 @@
 
 namespace attune {
 
-// Calls work(i, room) once for each i below `count`, on `threads` threads, this one among them; `room` is the thread's own
-// and made anew for this call. After a failure no further piece is begun, and one of the failures is thrown here.
+// Calls work(i, room) once for each i below `count`, on `threads` threads, this one among them; `room` is the thread's
+// own and made anew for this call. After a failure no further piece is begun, and one of the failures is thrown here.
 template <class Room, class Work>
 void InThreads(int64_t threads, size_t count, const Work& work) {
   std::atomic<size_t> ticket{0};
@@ -36,8 +37,9 @@ void InThreads(int64_t threads, size_t count, const Work& work) {
   if (failure) std::rethrow_exception(failure);
 }
 
-// A stream of pieces: read one after the other, worked on by several threads, taken in the order in which they came. Reading,
-// working and taking go on side by side, each by whichever thread is free, so that nobody waits at the end of a round.
+// A stream of pieces: read one after the other, worked on by several threads, taken in the order in which they came.
+// Reading, working and taking go on side by side, each by whichever thread is free, so that nobody waits at the end of
+// a round.
 //   read(piece)        the next one, into the room of one that has been taken; false: there are no more
 //   work(piece, room)  `room` is the thread's own and made anew for this call
 //   take(piece)

@@ -16,7 +16,8 @@ struct Numbered {
 struct NoRoom {};
 
 // Reads `count` pieces, and fails to read the one after if `read_fails`; fails to work on those of `failing`.
-std::string ErrorOfStream(int64_t threads, size_t count, const std::vector<size_t>& failing, bool read_fails, std::vector<size_t>* taken) {
+std::string ErrorOfStream(int64_t threads, size_t count, const std::vector<size_t>& failing, bool read_fails,
+                          std::vector<size_t>* taken) {
   size_t come = 0;
   const auto read = [&](Numbered& piece) {
     if (come == count && read_fails) throw std::runtime_error("read");
@@ -26,7 +27,8 @@ std::string ErrorOfStream(int64_t threads, size_t count, const std::vector<size_
   };
   const auto work = [&](Numbered& piece, NoRoom&) {
     if (piece.number % 7 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    if (std::count(failing.begin(), failing.end(), piece.number) > 0) throw std::runtime_error(std::to_string(piece.number));
+    if (std::count(failing.begin(), failing.end(), piece.number) > 0)
+      throw std::runtime_error(std::to_string(piece.number));
     piece.square = piece.number * piece.number;
   };
   const auto take = [&](Numbered& piece) {

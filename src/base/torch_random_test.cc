@@ -12,8 +12,7 @@
 namespace attune::torch_random_test {
 
 const nlohmann::json& Cases() {
-  static const nlohmann::json cases =
-      nlohmann::json::parse(ReadFile(std::string(ATTUNE_TEST_DATA) + "/rng.json"));
+  static const nlohmann::json cases = nlohmann::json::parse(ReadFile(std::string(ATTUNE_TEST_DATA) + "/rng.json"));
   return cases;
 }
 

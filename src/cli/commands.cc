@@ -52,16 +52,17 @@ int RunCommandLine(int argc, char** argv) {
     fmt::print(stderr, "attune: this processor has no AVX2 and FMA, which the engine needs\n");
     return 2;
   }
-  CLI::App app{"Attune: fine-tune large language models on the machine you own.\n"
-               "Example: attune train examples/devils-dictionary/quickstart.yaml --model SmolLM2-135M-Instruct.Q4_1.gguf",
-               "attune"};
+  CLI::App app{
+      "Attune: fine-tune large language models on the machine you own.\n"
+      "Example: attune train examples/devils-dictionary/quickstart.yaml --model SmolLM2-135M-Instruct.Q4_1.gguf",
+      "attune"};
   CommandContext context;
   app.require_subcommand(1);
   app.set_version_flag("--version", "attune 0.1.0");
   for (const auto add :
-       {AddTrainCommand, AddDataCommands, AddPlanCommands, AddPromptCommand, AddSweepCommand, AddEvalCommand, AddGenerateCommands,
-        AddLogitsCommand, AddTokenizeCommand, AddTokenizerCommands, AddExportCommands, AddSynthCommand, AddQuantizeCommand,
-        AddInspectCommands, AddBenchCommand, AddRunsCommands}) {
+       {AddTrainCommand, AddDataCommands, AddPlanCommands, AddPromptCommand, AddSweepCommand, AddEvalCommand,
+        AddGenerateCommands, AddLogitsCommand, AddTokenizeCommand, AddTokenizerCommands, AddExportCommands,
+        AddSynthCommand, AddQuantizeCommand, AddInspectCommands, AddBenchCommand, AddRunsCommands}) {
     add(app, context);
   }
   if (argc > 1 && argv[1][0] != '-') {

@@ -1,7 +1,7 @@
 // The command line: arguments in, one job of app/ each, results out. No logic lives here.
 //
-// With --json, standard output is exactly one JSON document and everything for people goes to standard error. Exit codes:
-// 0 done, 1 the work failed, 2 bad input or usage.
+// With --json, standard output is exactly one JSON document and everything for people goes to standard error. Exit
+// codes: 0 done, 1 the work failed, 2 bad input or usage.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -29,8 +29,8 @@ struct CommandContext {
 // Prints the document on standard output.
 void PrintJson(const nlohmann::ordered_json& document);
 
-// For people: standard output, or standard error with --json. Rows and names of files are strangers' text, so what a terminal
-// would take for a command does not reach it.
+// For people: standard output, or standard error with --json. Rows and names of files are strangers' text, so what a
+// terminal would take for a command does not reach it.
 void Say(const CommandContext& context, const std::string& line);
 void SayColoured(const CommandContext& context, const std::string& line);  // what is harmless already, and has colours
 
@@ -42,7 +42,7 @@ void AddGenerateCommands(CLI::App& app, CommandContext& context);  // generate, 
 void AddLogitsCommand(CLI::App& app, CommandContext& context);
 void AddTokenizeCommand(CLI::App& app, CommandContext& context);
 void AddTokenizerCommands(CLI::App& app, CommandContext& context);  // tokenizer train
-void AddExportCommands(CLI::App& app, CommandContext& context);   // merge, export
+void AddExportCommands(CLI::App& app, CommandContext& context);     // merge, export
 void AddSynthCommand(CLI::App& app, CommandContext& context);
 void AddQuantizeCommand(CLI::App& app, CommandContext& context);
 void AddInspectCommands(CLI::App& app, CommandContext& context);  // info, doctor

@@ -39,8 +39,8 @@ void SayCounts(const CommandContext& context, const nlohmann::ordered_json& mani
 }
 
 void SayStage(const CommandContext& context, const nlohmann::ordered_json& manifest) {
-  Say(context, fmt::format("{} rows in, {} out", manifest["rows_in"].get<int64_t>(),
-                           manifest["rows_out"].get<int64_t>()));
+  Say(context,
+      fmt::format("{} rows in, {} out", manifest["rows_in"].get<int64_t>(), manifest["rows_out"].get<int64_t>()));
   SayCounts(context, manifest, "removed");
   SayCounts(context, manifest, "changed");
   for (const auto& output : manifest["outputs"])
@@ -57,8 +57,8 @@ auto WithProgress(RowModel model, const Run& run) {
 }
 
 void AddClean(CLI::App* data, CommandContext& context) {
-  auto* command = data->add_subcommand(
-      "clean", "Mend texts, redact personal data, take out rows that cannot be trained on");
+  auto* command =
+      data->add_subcommand("clean", "Mend texts, redact personal data, take out rows that cannot be trained on");
   std::string rules;
   for (const RuleInfo& info : RuleTable()) {
     if (info.actions != 0) rules += fmt::format("  {:<22} {:<7} {}\n", info.id, ActionName(info.usual), info.what);
@@ -104,8 +104,7 @@ void AddCompare(CLI::App* command, CompareFlags* flags) {
   command->add_option("--by", flags->by, "What is compared: prompt, answer or both");
   command->add_option("--near", flags->settings.near, "false: only rows that are exactly the same");
   command
-      ->add_option("--threshold", flags->settings.threshold,
-                   "Jaccard similarity from which rows are near duplicates")
+      ->add_option("--threshold", flags->settings.threshold, "Jaccard similarity from which rows are near duplicates")
       ->check(CLI::Range(0.3, 1.0));
   command
       ->add_option("--memory", flags->settings.memory,
@@ -151,7 +150,8 @@ void AddDedupe(CLI::App* data, CommandContext& context) {
       flags->stage.Fill(&settings.stage);
       settings.duplicates = flags->compare.Settings();
       settings.keep = KeepRowNamed(flags->keep);
-      const auto manifest = WithProgress(flags->compare.model, [&](const RowModel& model) { return RunDataDedupe(settings, model); });
+      const auto manifest =
+          WithProgress(flags->compare.model, [&](const RowModel& model) { return RunDataDedupe(settings, model); });
       if (settings.stage.shard.is_part()) return SaySignatures(context, manifest);
       Say(context, fmt::format("{} clusters of rows that say the same", manifest["clusters"].get<int64_t>()));
       SayStage(context, manifest);
@@ -160,10 +160,8 @@ void AddDedupe(CLI::App* data, CommandContext& context) {
 }
 
 void AddSplit(CLI::App* data, CommandContext& context) {
-  auto* command =
-      data->add_subcommand("split", "Hold rows out for evaluation; near duplicates stay on one side");
-  command->footer(
-      "Example: attune data split unique.jsonl --output split --eval_fraction 0.05 --stratify category");
+  auto* command = data->add_subcommand("split", "Hold rows out for evaluation; near duplicates stay on one side");
+  command->footer("Example: attune data split unique.jsonl --output split --eval_fraction 0.05 --stratify category");
   struct Flags {
     StageFlags stage;
     CompareFlags compare;
@@ -172,9 +170,8 @@ void AddSplit(CLI::App* data, CommandContext& context) {
   auto flags = std::make_shared<Flags>();
   AddStage(command, &flags->stage, "NAME.train.jsonl, NAME.eval.jsonl", context);
   AddCompare(command, &flags->compare);
-  auto* fraction =
-      command->add_option("--eval_fraction", flags->settings.fraction, "Share of the rows to hold out")
-          ->check(CLI::Range(0.0, 0.9));
+  auto* fraction = command->add_option("--eval_fraction", flags->settings.fraction, "Share of the rows to hold out")
+                       ->check(CLI::Range(0.0, 0.9));
   command->add_option("--eval_rows", flags->settings.rows, "How many rows to hold out")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
       ->excludes(fraction);
@@ -186,10 +183,10 @@ void AddSplit(CLI::App* data, CommandContext& context) {
       SplitSettings settings = flags->settings;
       flags->stage.Fill(&settings.stage);
       settings.duplicates = flags->compare.Settings();
-      const auto manifest = WithProgress(flags->compare.model, [&](const RowModel& model) { return RunDataSplit(settings, model); });
-      Say(context,
-          fmt::format("{} rows to train on, {} held out, {} clusters", manifest["train"].get<int64_t>(),
-                      manifest["eval"].get<int64_t>(), manifest["clusters"].get<int64_t>()));
+      const auto manifest =
+          WithProgress(flags->compare.model, [&](const RowModel& model) { return RunDataSplit(settings, model); });
+      Say(context, fmt::format("{} rows to train on, {} held out, {} clusters", manifest["train"].get<int64_t>(),
+                               manifest["eval"].get<int64_t>(), manifest["clusters"].get<int64_t>()));
       SayStage(context, manifest);
     };
   });
@@ -206,9 +203,7 @@ void AddDecontaminate(CLI::App* data, CommandContext& context) {
   };
   auto flags = std::make_shared<Flags>();
   AddStage(command, &flags->stage, "NAME.jsonl", context);
-  command->add_option("--against", flags->settings.against, "Evaluation files and folders")
-      ->delimiter(',')
-      ->required();
+  command->add_option("--against", flags->settings.against, "Evaluation files and folders")->delimiter(',')->required();
   command->add_option("--words", flags->settings.words, "In a row, from which a row is taken out")
       ->check(CLI::Range(size_t{8}, size_t{1000}));
   command->callback([flags, &context] {
@@ -251,18 +246,20 @@ void RunSelect(const SelectFlags& flags, const CommandContext& context) {
   if (!flags.loss_band.empty()) settings.rules.loss_band = LossBandNamed(flags.loss_band);
   if (!flags.diversity.empty()) settings.rules.diversity = DiversityRuleNamed(flags.diversity);
   const auto need = [&](const std::string& flag, SelectRule rule, const char* name) {
-    if (!flag.empty() && !settings.rules.Uses(rule)) BadInput("--{}: says how {} chooses, which is not among --by {}", flag, name, flags.by);
+    if (!flag.empty() && !settings.rules.Uses(rule))
+      BadInput("--{}: says how {} chooses, which is not among --by {}", flag, name, flags.by);
   };
   need(flags.loss_band.empty() ? "" : "loss_band", SelectRule::kLoss, "loss");
   need(flags.diversity.empty() ? "" : "diversity", SelectRule::kDiverse, "diverse");
-  const auto manifest = WithProgress(flags.model, [&](const RowModel& model) { return RunDataSelect(settings, model); });
+  const auto manifest =
+      WithProgress(flags.model, [&](const RowModel& model) { return RunDataSelect(settings, model); });
   for (const char* part : {"selected", "control"}) SayPart(context, part, manifest[part]);
   SayStage(context, manifest);
 }
 
 void AddSelect(CLI::App* data, CommandContext& context) {
-  auto* command = data->add_subcommand(
-      "select", "Choose a part of the rows, with a random part of the same size as control");
+  auto* command =
+      data->add_subcommand("select", "Choose a part of the rows, with a random part of the same size as control");
   command->footer(
       "Example: attune data select unique.jsonl --output best --rows 1000 --by ifd=0.5,diverse=0.5 --model M.gguf "
       "--scores scores.jsonl");
@@ -271,18 +268,22 @@ void AddSelect(CLI::App* data, CommandContext& context) {
   command->add_option("--rows", flags->settings.rows, "How many to choose")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 31))
       ->required();
-  command->add_option("--by", flags->by,
-                      "longest (answers), ifd or loss (of a model), diverse (each far from the others), random; several with "
-                      "weights: ifd=0.5,diverse=0.5");
+  command->add_option(
+      "--by", flags->by,
+      "longest (answers), ifd or loss (of a model), diverse (each far from the others), random; several with "
+      "weights: ifd=0.5,diverse=0.5");
   command->add_option("--loss_band", flags->loss_band, "For loss: lowest, middle (default) or highest");
-  command->add_option("--diversity", flags->diversity,
-                      "For diverse: k-centre (default, the far-off ones) or facility-location (those that stand for many)");
+  command->add_option(
+      "--diversity", flags->diversity,
+      "For diverse: k-centre (default, the far-off ones) or facility-location (those that stand for many)");
   command->add_option("--model", flags->model.model,
                       "Model folder, .gguf file or org/name: scores rows for ifd and loss, places them for diverse");
-  command->add_option("--scores", flags->model.scores, "A file that keeps the model's scores; rows in it are not scored again");
+  command->add_option("--scores", flags->model.scores,
+                      "A file that keeps the model's scores; rows in it are not scored again");
   command->add_option("--max_length", flags->model.max_length, "Tokens of a row that are scored")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 20));
-  command->add_option("--seed", flags->settings.rules.seed, "Of random, of the first row of diverse, and of the control");
+  command->add_option("--seed", flags->settings.rules.seed,
+                      "Of random, of the first row of diverse, and of the control");
   command->callback([flags, &context] { context.run = [flags, &context] { RunSelect(*flags, context); }; });
 }
 

@@ -24,7 +24,8 @@ struct EvalFlags {
 void SayLoss(const EvalFlags& flags, const CommandContext& context) {
   const EvalBenchJob& bench = flags.bench;
   const auto only = [](const std::vector<std::string>& list) { return list.empty() ? "" : list.front(); };
-  const EvalJob job{bench.model, only(bench.adapters), bench.data, only(bench.prompts), flags.max_length, 1024, bench.bf16};
+  const EvalJob job{bench.model, only(bench.adapters), bench.data, only(bench.prompts), flags.max_length, 1024,
+                    bench.bf16};
   EvalMetrics m;
   {
     ProgressLine progress;
@@ -37,8 +38,8 @@ void SayLoss(const EvalFlags& flags, const CommandContext& context) {
                {"eval_tokens", m.tokens},
                {"eval_runtime", m.seconds}});
   } else {
-    Say(context, fmt::format("loss {:.4f} by token over {} tokens, perplexity {:.2f}, token accuracy {:.3f} ({:.1f}s)", m.loss, m.tokens,
-                             std::exp(m.loss), m.token_accuracy, m.seconds));
+    Say(context, fmt::format("loss {:.4f} by token over {} tokens, perplexity {:.2f}, token accuracy {:.3f} ({:.1f}s)",
+                             m.loss, m.tokens, std::exp(m.loss), m.token_accuracy, m.seconds));
   }
 }
 
@@ -52,10 +53,12 @@ void SayFigures(const EvalBenchResult& r, const CommandContext& context) {
   for (const BenchSystem& s : r.systems) {
     std::string line = fmt::format("{:<{}}", s.name, width);
     for (const BenchFigure& f : s.figures) {
-      line += fmt::format("  {:>24}", fmt::format("{} ({} to {})", FigureText(f.metric, f.value), FigureText(f.metric, f.interval.low),
-                                                  FigureText(f.metric, f.interval.high)));
+      line += fmt::format(
+          "  {:>24}", fmt::format("{} ({} to {})", FigureText(f.metric, f.value), FigureText(f.metric, f.interval.low),
+                                  FigureText(f.metric, f.interval.high)));
     }
-    if (has_general) line += fmt::format("  {:>20}", s.general_loss ? fmt::format("{:.3f}", *s.general_loss) : "as base");
+    if (has_general)
+      line += fmt::format("  {:>20}", s.general_loss ? fmt::format("{:.3f}", *s.general_loss) : "as base");
     Say(context, line);
   }
 }
@@ -65,9 +68,9 @@ void SayDifferences(const EvalBenchResult& r, const CommandContext& context) {
   for (const BenchDifference& d : r.differences) {
     const BenchFigure& f = r.systems[d.a].figures[d.figure];
     const Interval& i = d.difference.interval;
-    Say(context, fmt::format("  {:<24} {}{} ({} to {})  {}: {} against {}", f.metric, d.value > 0 ? "+" : "", FigureText(f.metric, d.value),
-                             FigureText(f.metric, i.low), FigureText(f.metric, i.high), VerdictText(r, d),
-                             r.systems[d.a].name, r.systems[d.b].name));
+    Say(context, fmt::format("  {:<24} {}{} ({} to {})  {}: {} against {}", f.metric, d.value > 0 ? "+" : "",
+                             FigureText(f.metric, d.value), FigureText(f.metric, i.low), FigureText(f.metric, i.high),
+                             VerdictText(r, d), r.systems[d.a].name, r.systems[d.b].name));
   }
 }
 
@@ -91,15 +94,21 @@ void AddBenchFlags(CLI::App* command, EvalFlags* flags) {
   EvalBenchJob& job = flags->bench;
   MetricOptions& m = job.metrics;
   const auto before = static_cast<std::ptrdiff_t>(command->get_options().size());
-  command->add_option("--metrics", m.metrics, "Several of " + fmt::format("{}", fmt::join(EvalMetricNames(), ", ")))->delimiter(',')->allow_extra_args(false);
+  command->add_option("--metrics", m.metrics, "Several of " + fmt::format("{}", fmt::join(EvalMetricNames(), ", ")))
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_option("--pattern", m.pattern, "For regex: what answers must hold; else \"pattern\" of the rows");
   command->add_option("--schema", m.schema, "For json: a JSON schema; else \"schema\" of the rows");
   command->add_option("--tolerance", m.tolerance, "For numeric: how far off, of the reference or of 1 (default 1e-6)");
-  command->add_flag("--allow_code_execution", m.allow_code_execution, "For code: programs that the model writes may run here, in a sandbox");
-  command->add_option("--interpreter", m.interpreter, "For code: the command that programs are given to (default python3)");
+  command->add_flag("--allow_code_execution", m.allow_code_execution,
+                    "For code: programs that the model writes may run here, in a sandbox");
+  command->add_option("--interpreter", m.interpreter,
+                      "For code: the command that programs are given to (default python3)");
   command->add_option("--code_seconds", m.code_seconds, "For code: how long a program may take (default 10)");
-  command->add_option("--general", job.general, "Also the loss of a text file, or of \"built-in\" text: what was forgotten");
-  command->add_option("--max_rows", job.max_rows, "Rows to judge, evenly from all; 0: all (default)")->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  command->add_option("--general", job.general,
+                      "Also the loss of a text file, or of \"built-in\" text: what was forgotten");
+  command->add_option("--max_rows", job.max_rows, "Rows to judge, evenly from all; 0: all (default)")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   command->add_option("--output", job.output, "Write a new .html page with the answers side by side");
   AddSampling(command, &job.sampling);
   const std::vector<CLI::Option*> all = command->get_options();
@@ -112,16 +121,20 @@ void AddEvalCommand(CLI::App& app, CommandContext& context) {
   auto* command = app.add_subcommand("eval", "Loss of answers, or several systems by several metrics");
   command->footer(
       "Example: attune eval --model SmolLM2-135M-Instruct.Q4_1.gguf --adapter results --data eval.jsonl\n"
-      "         attune eval --model M.gguf --data eval.jsonl --prompt_file prompt.json --adapter results --metrics loss,rouge_l,chrf \\\n"
+      "         attune eval --model M.gguf --data eval.jsonl --prompt_file prompt.json --adapter results --metrics "
+      "loss,rouge_l,chrf \\\n"
       "           --general built-in --output eval.html\n"
-      "With --metrics, --general and the like, or several adapters or prompts: the model alone, each prompt and each adapter on the same rows.");
+      "With --metrics, --general and the like, or several adapters or prompts: the model alone, each prompt and each "
+      "adapter on the same rows.");
   auto flags = std::make_shared<EvalFlags>();
   EvalBenchJob& job = flags->bench;
   command->add_option("--model", job.model, "Model folder, .gguf file or org/name")->required();
   command->add_option("--adapter", job.adapters, "Adapter folder; may be given several times")->allow_extra_args(false);
   command->add_option("--data", job.data, "JSONL or .txt file, or a folder of them")->required();
-  command->add_option("--prompt_file", job.prompts, "A prompt.json of attune prompt; may be given several times")->allow_extra_args(false);
-  auto* max_length = command->add_option("--max_length", flags->max_length, "Of the loss alone: tokens a row may have; longer ones are cut");
+  command->add_option("--prompt_file", job.prompts, "A prompt.json of attune prompt; may be given several times")
+      ->allow_extra_args(false);
+  auto* max_length = command->add_option("--max_length", flags->max_length,
+                                         "Of the loss alone: tokens a row may have; longer ones are cut");
   max_length->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
   AddBenchFlags(command, flags.get());
   command->add_flag("--bf16", job.bf16, "Compute in bf16");
@@ -129,9 +142,11 @@ void AddEvalCommand(CLI::App& app, CommandContext& context) {
   command->callback([flags, max_length, &context] {
     context.run = [flags, max_length, &context] {
       const std::vector<CLI::Option*>& options = flags->of_bench;
-      const bool is_bench = flags->bench.adapters.size() > 1 || flags->bench.prompts.size() > 1 ||
-                            std::any_of(options.begin(), options.end(), [](const CLI::Option* o) { return o->count() > 0; });
-      if (is_bench && max_length->count() > 0) BadInput("--max_length: beside the flags of the bench rows are never cut; leave it out");
+      const bool is_bench =
+          flags->bench.adapters.size() > 1 || flags->bench.prompts.size() > 1 ||
+          std::any_of(options.begin(), options.end(), [](const CLI::Option* o) { return o->count() > 0; });
+      if (is_bench && max_length->count() > 0)
+        BadInput("--max_length: beside the flags of the bench rows are never cut; leave it out");
       is_bench ? SayBench(*flags, context) : SayLoss(*flags, context);
     };
   });

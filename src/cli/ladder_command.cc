@@ -20,15 +20,15 @@ void SayRung(const CommandContext& context, const LadderRung& rung) {
 }
 
 void SayTable(const CommandContext& context, const LadderResult& r) {
-  Say(context, fmt::format("\n{:<8} {:>9} {:>20} {:>13} {:>9} {:>9} {:>11} {:>9} {:>10}", "method", "loss", "95 % interval", "general text", "time",
-                           "best run", "peak", "kWh", r.currency));
+  Say(context, fmt::format("\n{:<8} {:>9} {:>20} {:>13} {:>9} {:>9} {:>11} {:>9} {:>10}", "method", "loss",
+                           "95 % interval", "general text", "time", "best run", "peak", "kWh", r.currency));
   for (const LadderRung& rung : r.rungs) {
     if (!rung.skipped.empty()) continue;
     Say(context, fmt::format("{:<8} {:>9.4f} {:>20} {:>13} {:>9} {:>9} {:>11} {:>9.4f} {:>10.4f}", rung.name, rung.loss,
                              fmt::format("{:.3f} to {:.3f}", rung.interval.low, rung.interval.high),
-                             rung.general_loss > 0 ? fmt::format("{:.3f}", rung.general_loss) : "as base", DurationText(rung.seconds),
-                             rung.best_seconds > 0 ? DurationText(rung.best_seconds) : "-", BytesText(static_cast<double>(rung.peak_bytes)),
-                             rung.kilowatt_hours, rung.cost));
+                             rung.general_loss > 0 ? fmt::format("{:.3f}", rung.general_loss) : "as base",
+                             DurationText(rung.seconds), rung.best_seconds > 0 ? DurationText(rung.best_seconds) : "-",
+                             BytesText(static_cast<double>(rung.peak_bytes)), rung.kilowatt_hours, rung.cost));
   }
 }
 
@@ -44,7 +44,8 @@ double SecondsOf(const std::string& text, const char* flag) {
   }
   const std::string unit = text.substr(used);
   const double factor = unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : unit == "d" ? 86400 : 0;
-  if (used == 0 || factor == 0 || !std::isfinite(value) || value <= 0) BadInput("{} {}: write a time, as in 90s, 30m or 2h", flag, text);
+  if (used == 0 || factor == 0 || !std::isfinite(value) || value <= 0)
+    BadInput("{} {}: write a time, as in 90s, 30m or 2h", flag, text);
   return value * factor;
 }
 

@@ -33,7 +33,8 @@ void RunExport(const ExportFlags& flags, const CommandContext& context) {
   const ModelDifference& d = r.difference;
   Say(context, fmt::format("read again and compared with {} on {} tokens: logits differ by at most {:.2g}, next-token "
                            "distributions by {:.2g} nats, the most likely token is the same for {:.1f} %",
-                           job.adapter.empty() ? "its source" : "base and adapter", d.tokens, d.largest, d.mean_kl, 100 * d.same_best));
+                           job.adapter.empty() ? "its source" : "base and adapter", d.tokens, d.largest, d.mean_kl,
+                           100 * d.same_best));
   if (context.json) {
     PrintJson({{"output", r.output},
                {"dtype", NameOf(r.dtype)},
@@ -53,9 +54,11 @@ void PrintRows(const CommandContext& context, const nlohmann::ordered_json& json
 void PrintCosts(const CommandContext& context, const nlohmann::ordered_json& rows, const char* name) {
   double total = 0;
   for (const auto& row : rows) total += row["seconds"].get<double>();
-  Say(context, fmt::format("\n{:<22} {:>6} {:>9} {:>6} {:>10} {:>9} {:>8}", name, "calls", "ms", "share", "GFLOP/s", "of limit", "GB/s"));
+  Say(context, fmt::format("\n{:<22} {:>6} {:>9} {:>6} {:>10} {:>9} {:>8}", name, "calls", "ms", "share", "GFLOP/s",
+                           "of limit", "GB/s"));
   for (const auto& row : rows) {
-    const double seconds = row["seconds"].get<double>(), flops = row["flops"].get<double>(), bytes = row["bytes"].get<double>();
+    const double seconds = row["seconds"].get<double>(), flops = row["flops"].get<double>(),
+                 bytes = row["bytes"].get<double>();
     Say(context, fmt::format("{:<22} {:>6} {:>9.1f} {:>5.1f}% {:>10} {:>9} {:>8}", row[name].get<std::string>(),
                              row["calls"].get<int64_t>(), seconds * 1e3, 100 * seconds / total,
                              flops > 0 ? fmt::format("{:.1f}", flops / seconds / 1e9) : "",
@@ -81,8 +84,9 @@ void AddExportCommands(CLI::App& app, CommandContext& context) {
   auto* merge = app.add_subcommand("merge", "Fold an adapter into its base, as a Hugging Face folder");
   merge->footer("Example: attune merge --model M --adapter results --output merged --dtype bfloat16");
   auto* write = app.add_subcommand("export", "Write a model in another format");
-  write->footer("Example: attune export --model SmolLM2-135M-Instruct.Q4_1.gguf --format safetensors --output smollm2\n"
-                "A GGUF base is dequantised: PEFT can load the adapter on exactly the base it was trained on.");
+  write->footer(
+      "Example: attune export --model SmolLM2-135M-Instruct.Q4_1.gguf --format safetensors --output smollm2\n"
+      "A GGUF base is dequantised: PEFT can load the adapter on exactly the base it was trained on.");
   for (auto* command : {merge, write}) {
     auto flags = std::make_shared<ExportFlags>();
     command->add_option("--model", flags->job.model, "Model folder, .gguf file or org/name")->required();
@@ -91,8 +95,10 @@ void AddExportCommands(CLI::App& app, CommandContext& context) {
     if (command == write) command->add_option("--format", flags->format, "safetensors")->required();
     command->add_option("--output", flags->job.output, "A new folder")->required();
     command->add_option("--dtype", flags->dtype, "float32, bfloat16 or float16; default: as the base is stored");
-    command->add_option("--data", flags->job.data, "Held-out rows on which the result is compared; default: a built-in text");
-    if (command == merge) command->add_flag("--any_base", flags->job.any_base, "Also onto another base than it was trained on");
+    command->add_option("--data", flags->job.data,
+                        "Held-out rows on which the result is compared; default: a built-in text");
+    if (command == merge)
+      command->add_flag("--any_base", flags->job.any_base, "Also onto another base than it was trained on");
     command->add_flag("--json", context.json, "One JSON document on standard output");
     command->callback([flags, &context] { context.run = [flags, &context] { RunExport(*flags, context); }; });
   }
@@ -120,8 +126,12 @@ void AddSynthCommand(CLI::App& app, CommandContext& context) {
                                static_cast<double>(r.parameters) / 1e6, static_cast<double>(r.bytes) / 1e6, r.files,
                                r.files == 1 ? "file" : "files", r.output, r.seconds));
       if (context.json) {
-        PrintJson({{"output", r.output}, {"tensors", r.tensors}, {"parameters", r.parameters}, {"bytes", r.bytes},
-                   {"files", r.files}, {"seconds", r.seconds}});
+        PrintJson({{"output", r.output},
+                   {"tensors", r.tensors},
+                   {"parameters", r.parameters},
+                   {"bytes", r.bytes},
+                   {"files", r.files},
+                   {"seconds", r.seconds}});
       }
     };
   });
@@ -147,8 +157,8 @@ void AddInspectCommands(CLI::App& app, CommandContext& context) {
       const auto json = Doctor();
       if (context.json) return PrintJson(json);
       for (const auto& check : json["checks"]) {
-        Say(context, fmt::format("{}  {:<14} {}", check["ok"].get<bool>() ? "ok" : "--", check["name"].get<std::string>(),
-                                 check["detail"].get<std::string>()));
+        Say(context, fmt::format("{}  {:<14} {}", check["ok"].get<bool>() ? "ok" : "--",
+                                 check["name"].get<std::string>(), check["detail"].get<std::string>()));
       }
     };
   });
@@ -158,7 +168,8 @@ void AddBenchCommand(CLI::App& app, CommandContext& context) {
   auto* bench = app.add_subcommand("bench", "Measure this machine");
   bench->require_subcommand(1);
   bench->footer("Example: attune bench train --model SmolLM2-135M-Instruct.Q4_1.gguf --f32");
-  auto* train = bench->add_subcommand("train", "A training step beside the machine's own matmul rate, with a table by op");
+  auto* train =
+      bench->add_subcommand("train", "A training step beside the machine's own matmul rate, with a table by op");
   auto job = std::make_shared<BenchTrainJob>();
   train->add_option("--model", job->model, "Model folder, .gguf file or org/name")->required();
   train->add_option("--tokens", job->tokens, "Tokens a step")->check(CLI::Range(int64_t{2}, int64_t{1} << 30));
@@ -192,8 +203,9 @@ void AddBenchCommand(CLI::App& app, CommandContext& context) {
   generate->add_option("--prompt_tokens", generation->prompt_tokens)->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
   generate->add_option("--new_tokens", generation->new_tokens)->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
   generate->add_flag("--json", context.json, "One JSON document on standard output");
-  generate->callback(
-      [generation, &context] { context.run = [generation, &context] { PrintBench(context, BenchGenerate(*generation)); }; });
+  generate->callback([generation, &context] {
+    context.run = [generation, &context] { PrintBench(context, BenchGenerate(*generation)); };
+  });
 }
 
 }  // namespace attune

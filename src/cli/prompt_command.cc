@@ -38,17 +38,23 @@ void SayPrompts(const PromptJob& job, const CommandContext& context) {
 void AddPromptCommand(CLI::App& app, CommandContext& context) {
   auto* command = app.add_subcommand("prompt", "Try prompts on held-out rows, and keep the best");
   command->footer(
-      "Example: attune prompt --model M.gguf --data train.jsonl --eval_data eval.jsonl --shots 2,4 --output prompt.json\n"
+      "Example: attune prompt --model M.gguf --data train.jsonl --eval_data eval.jsonl --shots 2,4 --output "
+      "prompt.json\n"
       "         attune generate --model M.gguf --prompt_file prompt.json --prompt 'Define \"bank\".'\n"
       "Compare with training: --adapter results scores an adapter on the same rows.");
   auto job = std::make_shared<PromptJob>();
   command->add_option("--model", job->model, "Model folder, .gguf file or org/name")->required();
   command->add_option("--data", job->data, "Rows that examples are taken from")->required();
   command->add_option("--eval_data", job->eval_data, "Held-out rows")->required();
-  command->add_option("--system", job->systems, "A system prompt to try; may be given several times")->allow_extra_args(false);
-  command->add_option("--shots", job->shots, "Numbers of examples to try (default 2,4)")->delimiter(',')->check(CLI::Range(int64_t{0}, int64_t{1000}));
-  command->add_option("--similarity", job->similarity,
-                      "How examples like the question are found: bm25 (its words, the default), embedding (what it means to the model), or both")
+  command->add_option("--system", job->systems, "A system prompt to try; may be given several times")
+      ->allow_extra_args(false);
+  command->add_option("--shots", job->shots, "Numbers of examples to try (default 2,4)")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{0}, int64_t{1000}));
+  command
+      ->add_option("--similarity", job->similarity,
+                   "How examples like the question are found: bm25 (its words, the default), embedding (what it means "
+                   "to the model), or both")
       ->delimiter(',');
   command->add_option("--search", job->search, "Random sets of examples to try for each number (default 0)")
       ->check(CLI::Range(int64_t{0}, int64_t{100000}));

@@ -59,8 +59,8 @@ void List(const CommandContext& context) {
   std::vector<std::vector<std::string>> rows = {
       {"id", "started", "status", "method", "steps", "loss", "best eval", "model", "output_dir"}};
   for (const RunSummary& run : list.runs) {
-    rows.push_back({run.id, run.started, run.status, run.method, fmt::format("{}", run.steps),
-                    Optional(run.loss), Optional(run.best_eval_loss), run.model, run.output_dir});
+    rows.push_back({run.id, run.started, run.status, run.method, fmt::format("{}", run.steps), Optional(run.loss),
+                    Optional(run.best_eval_loss), run.model, run.output_dir});
   }
   SayTable(context, rows);
 }
@@ -76,15 +76,14 @@ void SaySummary(const CommandContext& context, const RunData& run) {
   rows.push_back({"steps", fmt::format("{}", s.steps)});
   rows.push_back({"loss", Optional(s.loss)});
   if (s.eval_loss) {
-    rows.push_back(
-        {"eval loss", fmt::format("{} at first, {} at last, best {} at step {}", Optional(s.first_eval_loss),
-                                  Optional(s.eval_loss), Optional(s.best_eval_loss), s.best_eval_step)});
+    rows.push_back({"eval loss", fmt::format("{} at first, {} at last, best {} at step {}", Optional(s.first_eval_loss),
+                                             Optional(s.eval_loss), Optional(s.best_eval_loss), s.best_eval_step)});
   }
   if (s.tokens_per_second) rows.push_back({"tokens/s", Optional(s.tokens_per_second, "{:.0f}")});
   if (s.peak_rss_bytes) {
-    rows.push_back({"peak memory",
-                    BytesText(*s.peak_rss_bytes) +
-                        (s.planned_bytes ? fmt::format(" (planned {})", BytesText(*s.planned_bytes)) : "")});
+    rows.push_back(
+        {"peak memory", BytesText(*s.peak_rss_bytes) +
+                            (s.planned_bytes ? fmt::format(" (planned {})", BytesText(*s.planned_bytes)) : "")});
   }
   for (const std::string& line : DataLines(run.record)) rows.push_back({"data", line});
   rows.push_back({"output_dir", s.output_dir});
@@ -102,8 +101,7 @@ void Show(const ShowFlags& flags, const CommandContext& context) {
   if (context.json) return PrintJson(ToJson(run));
   SaySummary(context, run);
   const bool is_terminal = ::isatty(STDOUT_FILENO) == 1;
-  Say(context,
-      "\n" + PlotInTerminal(LossChart(run), std::min(TerminalWidth(STDOUT_FILENO), 120), 14, is_terminal));
+  Say(context, "\n" + PlotInTerminal(LossChart(run), std::min(TerminalWidth(STDOUT_FILENO), 120), 14, is_terminal));
   for (const std::string& path : {flags.html, flags.svg}) {
     if (!path.empty()) Say(context, "wrote " + path);
   }
@@ -132,8 +130,7 @@ void Compare(const std::vector<std::string>& names, const CommandContext& contex
   add("steps", [](const RunSummary& run) { return fmt::format("{}", run.steps); });
   add("best eval loss", [](const RunSummary& run) { return Optional(run.best_eval_loss); });
   add("training time", [](const RunSummary& run) { return run.seconds ? DurationText(*run.seconds) : "-"; });
-  add("peak memory",
-      [](const RunSummary& run) { return run.peak_rss_bytes ? BytesText(*run.peak_rss_bytes) : "-"; });
+  add("peak memory", [](const RunSummary& run) { return run.peak_rss_bytes ? BytesText(*run.peak_rss_bytes) : "-"; });
   const auto add_all = [&](const char* title, const std::vector<ComparedRow>& compared) {
     rows.push_back({""});
     rows.push_back({compared.empty() ? fmt::format("{}: none", title) : title});
@@ -175,22 +172,19 @@ void AddRunsCommands(CLI::App& app, CommandContext& context) {
       "names "
       "another "
       "file.");
-  auto* list =
-      AddRunsCommand(runs, context, "list", "All runs, the newest first", "Example: attune runs list");
+  auto* list = AddRunsCommand(runs, context, "list", "All runs, the newest first", "Example: attune runs list");
   list->callback([&context] { context.run = [&context] { List(context); }; });
 
-  auto* show =
-      AddRunsCommand(runs, context, "show", "One run, with its loss drawn in the terminal",
-                     "Example: attune runs show results --html report.html\n         attune runs show 3fa9");
+  auto* show = AddRunsCommand(runs, context, "show", "One run, with its loss drawn in the terminal",
+                              "Example: attune runs show results --html report.html\n         attune runs show 3fa9");
   auto shown = std::make_shared<ShowFlags>();
   show->add_option("run", shown->run, "A run's id, the beginning of one, or its output_dir")->required();
   show->add_option("--html", shown->html, "Write the report, one page without outside parts, to this file");
   show->add_option("--svg", shown->svg, "Write the chart of the loss to this file");
   show->callback([shown, &context] { context.run = [shown, &context] { Show(*shown, context); }; });
 
-  auto* compare =
-      AddRunsCommand(runs, context, "compare", "The settings in which runs differ, and how they went",
-                     "Example: attune runs compare results results-r64");
+  auto* compare = AddRunsCommand(runs, context, "compare", "The settings in which runs differ, and how they went",
+                                 "Example: attune runs compare results results-r64");
   auto names = std::make_shared<std::vector<std::string>>();
   compare->add_option("runs", *names, "Two runs or more, by id or output_dir")->required();
   compare->callback([names, &context] { context.run = [names, &context] { Compare(*names, context); }; });
@@ -201,8 +195,7 @@ void AddRunsCommands(CLI::App& app, CommandContext& context) {
   write->add_option("run", exported->run, "A run's id, the beginning of one, or its output_dir")->required();
   write->add_option("--format", exported->format, "csv, jsonl, tensorboard or html")->required();
   write->add_option("--output", exported->output, "A file; for tensorboard a folder")->required();
-  write->callback(
-      [exported, &context] { context.run = [exported, &context] { Export(*exported, context); }; });
+  write->callback([exported, &context] { context.run = [exported, &context] { Export(*exported, context); }; });
 }
 
 }  // namespace attune

@@ -35,7 +35,8 @@ std::string TrialText(const SweepTrial& t) {
   std::string text;
   for (const auto& [key, value] : t.settings) text += fmt::format("{}={} ", key, value);
   if (!t.error.empty()) return text + " failed: " + t.error;
-  return text + fmt::format(" held-out loss {:.4f} after {} steps, {}", t.held_out_loss, t.steps, DurationText(t.seconds));
+  return text +
+         fmt::format(" held-out loss {:.4f} after {} steps, {}", t.held_out_loss, t.steps, DurationText(t.seconds));
 }
 
 void SaySweep(const SweepFlags& flags, const std::vector<std::string>& rest, const CommandContext& context) {

@@ -29,13 +29,11 @@ void RunTokenizerTrain(const TokenizerFlags& flags, const CommandContext& contex
   job.sample_bytes = flags.sample_mib << 20;
   const TrainTokenizerResult r = RunTrainTokenizer(job);
   Say(context,
-      fmt::format(
-          "wrote a {} tokenizer of {} tokens to {}: {:.2f} bytes a token on {} texts in {} {}{} ({:.1f}s)",
-          flags.model_type, r.vocabulary, r.output, r.bytes_per_token, r.texts, r.files,
-          r.files == 1 ? "file" : "files",
-          r.sample_fraction < 1 ? fmt::format(", learned from {:.2g} % of them", 100 * r.sample_fraction)
-                                : "",
-          r.seconds));
+      fmt::format("wrote a {} tokenizer of {} tokens to {}: {:.2f} bytes a token on {} texts in {} {}{} ({:.1f}s)",
+                  flags.model_type, r.vocabulary, r.output, r.bytes_per_token, r.texts, r.files,
+                  r.files == 1 ? "file" : "files",
+                  r.sample_fraction < 1 ? fmt::format(", learned from {:.2g} % of them", 100 * r.sample_fraction) : "",
+                  r.seconds));
   if (context.json) {
     PrintJson({{"output", r.output},
                {"model_type", flags.model_type},
@@ -66,26 +64,19 @@ void AddTokenizerCommands(CLI::App& app, CommandContext& context) {
   train->add_option("--vocab_size", job.settings.vocab_size, "Tokens, everything counted")->required();
   train->add_option("--output", job.output, "A new folder")->required();
   train->add_option("--model_type", flags->model_type, "bpe (default) or unigram");
-  train
-      ->add_option("--special_tokens", job.settings.special_tokens,
-                   "More special tokens, separated by commas")
+  train->add_option("--special_tokens", job.settings.special_tokens, "More special tokens, separated by commas")
       ->delimiter(',');
   train->add_option("--chat_template", flags->chat_template, "chatml or none (default)");
-  train->add_option(
-      "--character_coverage", job.settings.character_coverage,
-      "Share of the text's characters with tokens of their own (default 0.9995); the rest are bytes");
-  train->add_option("--split_digits", job.settings.split_digits,
-                    "true (default): no token of several digits");
+  train->add_option("--character_coverage", job.settings.character_coverage,
+                    "Share of the text's characters with tokens of their own (default 0.9995); the rest are bytes");
+  train->add_option("--split_digits", job.settings.split_digits, "true (default): no token of several digits");
   train->add_option("--add_dummy_prefix", job.settings.add_dummy_prefix,
                     "true (default): the first word is written as one within a text, with a space before it");
-  train
-      ->add_option("--sample_mib", flags->sample_mib,
-                   "Learn from about so much of the text (default 64); 0: from all")
+  train->add_option("--sample_mib", flags->sample_mib, "Learn from about so much of the text (default 64); 0: from all")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
   train->add_option("--seed", job.settings.seed, "For drawing that text (default 42)");
   train->add_flag("--json", context.json, "One JSON document on standard output");
-  train->callback(
-      [flags, &context] { context.run = [flags, &context] { RunTokenizerTrain(*flags, context); }; });
+  train->callback([flags, &context] { context.run = [flags, &context] { RunTokenizerTrain(*flags, context); }; });
 }
 
 }  // namespace attune

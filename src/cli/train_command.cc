@@ -17,7 +17,9 @@ namespace {
 class Printer : public TrainEvents {
  public:
   explicit Printer(const CommandContext& context)
-      : context_(context), live_(::isatty(STDERR_FILENO) == 1), colour_(!context.json && ::isatty(STDOUT_FILENO) == 1) {}
+      : context_(context),
+        live_(::isatty(STDERR_FILENO) == 1),
+        colour_(!context.json && ::isatty(STDOUT_FILENO) == 1) {}
 
   void OnNote(const std::string& line) override {
     ClearLive();
@@ -25,17 +27,17 @@ class Printer : public TrainEvents {
   }
 
   void OnReady(const TrainReady& r) override {
-    Say(context_, fmt::format("trainable parameters: {} of {} ({:.2f} %), computing in {}", r.trainable_parameters,
-                              r.total_parameters,
-                              100.0 * static_cast<double>(r.trainable_parameters) / static_cast<double>(r.total_parameters),
-                              r.compute));
+    Say(context_,
+        fmt::format(
+            "trainable parameters: {} of {} ({:.2f} %), computing in {}", r.trainable_parameters, r.total_parameters,
+            100.0 * static_cast<double>(r.trainable_parameters) / static_cast<double>(r.total_parameters), r.compute));
     SayStats("train", r.train_stats);
     if (r.packed_rows > 0) {
       Say(context_, fmt::format("packed into {} rows, {:.1f} % full", r.packed_rows, 100 * r.packing_efficiency));
     }
     if (r.eval_stats) SayStats("eval", *r.eval_stats);
-    Say(context_, fmt::format("steps: {} ({} of them warm-up), up to {} tokens at a time", r.total_steps, r.warmup_steps,
-                              r.chunk_tokens));
+    Say(context_, fmt::format("steps: {} ({} of them warm-up), up to {} tokens at a time", r.total_steps,
+                              r.warmup_steps, r.chunk_tokens));
     Say(context_, "memory:");
     for (const MemoryRow& row : r.memory) Say(context_, fmt::format("  {:<26} {:>12}", row.name, BytesText(row.bytes)));
     Say(context_, fmt::format("  {:<26} {:>12}", "planned peak", BytesText(r.planned_bytes)));
@@ -81,11 +83,12 @@ class Printer : public TrainEvents {
   }
 
   void SayStats(const char* name, const TokenStats& s) const {
-    std::string line = fmt::format("{}: {} rows, {} tokens, {} trained ({:.1f} %), lengths {} / {} / {} / {} (min, median, "
-                                   "95 %, max)",
-                                   name, s.rows - s.dropped, s.tokens, s.trained_tokens,
-                                   100.0 * static_cast<double>(s.trained_tokens) / static_cast<double>(s.tokens),
-                                   s.shortest, s.median, s.p95, s.longest);
+    std::string line = fmt::format(
+        "{}: {} rows, {} tokens, {} trained ({:.1f} %), lengths {} / {} / {} / {} (min, median, "
+        "95 %, max)",
+        name, s.rows - s.dropped, s.tokens, s.trained_tokens,
+        100.0 * static_cast<double>(s.trained_tokens) / static_cast<double>(s.tokens), s.shortest, s.median, s.p95,
+        s.longest);
     if (s.truncated > 0) line += fmt::format("; {} rows cut to max_length", s.truncated);
     if (s.dropped > 0) line += fmt::format("; {} rows dropped: nothing left to train on", s.dropped);
     Say(context_, line);
@@ -122,9 +125,10 @@ void SaySamples(const CommandContext& context, const TrainResult& result) {
 
 void SayDone(const CommandContext& context, const TrainResult& result) {
   SaySamples(context, result);
-  Say(context, fmt::format("done: {} steps, {} tokens in {} ({:.0f} tokens/s), peak memory {} (planned {}); {} is in {}",
-                           result.steps, result.num_tokens, DurationText(result.train_seconds), result.tokens_per_second,
-                           BytesText(result.peak_rss_bytes), BytesText(result.planned_bytes), result.noun, result.output_dir));
+  Say(context,
+      fmt::format("done: {} steps, {} tokens in {} ({:.0f} tokens/s), peak memory {} (planned {}); {} is in {}",
+                  result.steps, result.num_tokens, DurationText(result.train_seconds), result.tokens_per_second,
+                  BytesText(result.peak_rss_bytes), BytesText(result.planned_bytes), result.noun, result.output_dir));
   if (context.json) PrintJson(ToJson(result));
 }
 
@@ -137,7 +141,8 @@ void AddResumeCommand(CLI::App& app, CommandContext& context) {
   auto* command = app.add_subcommand("resume", "Go on with a run that was stopped or killed");
   command->footer(
       "attune resume OUTPUT_DIR [--set key=value ...] [--KEY value ...] [--force]\n"
-      "Takes the newest checkpoint in OUTPUT_DIR that is whole, and the run's own settings; it ends with the same bits as if\n"
+      "Takes the newest checkpoint in OUTPUT_DIR that is whole, and the run's own settings; it ends with the same bits "
+      "as if\n"
       "it had never stopped. Settings that would make it another run need --force.\n"
       "Example: attune resume results");
   auto flags = std::make_shared<TrainFlags>();
@@ -161,7 +166,8 @@ void AddTrainCommand(CLI::App& app, CommandContext& context) {
   auto* command = app.add_subcommand("train", "Train an adapter or a model");
   command->footer(
       "attune train [CONFIG.yaml] [--set key=value ...] [--KEY value ...]\n"
-      "Settings go by Hugging Face's names, in the file or as flags (--learning_rate 2e-4, --target_modules q_proj,v_proj).\n"
+      "Settings go by Hugging Face's names, in the file or as flags (--learning_rate 2e-4, --target_modules "
+      "q_proj,v_proj).\n"
       "Example: attune train run.yaml --set learning_rate=1e-4\n"
       "         attune train --model SmolLM2-135M-Instruct.Q4_1.gguf --data train.jsonl --output_dir results --r 16");
   auto flags = std::make_shared<TrainFlags>();

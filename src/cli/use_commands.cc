@@ -45,7 +45,8 @@ void RunGenerate(const GenerateFlags& flags, const CommandContext& context) {
     BadInput("--prompt_file: is a conversation, which --raw and models without a chat template have not");
   }
   if (flags.raw || !session.has_chat_template()) {
-    result = session.Continue(flags.system.empty() ? flags.prompt : flags.system + "\n\n" + flags.prompt, flags.sampling, show);
+    result = session.Continue(flags.system.empty() ? flags.prompt : flags.system + "\n\n" + flags.prompt,
+                              flags.sampling, show);
   } else {
     nlohmann::ordered_json messages = session.Start(flags.prompt_file, flags.system, flags.prompt);
     messages.push_back({{"role", "user"}, {"content", flags.prompt}});
@@ -92,7 +93,8 @@ void RunChat(const GenerateFlags& flags) {
 
 void AddGenerateCommands(CLI::App& app, CommandContext& context) {
   auto* generate = app.add_subcommand("generate", "Answer a prompt");
-  generate->footer("Example: attune generate --model M --adapter results --prompt 'Define \"bank\".' --max_new_tokens 60");
+  generate->footer(
+      "Example: attune generate --model M --adapter results --prompt 'Define \"bank\".' --max_new_tokens 60");
   auto* chat = app.add_subcommand("chat", "Talk to a model, line by line");
   chat->footer("Example: attune chat --model SmolLM2-135M-Instruct.Q4_1.gguf --adapter results");
   for (auto* command : {generate, chat}) {
@@ -117,8 +119,9 @@ void AddGenerateCommands(CLI::App& app, CommandContext& context) {
 
 void AddLogitsCommand(CLI::App& app, CommandContext& context) {
   auto* command = app.add_subcommand("logits", "Logits of token sequences, as safetensors");
-  command->footer("Example: attune logits --model M --input_ids ids.json --output logits.safetensors\n"
-                  "ids.json holds [[1, 2, 3], [4, 5]]; the output logits.0, logits.1, each (tokens, vocab) float32.");
+  command->footer(
+      "Example: attune logits --model M --input_ids ids.json --output logits.safetensors\n"
+      "ids.json holds [[1, 2, 3], [4, 5]]; the output logits.0, logits.1, each (tokens, vocab) float32.");
   auto job = std::make_shared<LogitsJob>();
   command->add_option("--model", job->model, "Model folder, .gguf file or org/name")->required();
   command->add_option("--adapter", job->adapter, "Adapter folder");
@@ -152,7 +155,8 @@ void AddTokenizeCommand(CLI::App& app, CommandContext& context) {
   command->callback([flags, text, file, &context] {
     context.run = [flags, text, file, &context] {
       if (text->count() + file->count() == 0) BadInput("tokenize: give --text TEXT or --file FILE");
-      const auto result = TokenizeText(flags->model, file->count() > 0 ? ReadFile(flags->file) : flags->text, flags->chat);
+      const auto result =
+          TokenizeText(flags->model, file->count() > 0 ? ReadFile(flags->file) : flags->text, flags->chat);
       if (context.json) return PrintJson(result);
       for (size_t i = 0; i < result["ids"].size(); ++i) {
         Say(context, fmt::format("{:>7}  {}", result["ids"][i].get<int64_t>(), result["tokens"][i].get<std::string>()));

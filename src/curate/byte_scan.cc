@@ -96,7 +96,8 @@ PhraseFilter::PhraseFilter(std::span<const Phrase> phrases) {
   std::vector<Halves> sets;
   for (const Phrase& phrase : phrases) {
     const Halves halves = HalvesOf(phrase);
-    if (std::none_of(sets.begin(), sets.end(), [&](const Halves& set) { return set == halves; })) sets.push_back(halves);
+    if (std::none_of(sets.begin(), sets.end(), [&](const Halves& set) { return set == halves; }))
+      sets.push_back(halves);
     if (phrase.by_eight) {
       tables_.eight.Add(EightSlot(WindowOf(phrase.text)));
       continue;

@@ -1,5 +1,5 @@
-// Looks through texts many bytes at a time for the few places that a closer look is worth: all that check and clean do with the
-// others.
+// Looks through texts many bytes at a time for the few places that a closer look is worth: all that check and clean do
+// with the others.
 #pragma once
 
 #include <array>
@@ -18,8 +18,8 @@ size_t NextDigit(std::string_view text, size_t at);
 uint64_t LetterBits(std::string_view text);  // an ASCII letter, or no ASCII
 uint64_t WordBits(std::string_view text);    // an ASCII letter or digit
 
-// ASCII capitals in lower case and a blank for white space, into as much room as the text takes. false: blanks stand side by
-// side (what is in `out` is of no use then).
+// ASCII capitals in lower case and a blank for white space, into as much room as the text takes. false: blanks stand
+// side by side (what is in `out` is of no use then).
 bool FoldCase(std::string_view text, char* out);
 
 // Calls take(begin, end) for each run of bytes that have a bit in bits_of (LetterBits or WordBits).
@@ -40,9 +40,10 @@ void ForEachRun(std::string_view text, uint64_t (*bits_of)(std::string_view), co
   if (within) take(begin, text.size());
 }
 
-// Where one of several phrases may begin. Two questions leave few places: first "Teddy" of Hyperscan (Wang et al. 2019, section
-// 4.2), which puts the phrases into eight sets and lets a place pass when, for one of the sets, the two halves of each of its
-// first bytes are among those that some phrase of the set has there; then a table of bits by a hash of more bytes.
+// Where one of several phrases may begin. Two questions leave few places: first "Teddy" of Hyperscan (Wang et al. 2019,
+// section 4.2), which puts the phrases into eight sets and lets a place pass when, for one of the sets, the two halves
+// of each of its first bytes are among those that some phrase of the set has there; then a table of bits by a hash of
+// more bytes.
 class PhraseFilter {
  public:
   static constexpr size_t kFirstBytes = 4, kWindow = 8;

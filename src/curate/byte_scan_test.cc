@@ -11,7 +11,8 @@ namespace attune::byte_scan_test {
 std::string RandomText(std::mt19937& random, size_t size) {
   constexpr std::string_view kUsual = "the cat is as an AI <br> 0123456789 sk-";
   std::string text;
-  while (text.size() < size) text += random() % 12 == 0 ? static_cast<char>(random()) : kUsual[random() % kUsual.size()];
+  while (text.size() < size)
+    text += random() % 12 == 0 ? static_cast<char>(random()) : kUsual[random() % kUsual.size()];
   return text;
 }
 
@@ -48,7 +49,8 @@ TEST(ByteScan, RunsAreWhole) {
     std::string joined, expected;
     ForEachRun(text, &WordBits, [&](size_t begin, size_t end) { joined += text.substr(begin, end - begin) + "|"; });
     for (size_t i = 0; i < size; ++i) {
-      const bool in_word = IsLetter(static_cast<unsigned char>(text[i])) || IsDigit(static_cast<unsigned char>(text[i]));
+      const bool in_word =
+          IsLetter(static_cast<unsigned char>(text[i])) || IsDigit(static_cast<unsigned char>(text[i]));
       if (in_word) expected += text[i];
       if (!in_word && !expected.empty() && expected.back() != '|') expected += '|';
     }
@@ -67,9 +69,16 @@ TEST(ByteScan, FoldsCaseAndBlanks) {
 }
 
 TEST(ByteScan, NoPhraseIsLeftOut) {
-  const std::vector<PhraseFilter::Phrase> phrases = {
-      {"as an ai language", true, true}, {"i am sorry", true, true}, {"<br>", true}, {"sk-", false}, {"```", false},
-      {"AKIA", false},                   {"\nHuman:", false},        {"&amp;", true}, {"eyJ", false}, {"[INST]", false}};
+  const std::vector<PhraseFilter::Phrase> phrases = {{"as an ai language", true, true},
+                                                     {"i am sorry", true, true},
+                                                     {"<br>", true},
+                                                     {"sk-", false},
+                                                     {"```", false},
+                                                     {"AKIA", false},
+                                                     {"\nHuman:", false},
+                                                     {"&amp;", true},
+                                                     {"eyJ", false},
+                                                     {"[INST]", false}};
   const PhraseFilter filter(phrases);
   std::mt19937 random(3);
   for (size_t size = 20; size < 150; ++size) {

@@ -101,8 +101,7 @@ class GzipUnpacker : public StreamUnpacker {
       if (result == Z_STREAM_END) {
         NextMember();
       } else if (result != Z_OK && result != Z_BUF_ERROR) {
-        BadInput("{}: the gzip data is damaged: {}", name_,
-                 stream_.msg == nullptr ? "unknown reason" : stream_.msg);
+        BadInput("{}: the gzip data is damaged: {}", name_, stream_.msg == nullptr ? "unknown reason" : stream_.msg);
       }
       if (made > 0) return {room_.data(), made};
     }
@@ -141,8 +140,7 @@ class ZstdUnpacker : public StreamUnpacker {
       ZSTD_inBuffer in{packed_.data(), packed_.size(), 0};
       ZSTD_outBuffer out{room_.data(), room_.size(), 0};
       const size_t result = ZSTD_decompressStream(stream_.get(), &out, &in);
-      if (ZSTD_isError(result))
-        BadInput("{}: the zstd data is damaged: {}", name_, ZSTD_getErrorName(result));
+      if (ZSTD_isError(result)) BadInput("{}: the zstd data is damaged: {}", name_, ZSTD_getErrorName(result));
       packed_.remove_prefix(in.pos);
       in_frame_ = result != 0;
       has_output_ = in_frame_ && out.pos == out.size;  // zstd may hold more than there was room for

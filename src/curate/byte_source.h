@@ -1,6 +1,6 @@
 // The bytes of a data file from front to back, unpacked on the way where it is a gzip or zstd file, or as lines of JSON
-// where it is a Parquet file, so that no reader of rows has to know how its file is stored. Which of them it is tell its first bytes, whatever
-// its name.
+// where it is a Parquet file, so that no reader of rows has to know how its file is stored. Which of them it is tell
+// its first bytes, whatever its name.
 #pragma once
 
 #include <memory>

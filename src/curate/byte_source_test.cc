@@ -58,8 +58,7 @@ TEST(ByteSource, DamageIsSaid) {
   gzip[gzip.size() / 2] = static_cast<char>(gzip[gzip.size() / 2] ^ 0x55);
   EXPECT_NE(ErrorOf("a.gz", gzip), "");
   for (size_t i = 100; i < zstd.size(); i += 97) zstd[i] = static_cast<char>(zstd[i] ^ 0x55);
-  EXPECT_TRUE(ErrorOf("a.zst", zstd).starts_with("a.zst: the zstd data is damaged"))
-      << ErrorOf("a.zst", zstd);
+  EXPECT_TRUE(ErrorOf("a.zst", zstd).starts_with("a.zst: the zstd data is damaged")) << ErrorOf("a.zst", zstd);
   EXPECT_EQ(ErrorOf("a.gz", "plain text"), "a.gz: is named .gz and holds no gzip data");
   EXPECT_EQ(ErrorOf("a.gz", Gzip("x") + "more"), "a.gz: other bytes follow the gzip data");
   EXPECT_NE(ErrorOf("a.zst", ""), "");

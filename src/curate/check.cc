@@ -28,8 +28,7 @@ uint64_t HashOf(std::string_view text) {
 
 class BlockChecker {
  public:
-  BlockChecker(const CheckSettings& settings, const DataFile& file, const RecordBlock& block,
-               RowParser& parser)
+  BlockChecker(const CheckSettings& settings, const DataFile& file, const RecordBlock& block, RowParser& parser)
       : settings_(settings), file_(file), block_(block), parser_(parser) {}
 
   CheckTally Check() {
@@ -52,8 +51,7 @@ class BlockChecker {
     if (!row.readable()) {
       if (!tally_.broken) {
         const Finding& why = row.structure[0];
-        tally_.broken =
-            fmt::format("{}: {}", Where(), why.detail.empty() ? InfoOf(why.rule).what : why.detail);
+        tally_.broken = fmt::format("{}: {}", Where(), why.detail.empty() ? InfoOf(why.rule).what : why.detail);
       }
       return;
     }
@@ -68,8 +66,7 @@ class BlockChecker {
       return finding.rule == Rule::kWrongType || finding.rule == Rule::kUnknownRole;
     });
     if (!row.parts.empty() && whole) {
-      tally_.prompts.push_back(
-          {HashOf(split.prompt), HashOf(split.answer), static_cast<uint32_t>(block_.file), line_});
+      tally_.prompts.push_back({HashOf(split.prompt), HashOf(split.answer), static_cast<uint32_t>(block_.file), line_});
       CountLanguage(split.answer);
       CountLength(static_cast<int64_t>(split.answer.size()));
     }
@@ -84,12 +81,9 @@ class BlockChecker {
     ++tally_.rules[static_cast<size_t>(rule)].rows;
     return false;
   }
-  bool Full(Rule rule) const {
-    return tally_.rules[static_cast<size_t>(rule)].examples.size() >= settings_.examples;
-  }
+  bool Full(Rule rule) const { return tally_.rules[static_cast<size_t>(rule)].examples.size() >= settings_.examples; }
   void Count(Rule rule, const std::string& detail) {
-    if (!Counted(rule) && !Full(rule))
-      tally_.rules[static_cast<size_t>(rule)].examples.push_back({Where(), detail});
+    if (!Counted(rule) && !Full(rule)) tally_.rules[static_cast<size_t>(rule)].examples.push_back({Where(), detail});
   }
   void Count(const Finding& finding, const Row& row) {
     if (!Counted(finding.rule) && !Full(finding.rule))
@@ -136,9 +130,8 @@ class BlockChecker {
       }
     }
     if (tokens > settings_.max_length)
-      Count(Rule::kTooLong,
-            fmt::format("{}{} tokens, the limit is {}", settings_.count_tokens ? "" : "about ", tokens,
-                        settings_.max_length));
+      Count(Rule::kTooLong, fmt::format("{}{} tokens, the limit is {}", settings_.count_tokens ? "" : "about ", tokens,
+                                        settings_.max_length));
   }
 
   const CheckSettings& settings_;

@@ -40,8 +40,8 @@ struct RuleCount {
 struct CheckResult {
   int64_t rows = 0, files = 0, bytes = 0;  // of records, unpacked
   std::array<RuleCount, kRules> rules;
-  std::map<std::string, int64_t> formats;    // rows by format, and template marks where there are some
-  std::map<std::string, int64_t> languages;  // rows by language, "unknown" where there was too little text
+  std::map<std::string, int64_t> formats;         // rows by format, and template marks where there are some
+  std::map<std::string, int64_t> languages;       // rows by language, "unknown" where there was too little text
   int64_t shortest = 0, median = 0, longest = 0;  // answers, in bytes (the median within 3 %)
 
   int64_t Errors() const;  // rows counted under rules that are errors; a row with two of them counts twice

@@ -30,9 +30,7 @@ class WholeChecker {
     if (Of(rule).examples.size() < settings_.examples)
       Of(rule).examples.push_back({std::move(where), std::move(detail)});
   }
-  std::string Where(uint32_t file, int64_t line) const {
-    return fmt::format("{}:{}", files_[file].path, line);
-  }
+  std::string Where(uint32_t file, int64_t line) const { return fmt::format("{}:{}", files_[file].path, line); }
 
   void CheckPrompts() {
     auto& rows = tally_.prompts;
@@ -61,13 +59,11 @@ class WholeChecker {
       const auto [first, fresh] = answers.emplace(row.answer, &row);
       if (!fresh) {
         ++Of(Rule::kDuplicate).rows;
-        Show(Rule::kDuplicate, Where(row.file, row.line),
-             "as " + Where(first->second->file, first->second->line));
+        Show(Rule::kDuplicate, Where(row.file, row.line), "as " + Where(first->second->file, first->second->line));
       } else if (has_prompt && answers.size() > 1) {
         ++Of(Rule::kConflict).rows;
         if (!shown)
-          Show(Rule::kConflict, Where(row.file, row.line),
-               "answers otherwise than " + Where(set[0].file, set[0].line));
+          Show(Rule::kConflict, Where(row.file, row.line), "answers otherwise than " + Where(set[0].file, set[0].line));
         shown = true;
       }
     }
@@ -84,8 +80,7 @@ class WholeChecker {
       for (size_t t = 0; t < kTemplateFamilies; ++t) {
         if (tally_.templates[f][t] == 0) continue;
         std::string name = RowFormatName(static_cast<RowFormat>(f));
-        if (t > 0)
-          name += fmt::format(" with marks of {}", TemplateFamilyName(static_cast<TemplateFamily>(t)));
+        if (t > 0) name += fmt::format(" with marks of {}", TemplateFamilyName(static_cast<TemplateFamily>(t)));
         clusters.push_back({tally_.templates[f][t], std::move(name), &tally_.first_with[f][t]});
       }
     }
@@ -127,12 +122,11 @@ class WholeChecker {
         if (row.length >= shortest && row.length <= longest) continue;
         ++rows;
         Show(Rule::kUnusualLength, Where(row.file, row.line),
-             fmt::format("an answer of {} bytes; half of all have {} to {}", row.length,
-                         tally_.lengths.Quantile(0.25), tally_.lengths.Quantile(0.75)));
+             fmt::format("an answer of {} bytes; half of all have {} to {}", row.length, tally_.lengths.Quantile(0.25),
+                         tally_.lengths.Quantile(0.75)));
       }
     }
-    if (rows >= static_cast<int64_t>(kKeptLengths))
-      rows = std::max(rows, tally_.lengths.Outside(shortest, longest));
+    if (rows >= static_cast<int64_t>(kKeptLengths)) rows = std::max(rows, tally_.lengths.Outside(shortest, longest));
   }
 
   const CheckSettings& settings_;

@@ -37,8 +37,7 @@ struct CheckTally {
   std::array<RuleCount, kRules> rules;
   std::array<int64_t, kRowFormats> formats{};
   std::array<std::array<int64_t, kTemplateFamilies>, kRowFormats> templates{};
-  std::array<std::array<std::string, kTemplateFamilies>, kRowFormats>
-      first_with;  // where such a row was seen first
+  std::array<std::array<std::string, kTemplateFamilies>, kRowFormats> first_with;  // where such a row was seen first
   std::map<std::string_view, int64_t> languages;
   std::map<std::string_view, std::vector<std::string>> language_rows;
   std::vector<PromptHash> prompts;

@@ -22,9 +22,7 @@ class Check : public testing::Test {
     WriteFileAtomic(folder_ + "/" + name, content);
     return folder_ + "/" + name;
   }
-  static int64_t Rows(const CheckResult& result, Rule rule) {
-    return result.rules[static_cast<size_t>(rule)].rows;
-  }
+  static int64_t Rows(const CheckResult& result, Rule rule) { return result.rules[static_cast<size_t>(rule)].rows; }
   static const std::vector<FindingExample>& Examples(const CheckResult& result, Rule rule) {
     return result.rules[static_cast<size_t>(rule)].examples;
   }
@@ -64,8 +62,8 @@ TEST_F(Check, StrictStopsAtTheFirstBrokenRow) {
 }
 
 TEST_F(Check, ComparesRows) {
-  const std::string path = Write("a.jsonl", Pair("p", "x.") + Pair("q", "y.") + Pair(" p", "x.") +
-                                                Pair("p", "z.") + "{\"text\": \"alone\"}\n");
+  const std::string path = Write(
+      "a.jsonl", Pair("p", "x.") + Pair("q", "y.") + Pair(" p", "x.") + Pair("p", "z.") + "{\"text\": \"alone\"}\n");
   const CheckResult result = CheckData({.input = {path}});
   EXPECT_EQ(Rows(result, Rule::kDuplicate), 1);
   EXPECT_EQ(Examples(result, Rule::kDuplicate)[0].where, path + ":3");
@@ -100,8 +98,7 @@ TEST_F(Check, LengthsLanguagesAndTheContext) {
 
 TEST_F(Check, ManyFilesAndThreadsGiveTheSame) {
   std::string rows;
-  for (int i = 0; i < 60'000; ++i)
-    rows += Pair("p" + std::to_string(i % 50'000), i % 1000 == 7 ? "a@b.com." : "fine.");
+  for (int i = 0; i < 60'000; ++i) rows += Pair("p" + std::to_string(i % 50'000), i % 1000 == 7 ? "a@b.com." : "fine.");
   Write("a.jsonl", rows);
   Write("b.jsonl.gz", Gzip(rows));
   Write("c.csv", "prompt,completion\nq,r@s.com.\n");
@@ -131,24 +128,18 @@ std::string ErrorOf(const CheckSettings& settings) {
 }
 
 TEST_F(Check, BadInputIsOneClearLine) {
-  EXPECT_NE(ErrorOf({.input = {folder_ + "/none.jsonl"}}).find("none.jsonl: cannot be opened"),
-            std::string::npos);
+  EXPECT_NE(ErrorOf({.input = {folder_ + "/none.jsonl"}}).find("none.jsonl: cannot be opened"), std::string::npos);
   EXPECT_NE(ErrorOf({.input = {folder_}}).find("the folder holds no .jsonl"), std::string::npos);
-  EXPECT_NE(ErrorOf({.input = {Write("a.bin", "??")}}).find("cannot tell what kind of file"),
-            std::string::npos);
+  EXPECT_NE(ErrorOf({.input = {Write("a.bin", "??")}}).find("cannot tell what kind of file"), std::string::npos);
   EXPECT_NE(ErrorOf({.input = {Write("e.jsonl", "\n")}}).find("holds no rows"), std::string::npos);
-  EXPECT_NE(ErrorOf({.input = {Write("e.csv", "")}}).find("the first line must name the columns"),
+  EXPECT_NE(ErrorOf({.input = {Write("e.csv", "")}}).find("the first line must name the columns"), std::string::npos);
+  EXPECT_NE(ErrorOf({.input = {Write("g.jsonl.gz", Gzip(std::string(5000, 'x')).substr(0, 20))}}).find("cut short"),
             std::string::npos);
+  const std::string a = Write("a.csv", "prompt,completion\n1,2\n"), b = Write("b.csv", "prompt,answer\n1,2\n");
+  EXPECT_NE(ErrorOf({.input = {a, b}}).find("b.csv: its columns are prompt, answer, those of"), std::string::npos);
   EXPECT_NE(
-      ErrorOf({.input = {Write("g.jsonl.gz", Gzip(std::string(5000, 'x')).substr(0, 20))}}).find("cut short"),
+      ErrorOf({.input = {a}, .columns = {{"text", "body"}}}).find("has no column \"body\", only prompt, completion"),
       std::string::npos);
-  const std::string a = Write("a.csv", "prompt,completion\n1,2\n"),
-                    b = Write("b.csv", "prompt,answer\n1,2\n");
-  EXPECT_NE(ErrorOf({.input = {a, b}}).find("b.csv: its columns are prompt, answer, those of"),
-            std::string::npos);
-  EXPECT_NE(ErrorOf({.input = {a}, .columns = {{"text", "body"}}})
-                .find("has no column \"body\", only prompt, completion"),
-            std::string::npos);
 }
 
 TEST(LengthHistogram, Quantiles) {

@@ -28,8 +28,7 @@ bool IsEncodingRule(Rule rule) {
 // Cleans one row: `texts` holds those of its parts that change.
 class RowCleaner {
  public:
-  RowCleaner(const Row& row, const RuleActions& actions)
-      : row_(row), actions_(actions), texts_(row.parts.size()) {}
+  RowCleaner(const Row& row, const RuleActions& actions) : row_(row), actions_(actions), texts_(row.parts.size()) {}
 
   // The finding for which the row is to be dropped, or nothing.
   std::optional<Finding> Clean() {
@@ -113,8 +112,8 @@ class RowCleaner {
         if (Does(finding.rule, Action::kRedact)) {
           edits.push_back({finding.begin, finding.end, RedactionOf(finding.rule)});
         } else if (finding.rule == Rule::kHtml && Does(Rule::kHtml, Action::kMend)) {
-          edits.push_back({finding.begin, finding.end,
-                           PlainTextOf(Text(part).substr(finding.begin, finding.end - finding.begin))});
+          edits.push_back(
+              {finding.begin, finding.end, PlainTextOf(Text(part).substr(finding.begin, finding.end - finding.begin))});
         } else if (finding.rule == Rule::kUnbalancedFence && Does(Rule::kUnbalancedFence, Action::kMend)) {
           close_fence = Text(part).substr(finding.begin, finding.end - finding.begin);
         } else {
@@ -175,8 +174,7 @@ class Cleaner {
       const RuleInfo& info = InfoOf(drop->rule);
       std::string line;
       parser.Write(&line);
-      return output.Remove(info.id, drop->detail.empty() ? info.what : drop->detail, file, record.line, line,
-                           false);
+      return output.Remove(info.id, drop->detail.empty() ? info.what : drop->detail, file, record.line, line, false);
     }
     for (const Rule rule : cleaner.changed()) {
       ++output.changed_rows[InfoOf(rule).id];
@@ -207,14 +205,14 @@ class Cleaner {
 
   void AddExample(Rule rule, const RowCleaner& cleaner, const Row& row, const DataFile& file, int64_t line,
                   StageOutput& output) const {
-    if (rule == Rule::kWhiteSpace || InfoOf(rule).usual == Action::kRedact ||
-        output.examples.size() >= kExamplesABlock)
+    if (rule == Rule::kWhiteSpace || InfoOf(rule).usual == Action::kRedact || output.examples.size() >= kExamplesABlock)
       return;
     for (size_t part = 0; part < row.parts.size(); ++part) {
       const auto& text = cleaner.texts()[part];
       if (!text) continue;
       const std::string_view before = row.parts[part].text;
-      const auto differs = std::mismatch(before.begin(), before.end(), text->begin(), text->end()).first - before.begin();
+      const auto differs =
+          std::mismatch(before.begin(), before.end(), text->begin(), text->end()).first - before.begin();
       output.examples.push_back({{"where", fmt::format("{}:{}", file.path, line)},
                                  {"rule", InfoOf(rule).id},
                                  {"before", ShownFrom(before, static_cast<size_t>(differs))},
@@ -267,8 +265,9 @@ Json CleanData(const CleanSettings& settings) {
   const Cleaner cleaner(settings, source.files());
   ForEachRow(
       source, settings.stage, 1,
-      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser,
-          StageOutput& output) { cleaner.Take(block, record, row, parser, output); },
+      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser, StageOutput& output) {
+        cleaner.Take(block, record, row, parser, output);
+      },
       [&](const StageOutput& output) { totals.Take(settings.stage, output, files); });
   Json settings_json = StageSettingsJson(settings.stage);
   settings_json["rules"] = ActionsJson(settings.actions);

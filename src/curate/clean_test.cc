@@ -22,8 +22,7 @@ class Clean : public testing::Test {
   }
   std::string Path(const std::string& name) const { return folder_ + "/" + name; }
   // The rows that come of these, under `name`.
-  std::string Cleaned(const std::string& rows, const std::string& rule = "",
-                      const std::string& name = "out") {
+  std::string Cleaned(const std::string& rows, const std::string& rule = "", const std::string& name = "out") {
     WriteFileAtomic(Path("in.jsonl"), rows);
     CleanSettings settings{.stage = {.input = {Path("in.jsonl")}, .output = Path(name)}};
     if (!rule.empty()) SetAction(rule, &settings.actions);
@@ -31,9 +30,7 @@ class Clean : public testing::Test {
     EXPECT_EQ(ReadFile(Path("in.jsonl")), rows) << "the input is only read";
     return ReadFile(Path(name + ".jsonl"));
   }
-  std::string Removed(const std::string& name = "out") const {
-    return ReadFile(Path(name + ".removed.jsonl"));
-  }
+  std::string Removed(const std::string& name = "out") const { return ReadFile(Path(name + ".removed.jsonl")); }
   std::string folder_;
   nlohmann::ordered_json manifest_;
 };
@@ -60,10 +57,9 @@ TEST_F(Clean, MendsAndRedacts) {
       Cleaned(Chat("cafÃ©\\u0000?", "  It\\u200bs\\r\\n\\r\\n\\r\\n\\r\\nme: a@b.com.  ")),
       R"({"id": 1.5, "messages": [{"role": "user", "content": "café?"}, {"role": "assistant", "content": "Its\n\nme: [EMAIL]."}]})"
       "\n");
-  EXPECT_EQ(
-      manifest_["changed"],
-      nlohmann::ordered_json::parse(
-          R"({"control-character": 1, "email": 1, "mojibake": 1, "odd-unicode": 1, "white-space": 1})"));
+  EXPECT_EQ(manifest_["changed"],
+            nlohmann::ordered_json::parse(
+                R"({"control-character": 1, "email": 1, "mojibake": 1, "odd-unicode": 1, "white-space": 1})"));
   EXPECT_EQ(manifest_["examples"][0]["after"], "café?");
   Cleaned(Chat("q", std::string(300, 'x') + " cafÃ©!"), "", "far");
   EXPECT_EQ(manifest_["examples"][0]["before"], "…" + std::string(35, 'x') + " cafÃ©!") << "where it was mended";
@@ -92,8 +88,8 @@ TEST_F(Clean, KeepsWhatItRemoves) {
   EXPECT_EQ(rows_by_line[1]["row"]["messages"][0]["content"], "a");
   EXPECT_EQ(rows_by_line[2]["raw"], "broken");
   EXPECT_EQ(rows_by_line[3]["raw_base64"], "eyJ0ZXh0IjogIv8ifQ==");
-  EXPECT_EQ(found, (std::vector<std::string>{"empty-answer:1", "broken-row:2", "invalid-utf8:3",
-                                             "answer-is-prompt:4", "empty-answer:5"}));
+  EXPECT_EQ(found, (std::vector<std::string>{"empty-answer:1", "broken-row:2", "invalid-utf8:3", "answer-is-prompt:4",
+                                             "empty-answer:5"}));
   EXPECT_EQ(manifest_["removed"]["empty-answer"], 2);
 }
 
@@ -103,7 +99,8 @@ TEST_F(Clean, RulesCanBeSet) {
   EXPECT_EQ(Cleaned(Chat("a", "x\\n```\\ny"), "unbalanced-fence=mend", "fence").find("x\\n```\\ny\\n```") !=
                 std::string::npos,
             true);
-  EXPECT_NE(Cleaned(Chat("a", "````\\n```\\ny"), "unbalanced-fence=mend", "long").find("y\\n````\""), std::string::npos);
+  EXPECT_NE(Cleaned(Chat("a", "````\\n```\\ny"), "unbalanced-fence=mend", "long").find("y\\n````\""),
+            std::string::npos);
   EXPECT_EQ(Cleaned("{\"text\": \"a\xFF\"}\n", "invalid-utf8=mend", "utf8"), "{\"text\": \"a\uFFFD\"}\n");
   RuleActions actions;
   const auto error = [&](const char* setting) -> std::string {
@@ -121,8 +118,7 @@ TEST_F(Clean, RulesCanBeSet) {
 
 TEST_F(Clean, WritesNothingWhenItFails) {
   WriteFileAtomic(Path("in.jsonl"), "broken\n");
-  CleanSettings settings{
-      .stage = {.input = {Path("in.jsonl")}, .strict = true, .output = Path("new/out.jsonl")}};
+  CleanSettings settings{.stage = {.input = {Path("in.jsonl")}, .strict = true, .output = Path("new/out.jsonl")}};
   EXPECT_THROW(CleanData(settings), Error);
   EXPECT_TRUE(ListDirectory(Path("new")).empty());
   settings.stage.strict = false;
@@ -155,11 +151,9 @@ TEST(TextMending, WhiteSpace) {
   EXPECT_EQ(TidyWhiteSpace(" a  \n\n\n\n b\t\n", true, true), "a\n\n b");
   EXPECT_EQ(TidyWhiteSpace(" a ", false, true), " a");
   EXPECT_EQ(TidyWhiteSpace("a\r\nb\rc", true, true), "a\nb\nc");
-  EXPECT_EQ(TidyWhiteSpace("```\nx  \n\n\n\ny\n```\nz", true, true), "```\nx  \n\n\n\ny\n```\nz")
-      << "code stays";
+  EXPECT_EQ(TidyWhiteSpace("```\nx  \n\n\n\ny\n```\nz", true, true), "```\nx  \n\n\n\ny\n```\nz") << "code stays";
   EXPECT_EQ(TidyWhiteSpace(" \n ", true, true), "");
-  for (const char* text :
-       {"", "a", " a", "a\n", "a \nb", "a\n\n\nb", "a\n\nb", "a\rb", "\n", "```\na \n```"}) {
+  for (const char* text : {"", "a", " a", "a\n", "a \nb", "a\n\n\nb", "a\n\nb", "a\rb", "\n", "```\na \n```"}) {
     for (const bool trim : {false, true})
       EXPECT_TRUE(!IsTidy(text, trim, trim) || TidyWhiteSpace(text, trim, trim) == text) << text;
   }

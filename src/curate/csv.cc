@@ -35,13 +35,10 @@ const char* SplitCsvRecord(std::string_view record, char separator, std::vector<
 
 std::vector<std::string> CsvColumns(std::string_view record, char separator, const std::string& where) {
   std::vector<std::string> columns;
-  if (const char* problem = SplitCsvRecord(record, separator, &columns))
-    BadInput("{}: the header: {}", where, problem);
+  if (const char* problem = SplitCsvRecord(record, separator, &columns)) BadInput("{}: the header: {}", where, problem);
   for (size_t i = 0; i < columns.size(); ++i) {
-    if (columns[i].empty())
-      BadInput("{}: column {} has no name; the first line must name the columns", where, i + 1);
-    if (!IsValidUtf8(columns[i]))
-      BadInput("{}: the header is not valid UTF-8; convert the file to UTF-8", where);
+    if (columns[i].empty()) BadInput("{}: column {} has no name; the first line must name the columns", where, i + 1);
+    if (!IsValidUtf8(columns[i])) BadInput("{}: the header is not valid UTF-8; convert the file to UTF-8", where);
     if (std::find(columns.begin(), columns.begin() + static_cast<std::ptrdiff_t>(i), columns[i]) !=
         columns.begin() + static_cast<std::ptrdiff_t>(i)) {
       BadInput("{}: two columns are named \"{}\"", where, columns[i]);

@@ -74,24 +74,22 @@ EvalIndex::Match EvalIndex::Longest(const NormalWords& text, Speaker speaker) co
   if (words.size() < kShortRun) {
     if (words.empty() || !IsAsked(speaker)) return best;
     const uint64_t hash = HashOfWords(words.data(), words.size());
-    const auto whole = std::lower_bound(wholes_.begin(), wholes_.end(), hash,
-                                        [](const Whole& w, uint64_t h) { return w.hash < h; });
+    const auto whole =
+        std::lower_bound(wholes_.begin(), wholes_.end(), hash, [](const Whole& w, uint64_t h) { return w.hash < h; });
     if (whole != wholes_.end() && whole->hash == hash) best = {words.size(), 0, whole->row, true};
     return best;
   }
   for (size_t i = 0; i + kShortRun <= words.size(); ++i) {
     const uint64_t hash = HashOfWords(words.data() + i, kShortRun);
     if ((filter_[hash / 64 % filter_.size()] >> hash % 64 & 1) == 0) continue;
-    auto run = std::lower_bound(runs_.begin(), runs_.end(), hash,
-                                [](const Run& r, uint64_t h) { return r.hash < h; });
-    for (size_t places = 0; run != runs_.end() && run->hash == hash && places < kMostPlaces;
-         ++run, ++places) {
+    auto run = std::lower_bound(runs_.begin(), runs_.end(), hash, [](const Run& r, uint64_t h) { return r.hash < h; });
+    for (size_t places = 0; run != runs_.end() && run->hash == hash && places < kMostPlaces; ++run, ++places) {
       const size_t at = run->at;
       if (i > 0 && at > 0 && words[i - 1] == words_[at - 1]) continue;  // found from the word before
       size_t length = 0;
       while (i + length < words.size() && words[i + length] == words_[at + length]) ++length;
-      const bool whole = IsAsked(speaker) && length == words.size() && (at == 0 || words_[at - 1] == 0) &&
-                         words_[at + length] == 0;
+      const bool whole =
+          IsAsked(speaker) && length == words.size() && (at == 0 || words_[at - 1] == 0) && words_[at + length] == 0;
       if (length > best.words) best = {length, i, row_of_[at], whole};
     }
   }
@@ -120,9 +118,8 @@ EvalRows ReadEvalRows(const DecontaminateSettings& settings) {
       const std::string where = fmt::format("{}:{}", file.path, record.line);
       // A row that is missed here leaves its double in the training data.
       if (!row.readable())
-        BadInput(
-            "{}: an evaluation row that cannot be read: {}", where,
-            row.structure[0].detail.empty() ? InfoOf(row.structure[0].rule).what : row.structure[0].detail);
+        BadInput("{}: an evaluation row that cannot be read: {}", where,
+                 row.structure[0].detail.empty() ? InfoOf(row.structure[0].rule).what : row.structure[0].detail);
       eval.index.Add(row, static_cast<uint32_t>(eval.where.size()));
       eval.where.push_back(where);
     }
@@ -161,23 +158,21 @@ Json DecontaminateData(const DecontaminateSettings& settings) {
   std::set<std::string> found;
   ForEachRow(
       source, settings.stage, 1,
-      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser,
-          StageOutput& output) {
+      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser, StageOutput& output) {
         const DataFile& file = source.files()[block.file];
         if (!row.readable()) return output.RemoveUnreadable(row, file, block, record);
         const auto [match, text] = LongestOfRow(eval.index, row);
         std::string line;
         parser.Write(&line);
-        for (const size_t limit : {kShortRun, kLongRun})
-          output.counts[std::to_string(limit)] += match.words >= limit;
+        for (const size_t limit : {kShortRun, kLongRun}) output.counts[std::to_string(limit)] += match.words >= limit;
         if (match.words < settings.words && !match.whole) return output.Keep(0, line);
         const std::string& where = eval.where[match.row];
         std::string more = ", \"eval\": ";
         AppendJsonString(where, &more);
         more += fmt::format(", \"words\": {}, \"text\": ", match.words);
         AppendJsonString(text, &more);
-        output.Remove("contaminated", fmt::format("{} words in a row as in {}", match.words, where), file,
-                      record.line, line, false, more);
+        output.Remove("contaminated", fmt::format("{} words in a row as in {}", match.words, where), file, record.line,
+                      line, false, more);
         output.examples.push_back({{"where", fmt::format("{}:{}", file.path, record.line)},
                                    {"eval", where},
                                    {"words", match.words},

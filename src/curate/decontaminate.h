@@ -18,7 +18,7 @@ inline constexpr size_t kShortRun = 8, kLongRun = 12;  // words in a row: both a
 struct DecontaminateSettings {
   StageInput stage;
   std::vector<std::string> against;  // evaluation files and folders
-  size_t words = kShortRun;  // rows with so many words in common in a row are taken out; at least kShortRun
+  size_t words = kShortRun;          // rows with so many words in common in a row are taken out; at least kShortRun
 };
 
 // The texts of evaluation rows by their runs of kShortRun words. Words are compared as NormalWords reads

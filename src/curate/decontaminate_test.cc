@@ -13,16 +13,14 @@ namespace attune::decontaminate_test {
 class Decontaminate : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = testing::TempDir() + "/decontaminate-" +
-              testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = testing::TempDir() + "/decontaminate-" + testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
     settings_.stage.input = {folder_ + "/train.jsonl"};
     settings_.against = {folder_ + "/eval.jsonl"};
   }
   // "LINE:WORDS:TEXT" of each removed row.
-  std::vector<std::string> Removed(const std::vector<std::string>& train,
-                                   const std::vector<std::string>& eval) {
+  std::vector<std::string> Removed(const std::vector<std::string>& train, const std::vector<std::string>& eval) {
     const auto write = [&](const char* name, const std::vector<std::string>& rows) {
       std::string text;
       for (const std::string& row : rows) text += row + "\n";
@@ -36,8 +34,8 @@ class Decontaminate : public testing::Test {
     std::istringstream lines(ReadFile(settings_.stage.output + ".removed.jsonl"));
     for (std::string line; std::getline(lines, line);) {
       const auto row = nlohmann::ordered_json::parse(line);
-      removed.push_back(fmt::format("{}:{}:{}", row["line"].get<int>(), row["words"].get<int>(),
-                                    row["text"].get<std::string>()));
+      removed.push_back(
+          fmt::format("{}:{}:{}", row["line"].get<int>(), row["words"].get<int>(), row["text"].get<std::string>()));
     }
     return removed;
   }
@@ -69,9 +67,8 @@ TEST_F(Decontaminate, FindsTheLongestRun) {
 
 TEST_F(Decontaminate, PrefersTheLongerOfTwoPlaces) {
   const std::string eight = "a b c d e f g h";
-  EXPECT_EQ(
-      Removed({RowOf("q", eight + " i j")}, {RowOf("x", eight + " z"), RowOf("y", "0 " + eight + " i j k")}),
-      List{"1:10:" + eight + " i j"});
+  EXPECT_EQ(Removed({RowOf("q", eight + " i j")}, {RowOf("x", eight + " z"), RowOf("y", "0 " + eight + " i j k")}),
+            List{"1:10:" + eight + " i j"});
   EXPECT_EQ(Removed({RowOf("q", "0 " + eight + " 1 " + eight + " i")}, {RowOf("x", eight + " i")}),
             List{"1:9:" + eight + " i"});
 }
@@ -106,9 +103,12 @@ TEST_F(Decontaminate, EvaluationRowsMustBeReadable) {
 // A Chinese or Japanese question has no blanks, and is found within a longer text all the same.
 TEST_F(Decontaminate, WordsWithoutBlanks) {
   const List found = Removed({RowOf("请问：澳大利亚新南威尔士州的首府是哪个城市？谢谢", "悉尼"),
-                              RowOf("ねえ、日本で一番高い山は何という名前ですか。教えて", "富士山"), RowOf("请写一首关于春天的诗。", "春眠不觉晓")},
-                             {RowOf("澳大利亚新南威尔士州的首府是哪个城市？", "悉尼市"), RowOf("日本で一番高い山は何という名前ですか。", "富士")});
-  EXPECT_EQ(found, (List{"1:18:澳 大 利 亚 新 南 威 尔 士 州 的 首 府 是 哪 个 城 市", "2:14:日 本 で 一 番 高 い 山 は 何 という 名 前 ですか"}));
+                              RowOf("ねえ、日本で一番高い山は何という名前ですか。教えて", "富士山"),
+                              RowOf("请写一首关于春天的诗。", "春眠不觉晓")},
+                             {RowOf("澳大利亚新南威尔士州的首府是哪个城市？", "悉尼市"),
+                              RowOf("日本で一番高い山は何という名前ですか。", "富士")});
+  EXPECT_EQ(found, (List{"1:18:澳 大 利 亚 新 南 威 尔 士 州 的 首 府 是 哪 个 城 市",
+                         "2:14:日 本 で 一 番 高 い 山 は 何 という 名 前 ですか"}));
 }
 
 }  // namespace attune::decontaminate_test

@@ -22,8 +22,7 @@ constexpr const char* kKeepNames[] = {"first", "longest", "score"};
 // Of each row, the row that stays of its cluster.
 std::vector<uint32_t> ChooseKept(const DuplicateClusters& clusters, KeepRow policy) {
   const auto better = [&](const RowOrigin& a, const RowOrigin& b) {
-    return policy == KeepRow::kLongest ? a.length > b.length
-                                       : policy == KeepRow::kBestScore && a.score > b.score;
+    return policy == KeepRow::kLongest ? a.length > b.length : policy == KeepRow::kBestScore && a.score > b.score;
   };
   std::vector<uint32_t> best(clusters.rows.size());  // by lowest row of a cluster
   for (uint32_t row = 0; row < best.size(); ++row) {
@@ -88,17 +87,15 @@ class Deduper {
     });
     Json json = {{"clusters", sizes.size()}, {"compared", clusters_.candidates}, {"largest", Json::array()}};
     std::map<uint32_t, Json> members;
-    for (size_t i = 0; i < std::min(kShownClusters, sizes.size()); ++i)
-      members[sizes[i].second] = Json::array();
+    for (size_t i = 0; i < std::min(kShownClusters, sizes.size()); ++i) members[sizes[i].second] = Json::array();
     for (uint32_t row = 0; row < kept_.size(); ++row) {
       const auto found = members.find(kept_[row]);
       if (found != members.end() && row != kept_[row] && found->second.size() < kShownRows)
         found->second.push_back(Where(row));
     }
     for (size_t i = 0; i < std::min(kShownClusters, sizes.size()); ++i)
-      json["largest"].push_back({{"rows", sizes[i].first},
-                                 {"kept", Where(sizes[i].second)},
-                                 {"removed", members[sizes[i].second]}});
+      json["largest"].push_back(
+          {{"rows", sizes[i].first}, {"kept", Where(sizes[i].second)}, {"removed", members[sizes[i].second]}});
     return json;
   }
 
@@ -113,9 +110,7 @@ class Deduper {
 CompareBy CompareByNamed(const std::string& name) {
   return static_cast<CompareBy>(PlaceOfName(name, kCompareNames, "--by"));
 }
-KeepRow KeepRowNamed(const std::string& name) {
-  return static_cast<KeepRow>(PlaceOfName(name, kKeepNames, "--keep"));
-}
+KeepRow KeepRowNamed(const std::string& name) { return static_cast<KeepRow>(PlaceOfName(name, kKeepNames, "--keep")); }
 
 Json DedupeData(const DedupeSettings& settings) {
   if (settings.keep == KeepRow::kBestScore && settings.duplicates.score.empty())

@@ -15,9 +15,9 @@ struct DedupeSettings {
   KeepRow keep = KeepRow::kFirst;
 };
 
-// Returns the manifest and, which is not written, "seconds" of its parts: "sketch", "candidates", "compare", "write". The
-// manifest: rows, "removed" by kind ("exact-duplicate", "near-duplicate", "semantic-duplicate"), "clusters", "largest"
-// ones with the place of what stays. A removed line says which row stands for it ("kept"), which row it was
+// Returns the manifest and, which is not written, "seconds" of its parts: "sketch", "candidates", "compare", "write".
+// The manifest: rows, "removed" by kind ("exact-duplicate", "near-duplicate", "semantic-duplicate"), "clusters",
+// "largest" ones with the place of what stays. A removed line says which row stands for it ("kept"), which row it was
 // found to be like and how like
 // ("twin", "similarity"). Errors: as FindDuplicates and StageFiles.
 nlohmann::ordered_json DedupeData(const DedupeSettings& settings);

@@ -93,8 +93,7 @@ class Dedupe : public testing::Test {
   // Lines that stay and lines that go, by number.
   std::set<int> RemovedLines(const std::string& rows) {
     WriteFileAtomic(Path("in.jsonl"), rows);
-    for (const char* end : {".jsonl", ".removed.jsonl", ".manifest.json"})
-      std::filesystem::remove(Path("out") + end);
+    for (const char* end : {".jsonl", ".removed.jsonl", ".manifest.json"}) std::filesystem::remove(Path("out") + end);
     manifest_ = DedupeData(settings_);
     std::set<int> removed;
     removed_.clear();
@@ -112,13 +111,12 @@ class Dedupe : public testing::Test {
 };
 
 std::string RowOf(const std::string& prompt, const std::string& answer, double score = 0) {
-  return fmt::format("{{\"prompt\": \"{}\", \"completion\": \"{}\", \"score\": {}}}\n", prompt, answer,
-                     score);
+  return fmt::format("{{\"prompt\": \"{}\", \"completion\": \"{}\", \"score\": {}}}\n", prompt, answer, score);
 }
 
 TEST_F(Dedupe, ExactAfterNormalising) {
-  const std::string rows = RowOf("What?", "This one.") + RowOf("other", "text") +
-                           RowOf(" what? ", "this  ONE.") + RowOf("What?", "That two!");
+  const std::string rows = RowOf("What?", "This one.") + RowOf("other", "text") + RowOf(" what? ", "this  ONE.") +
+                           RowOf("What?", "That two!");
   EXPECT_EQ(RemovedLines(rows), std::set<int>{3});
   EXPECT_EQ(removed_[0]["rule"], "exact-duplicate");
   EXPECT_EQ(removed_[0]["kept"], Path("in.jsonl") + ":1");
@@ -181,13 +179,11 @@ TEST_F(Dedupe, InOtherWords) {
 TEST_F(Dedupe, AcrossTheLimitOfFewWords) {
   std::mt19937 random(2);
   const std::string text = Sentence(random, 19);
-  EXPECT_EQ(RemovedLines("{\"text\": \"" + text + "\"}\n{\"text\": \"so " + text + "\"}\n"),
-            std::set<int>{2});
+  EXPECT_EQ(RemovedLines("{\"text\": \"" + text + "\"}\n{\"text\": \"so " + text + "\"}\n"), std::set<int>{2});
 }
 
 TEST_F(Dedupe, BrokenRowsAreApart) {
-  EXPECT_EQ(RemovedLines("broken\n{\"text\": \"a b\"}\nbroken\n{\"text\": \"A b\"}\n"),
-            (std::set<int>{1, 3, 4}));
+  EXPECT_EQ(RemovedLines("broken\n{\"text\": \"a b\"}\nbroken\n{\"text\": \"A b\"}\n"), (std::set<int>{1, 3, 4}));
   EXPECT_EQ(manifest_["removed"]["broken-row"], 2);
 }
 
@@ -215,8 +211,7 @@ TEST_F(Dedupe, RecallOfPlantedPairs) {
         std::string changed;
         std::istringstream words(text);
         int at = 0;
-        for (std::string word; words >> word; ++at)
-          changed += (at > 0 ? " " : "") + (at % 50 == 20 ? "changed" : word);
+        for (std::string word; words >> word; ++at) changed += (at > 0 ? " " : "") + (at % 50 == 20 ? "changed" : word);
         add("words", changed);
         break;
       }

@@ -43,12 +43,11 @@ class Coverage {
 
   void Update(std::vector<Gain>* gains, size_t chosen) const {
     const size_t pieces = (gains->size() + kGainsAtOnce - 1) / kGainsAtOnce;
-    InThreads<NoDiversityRoom>(std::min<int64_t>(threads_, static_cast<int64_t>(pieces)), pieces,
-                               [&](size_t piece, NoDiversityRoom&) {
-                                 for (size_t i = piece * kGainsAtOnce;
-                                      i < std::min(gains->size(), (piece + 1) * kGainsAtOnce); ++i)
-                                   (*gains)[i] = {GainOf((*gains)[i].row), (*gains)[i].row, chosen};
-                               });
+    InThreads<NoDiversityRoom>(
+        std::min<int64_t>(threads_, static_cast<int64_t>(pieces)), pieces, [&](size_t piece, NoDiversityRoom&) {
+          for (size_t i = piece * kGainsAtOnce; i < std::min(gains->size(), (piece + 1) * kGainsAtOnce); ++i)
+            (*gains)[i] = {GainOf((*gains)[i].row), (*gains)[i].row, chosen};
+        });
   }
 
   void Add(size_t row) {
@@ -72,8 +71,7 @@ class Coverage {
 
 }  // namespace
 
-Places KCentre(const Embeddings& embeddings, const Places& rows, size_t first, size_t count,
-               int64_t threads) {
+Places KCentre(const Embeddings& embeddings, const Places& rows, size_t first, size_t count, int64_t threads) {
   std::vector<float> distance(rows.size(), 3);  // to the nearest that is chosen; -1: is chosen
   const size_t pieces = (rows.size() + kRowsAPiece - 1) / kRowsAPiece;
   Places farthest(pieces), chosen;
@@ -81,14 +79,12 @@ Places KCentre(const Embeddings& embeddings, const Places& rows, size_t first, s
     chosen.push_back(rows[last]);
     distance[last] = -1;
     InThreads<NoDiversityRoom>(
-        std::min<int64_t>(threads, static_cast<int64_t>(pieces)), pieces,
-        [&](size_t piece, NoDiversityRoom&) {
+        std::min<int64_t>(threads, static_cast<int64_t>(pieces)), pieces, [&](size_t piece, NoDiversityRoom&) {
           const size_t begin = piece * kRowsAPiece, end = std::min(rows.size(), begin + kRowsAPiece);
           farthest[piece] = begin;
           for (size_t i = begin; i < end; ++i) {
             if (distance[i] >= 0)
-              distance[i] =
-                  std::max(0.0f, std::min(distance[i], DistanceOf(embeddings, chosen.back(), rows[i])));
+              distance[i] = std::max(0.0f, std::min(distance[i], DistanceOf(embeddings, chosen.back(), rows[i])));
             if (distance[i] > distance[farthest[piece]]) farthest[piece] = i;
           }
         });

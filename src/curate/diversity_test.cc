@@ -62,8 +62,7 @@ TEST(Diversity, LazyGainsChooseWhatGreedyWould) {
   std::vector<std::vector<float>> rows;
   for (size_t i = 0; i < 150; ++i) {
     std::vector<float> row;
-    for (size_t k = 0; k < 9; ++k)
-      row.push_back(static_cast<float>(std::sin(static_cast<double>(i * 37 + k * 101))));
+    for (size_t k = 0; k < 9; ++k) row.push_back(static_cast<float>(std::sin(static_cast<double>(i * 37 + k * 101))));
     rows.push_back(row);
   }
   const Embeddings e = Of(rows);
@@ -75,13 +74,11 @@ TEST(Diversity, LazyGainsChooseWhatGreedyWould) {
     for (size_t row = 0; row < rows.size(); ++row) {
       if (std::find(slow.begin(), slow.end(), row) != slow.end()) continue;
       double gain = 0;
-      for (size_t i = 0; i < rows.size(); ++i)
-        gain += std::max(0.0f, Cosine(e.Row(i), e.Row(row)) - nearest[i]);
+      for (size_t i = 0; i < rows.size(); ++i) gain += std::max(0.0f, Cosine(e.Row(i), e.Row(row)) - nearest[i]);
       if (gain > best) best = gain, chosen = row;
     }
     slow.push_back(chosen);
-    for (size_t i = 0; i < rows.size(); ++i)
-      nearest[i] = std::max(nearest[i], Cosine(e.Row(i), e.Row(chosen)));
+    for (size_t i = 0; i < rows.size(); ++i) nearest[i] = std::max(nearest[i], Cosine(e.Row(i), e.Row(chosen)));
   }
   EXPECT_EQ(FacilityLocation(e, All(e), 40, 1), slow);
   EXPECT_EQ(FacilityLocation(e, All(e), 40, 3), slow);

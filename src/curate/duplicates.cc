@@ -29,8 +29,7 @@ double ScoreOf(const RowParser& parser, const std::string& column) {
   if (column.empty()) return 0;
   const std::optional<std::string> text = parser.Value(column);
   double score = 0;
-  if (text && std::from_chars(text->data(), text->data() + text->size(), score).ec == std::errc())
-    return score;
+  if (text && std::from_chars(text->data(), text->data() + text->size(), score).ec == std::errc()) return score;
   return -std::numeric_limits<double>::infinity();
 }
 
@@ -120,7 +119,8 @@ class MergedRows {
           BadInput("{}: was made for other {} than --merge is asked for: {}, not {}", path, key,
                    Shortened(file.header.value(key, Json())), Shortened(value));
       }
-      if (of != 0 && of != file.of) BadInput("{}: is of {} shards, {} of {}", path, file.of, by_shard.begin()->second, of);
+      if (of != 0 && of != file.of)
+        BadInput("{}: is of {} shards, {} of {}", path, file.of, by_shard.begin()->second, of);
       of = file.of;
       if (!by_shard.emplace(file.shard, path).second)
         BadInput("{}: is shard {}/{}, as {} is", path, file.shard, of, by_shard.at(file.shard));
@@ -163,7 +163,8 @@ class MergedRows {
   RowsChecksum now_;
 };
 
-// Reads the input again for the rows that may have a double. `merged`: compares all rows with the signatures'; may be null.
+// Reads the input again for the rows that may have a double. `merged`: compares all rows with the signatures'; may be
+// null.
 void AddShingles(const StageInput& stage, const DuplicateSettings& settings, NearIndex* index, MergedRows* merged) {
   struct FoundShingles {
     uint32_t row;
@@ -221,13 +222,11 @@ void JoinSimilar(const DuplicateSettings& settings, int64_t threads, DuplicateCl
       clusters->similarity[row] = pair.cosine;
       clusters->semantic[row] = true;
     }
-    const auto [low, high] =
-        std::minmax({RootOf(clusters->cluster, pair.a), RootOf(clusters->cluster, pair.b)});
+    const auto [low, high] = std::minmax({RootOf(clusters->cluster, pair.a), RootOf(clusters->cluster, pair.b)});
     clusters->near_pairs += low != high;
     clusters->cluster[high] = low;
   }
-  for (uint32_t row = 0; row < clusters->cluster.size(); ++row)
-    clusters->cluster[row] = RootOf(clusters->cluster, row);
+  for (uint32_t row = 0; row < clusters->cluster.size(); ++row) clusters->cluster[row] = RootOf(clusters->cluster, row);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Which rows say the same: exactly (after Unicode, case and white space are made alike), nearly (Jaccard
-// similarity of their shingles) or, where the caller has vectors of what they say, in other words. Memory grows by 200 to 350
-// bytes a row, and by the shingles of rows that may have a double; with DuplicateSettings::memory all but some 60 bytes a row
-// can go to a file.
+// similarity of their shingles) or, where the caller has vectors of what they say, in other words. Memory grows by 200
+// to 350 bytes a row, and by the shingles of rows that may have a double; with DuplicateSettings::memory all but some
+// 60 bytes a row can go to a file.
 #pragma once
 
 #include <cstdint>
@@ -23,14 +23,14 @@ std::string_view ComparedText(const Row& row, CompareBy by, PromptAnswerScratch*
 
 struct DuplicateSettings {
   CompareBy by = CompareBy::kBoth;
-  bool near = true;        // not only exact ones
-  double threshold = 0.7;  // Jaccard
-  EmbeddingSource embeddings;       // of the compared texts, by number of the row; absent: their meaning is not looked at
-  double semantic_threshold = 0.9;  // cosine of two embeddings
-  nlohmann::ordered_json model;     // what a manifest says of where they come from
-  std::string score;       // a column of numbers, kept in RowOrigin::score; empty: none
-  std::string label;       // a column, of which RowOrigin::label is a hash; empty: none
-  int64_t memory = 0;      // bytes the index may take before it goes to a file beside the output; 0: any
+  bool near = true;            // not only exact ones
+  double threshold = 0.7;      // Jaccard
+  EmbeddingSource embeddings;  // of the compared texts, by number of the row; absent: their meaning is not looked at
+  double semantic_threshold = 0.9;      // cosine of two embeddings
+  nlohmann::ordered_json model;         // what a manifest says of where they come from
+  std::string score;                    // a column of numbers, kept in RowOrigin::score; empty: none
+  std::string label;                    // a column, of which RowOrigin::label is a hash; empty: none
+  int64_t memory = 0;                   // bytes the index may take before it goes to a file beside the output; 0: any
   std::vector<std::string> signatures;  // SketchData's files of all shards of the input, in any order; empty: made now
 };
 
@@ -38,10 +38,9 @@ struct RowOrigin {
   uint32_t file = 0;
   uint32_t length = 0;  // bytes of the compared text
   int64_t line = 0;
-  uint64_t content =
-      0;  // a hash of the compared text, the same wherever the row stands; 0: none, or it cannot be read
-  uint64_t label = 0;  // 0: the row has none
-  double score = 0;    // -infinity where the row has none
+  uint64_t content = 0;  // a hash of the compared text, the same wherever the row stands; 0: none, or it cannot be read
+  uint64_t label = 0;    // 0: the row has none
+  double score = 0;      // -infinity where the row has none
 };
 
 inline constexpr uint32_t kNoRow = UINT32_MAX;
@@ -70,8 +69,8 @@ uint32_t RootOf(std::vector<uint32_t>& cluster, uint32_t row);
 // broken row.
 DuplicateClusters FindDuplicates(const StageInput& stage, const DuplicateSettings& settings);
 
-// The first half of that for stage.shard: writes NAME.signatures (curate/signatures.h), the output's NAME. Returns "rows" and
-// "signatures", its path. Errors: as FindDuplicates; Error{kBadInput} where the file is there already.
+// The first half of that for stage.shard: writes NAME.signatures (curate/signatures.h), the output's NAME. Returns
+// "rows" and "signatures", its path. Errors: as FindDuplicates; Error{kBadInput} where the file is there already.
 nlohmann::ordered_json SketchData(const StageInput& stage, const DuplicateSettings& settings);
 
 // What a manifest says of the comparison.

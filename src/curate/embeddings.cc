@@ -30,7 +30,8 @@ std::vector<float> CenterEmbeddings(Embeddings* embeddings) {
     for (size_t k = 0; k < row.size(); ++k) sums[k] += row[k];
   }
   std::vector<float> mean;
-  for (const double sum : sums) mean.push_back(static_cast<float>(sum / static_cast<double>(std::max<int64_t>(1, known))));
+  for (const double sum : sums)
+    mean.push_back(static_cast<float>(sum / static_cast<double>(std::max<int64_t>(1, known))));
   for (size_t i = 0; i < embeddings->size(); ++i) {
     const std::span<float> row = embeddings->Row(i);
     if (is_zero(row)) continue;

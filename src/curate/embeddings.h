@@ -1,5 +1,5 @@
-// Texts as vectors, however they were made: hashed words (curate/hashed_words.h) or a model's hidden states, which the caller
-// supplies.
+// Texts as vectors, however they were made: hashed words (curate/hashed_words.h) or a model's hidden states, which the
+// caller supplies.
 #pragma once
 
 #include <cstddef>

@@ -76,17 +76,14 @@ bool MayEndWord(std::string_view text, size_t at, size_t end) {
 // No code point below 0x300 changes under NFC, and of these none does that stands alone; what joins with one
 // before it (combining marks) is not among them.
 bool IsSafeForNfc(char32_t c) {
-  return c < 0x300 || (c >= 0x388 && c <= 0x482) || (c >= 0x48A && c <= 0x556) ||
-         (c >= 0x5D0 && c <= 0x5EA) || (c >= 0x620 && c <= 0x64A) || (c >= 0x2010 && c <= 0x2027) ||
-         (c >= 0x2030 && c <= 0x205E) || (c >= 0x3001 && c <= 0x3029) || (c >= 0x3041 && c <= 0x3096) ||
-         (c >= 0x30A1 && c <= 0x30FC) || (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0xAC00 && c <= 0xD7A3) ||
-         (c >= 0xFF01 && c <= 0xFFEE) || (c >= 0x1F300 && c <= 0x1FAFF) || c == 0x20AC || c == 0x2122 ||
-         c == 0x200D || c == 0xFE0F;
+  return c < 0x300 || (c >= 0x388 && c <= 0x482) || (c >= 0x48A && c <= 0x556) || (c >= 0x5D0 && c <= 0x5EA) ||
+         (c >= 0x620 && c <= 0x64A) || (c >= 0x2010 && c <= 0x2027) || (c >= 0x2030 && c <= 0x205E) ||
+         (c >= 0x3001 && c <= 0x3029) || (c >= 0x3041 && c <= 0x3096) || (c >= 0x30A1 && c <= 0x30FC) ||
+         (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0xAC00 && c <= 0xD7A3) || (c >= 0xFF01 && c <= 0xFFEE) ||
+         (c >= 0x1F300 && c <= 0x1FAFF) || c == 0x20AC || c == 0x2122 || c == 0x200D || c == 0xFE0F;
 }
 
-bool IsControl(char32_t c) {
-  return (c < 0x20 && c != '\n' && c != '\t' && c != '\r') || (c >= 0x7F && c < 0xA0);
-}
+bool IsControl(char32_t c) { return (c < 0x20 && c != '\n' && c != '\t' && c != '\r') || (c >= 0x7F && c < 0xA0); }
 
 void AddEncoding(Rule rule, uint32_t part, size_t begin, size_t end, std::vector<Finding>* findings) {
   if (!findings->empty()) {  // one finding for characters side by side
@@ -104,8 +101,8 @@ void AddEncoding(Rule rule, uint32_t part, size_t begin, size_t end, std::vector
 bool IsOddCharacter(char32_t c) {
   if (c < 0xAD) return false;
   return c == 0xAD || c == 0x200B || (c >= 0x200E && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
-         (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF || (c >= 0xE000 && c <= 0xF8FF) ||
-         (c >= 0xFDD0 && c <= 0xFDEF) || (c & 0xFFFE) == 0xFFFE || c >= 0xF0000;
+         (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF || (c >= 0xE000 && c <= 0xF8FF) || (c >= 0xFDD0 && c <= 0xFDEF) ||
+         (c & 0xFFFE) == 0xFFFE || c >= 0xF0000;
 }
 
 size_t MendMojibakeAt(std::string_view text, size_t at, Mojibake which, std::string* mended) {

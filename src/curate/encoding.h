@@ -20,8 +20,8 @@ enum class Mojibake {
   kLikely,  // also what some might ("AMANHÃ”", "„Ä“"): for texts that have the other, too
 };
 
-// Where mojibake begins at `at`, what it meant is appended to `mended`. Returns the end of it in `text`, or `at` where there is
-// none. Pairs that real text has too ("Gruß“", "AMANHÃ”") are left alone.
+// Where mojibake begins at `at`, what it meant is appended to `mended`. Returns the end of it in `text`, or `at` where
+// there is none. Pairs that real text has too ("Gruß“", "AMANHÃ”") are left alone.
 size_t MendMojibakeAt(std::string_view text, size_t at, Mojibake which, std::string* mended);
 
 // Characters that are seen by nobody, mean nothing outside the program they come from, or change the

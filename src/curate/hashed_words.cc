@@ -6,9 +6,7 @@ namespace attune {
 
 std::array<float, kHashedWidth> HashedWords(const NormalWords& words) {
   std::array<float, kHashedWidth> vector{};
-  const auto add = [&](uint64_t hash) {
-    vector[hash % kHashedWidth] += (hash >> 32 & 1) != 0 ? 1.0f : -1.0f;
-  };
+  const auto add = [&](uint64_t hash) { vector[hash % kHashedWidth] += (hash >> 32 & 1) != 0 ? 1.0f : -1.0f; };
   const std::vector<uint64_t>& hashes = words.hashes();
   for (size_t i = 0; i < hashes.size(); ++i) {
     add(hashes[i]);

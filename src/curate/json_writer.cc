@@ -43,9 +43,8 @@ class JsonWriter {
         return WriteArray(dom::array(value));
       case dom::element_type::STRING: {
         const std::string_view text(value);
-        const auto found =
-            std::lower_bound(replaced_.begin(), replaced_.end(), text.data(),
-                             [](const auto& entry, const char* place) { return entry.first < place; });
+        const auto found = std::lower_bound(replaced_.begin(), replaced_.end(), text.data(),
+                                            [](const auto& entry, const char* place) { return entry.first < place; });
         const bool is_replaced = found != replaced_.end() && found->first == text.data();
         return AppendJsonString(is_replaced ? *found->second : text, &out_);
       }

@@ -15,7 +15,7 @@ namespace attune {
 using ReplacedStrings = std::vector<std::pair<const char*, const std::string*>>;
 
 // Keys of the object itself are printed as `names` maps their columns; those further in stay.
-void AppendJsonObject(const simdjson::dom::object& object, const ColumnMap& names,
-                      const ReplacedStrings& replaced, std::string* out);
+void AppendJsonObject(const simdjson::dom::object& object, const ColumnMap& names, const ReplacedStrings& replaced,
+                      std::string* out);
 
 }  // namespace attune

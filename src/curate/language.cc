@@ -156,8 +156,7 @@ const char* LanguageOf(std::string_view text) {
     const char* script = ScriptOf(c);
     letters += 1;
     if (script == nullptr) continue;
-    const auto found =
-        std::find_if(scripts.begin(), scripts.end(), [&](const auto& s) { return s.first == script; });
+    const auto found = std::find_if(scripts.begin(), scripts.end(), [&](const auto& s) { return s.first == script; });
     if (found == scripts.end()) {
       scripts.emplace_back(script, 1);
     } else {

@@ -36,8 +36,8 @@ const Permutations& FixedPermutations() {
 
 // Four vectors at a time, so that their minima stay in registers over all shingles.
 __attribute__((target_clones("avx512f", "avx2", "default"))) void FindMinima(const Permutations& p,
-                                                                             const uint32_t* shingles,
-                                                                             size_t count, Lanes* minima) {
+                                                                             const uint32_t* shingles, size_t count,
+                                                                             Lanes* minima) {
   for (size_t v = 0; v < kVectors; v += 4) {
     const Lanes a0 = p.a[v], a1 = p.a[v + 1], a2 = p.a[v + 2], a3 = p.a[v + 3];
     const Lanes b0 = p.b[v], b1 = p.b[v + 1], b2 = p.b[v + 2], b3 = p.b[v + 3];
@@ -64,8 +64,8 @@ BandKeys MinHashBands(std::span<const uint32_t> shingles) {
   FindMinima(FixedPermutations(), shingles.data(), shingles.size(), minima);
   BandKeys keys;
   for (size_t band = 0; band < kBands; ++band) {
-    keys[band] = static_cast<uint32_t>(XXH3_64bits(
-        reinterpret_cast<const uint32_t*>(minima) + band * kBandRows, kBandRows * sizeof(uint32_t)));
+    keys[band] = static_cast<uint32_t>(
+        XXH3_64bits(reinterpret_cast<const uint32_t*>(minima) + band * kBandRows, kBandRows * sizeof(uint32_t)));
   }
   return keys;
 }

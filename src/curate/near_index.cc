@@ -217,8 +217,7 @@ void NearIndex::AddGroups(std::span<uint64_t> keys, size_t kind, Numbers* groups
     for (size_t k = i; end - i > 1 && k < end; ++k) {
       const auto row = static_cast<uint32_t>(keys[k]);
       group.push_back(k == i ? row | kGroupStart : row);
-      std::atomic_ref<uint8_t>(flags_[row])
-          .fetch_or(static_cast<uint8_t>(1u << kind), std::memory_order_relaxed);
+      std::atomic_ref<uint8_t>(flags_[row]).fetch_or(static_cast<uint8_t>(1u << kind), std::memory_order_relaxed);
     }
     groups->Append(group);
     i = end;

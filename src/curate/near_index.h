@@ -52,8 +52,8 @@ class Sketcher {
   std::string normal_;
 };
 
-// Holds about 60 bytes a row; what else it keeps (some 150 to 300 bytes a row, and shingles of rows that may have a double)
-// goes to a file where it takes more than `memory` bytes. The result is the same.
+// Holds about 60 bytes a row; what else it keeps (some 150 to 300 bytes a row, and shingles of rows that may have a
+// double) goes to a file where it takes more than `memory` bytes. The result is the same.
 class NearIndex {
  public:
   // memory: 0: any. The file, if there must be one, is made in `folder`.
@@ -63,9 +63,7 @@ class NearIndex {
   void Add(const BlockSketch& block);  // in the order of the rows
   // Call once, after all Add: exact clusters, and which rows may have a near double.
   void FindCandidates(int64_t threads);
-  bool IsCandidate(uint32_t row, ShingleKind kind) const {
-    return flags_[row] >> static_cast<unsigned>(kind) & 1;
-  }
+  bool IsCandidate(uint32_t row, ShingleKind kind) const { return flags_[row] >> static_cast<unsigned>(kind) & 1; }
   // In the order of the rows.
   void SetShingles(uint32_t row, ShingleKind kind, std::span<const uint32_t> set);
   // Call once, when all candidates have their shingles.

@@ -21,9 +21,7 @@ bool IsTail(char c) { return (c & 0xC0) == 0x80; }
 
 size_t BeginOfLocalPart(std::string_view text, size_t at) {
   constexpr size_t kLongest = 64;
-  const auto is_local = [](char c) {
-    return IsAlnum(c) || c == '.' || c == '_' || c == '%' || c == '+' || c == '-';
-  };
+  const auto is_local = [](char c) { return IsAlnum(c) || c == '.' || c == '_' || c == '%' || c == '+' || c == '-'; };
   size_t begin = at;
   while (begin > 0 && at - begin < kLongest) {
     if (is_local(text[begin - 1])) {
@@ -53,7 +51,8 @@ size_t EndOfDomain(std::string_view text, size_t at) {
   return end;
 }
 
-// Code has signs like it: "git@host.org:team/project.git", "x @ y" without blanks in "x@self.weight" and "A@B.transpose()".
+// Code has signs like it: "git@host.org:team/project.git", "x @ y" without blanks in "x@self.weight" and
+// "A@B.transpose()".
 bool IsCode(std::string_view domain, std::string_view behind) {
   const char next = behind.empty() ? ' ' : behind[0];
   const bool path = next == ':' && behind.size() > 1 && (IsAlnum(behind[1]) || behind[1] == '/' || behind[1] == '~');
@@ -124,16 +123,13 @@ bool PassesLuhn(std::string_view digits) {
 
 bool IsCard(const Number& number) {
   const std::string& d = number.digits;
-  if (number.plus || number.other_separators || d.size() < 13 || d.size() > kMostDigits ||
-      number.groups.size() > 5)
+  if (number.plus || number.other_separators || d.size() < 13 || d.size() > kMostDigits || number.groups.size() > 5)
     return false;
-  if (std::any_of(number.groups.begin(), number.groups.end(), [](size_t size) { return size < 2; }))
-    return false;
+  if (std::any_of(number.groups.begin(), number.groups.end(), [](size_t size) { return size < 2; })) return false;
   const int two = (d[0] - '0') * 10 + d[1] - '0', four = two * 100 + (d[2] - '0') * 10 + d[3] - '0';
-  const bool issued = d[0] == '4' || (two >= 51 && two <= 55) || (four >= 2221 && four <= 2720) ||
-                      two == 34 || two == 37 || two == 35 || two == 36 || two == 38 || two == 39 ||
-                      two == 30 || four == 6011 || two == 65 || two == 62 || two == 50 ||
-                      (two >= 56 && two <= 58);
+  const bool issued = d[0] == '4' || (two >= 51 && two <= 55) || (four >= 2221 && four <= 2720) || two == 34 ||
+                      two == 37 || two == 35 || two == 36 || two == 38 || two == 39 || two == 30 || four == 6011 ||
+                      two == 65 || two == 62 || two == 50 || (two >= 56 && two <= 58);
   return issued && PassesLuhn(d);
 }
 
@@ -142,7 +138,8 @@ bool IsPhone(const Number& number) {
   const auto& groups = number.groups;
   if (number.plus) return digits >= 8 && digits <= 15 && number.digits[0] != '0';
   // As dialled: 00 for the plus, at the start of a group of its country's digits.
-  if (groups.size() >= 3 && (groups[0] == 4 || groups[0] == 5) && number.digits.starts_with("00") && number.digits[2] != '0')
+  if (groups.size() >= 3 && (groups[0] == 4 || groups[0] == 5) && number.digits.starts_with("00") &&
+      number.digits[2] != '0')
     return digits >= 10 && digits <= 17;
   if (digits > 12 || groups.size() < 2) return false;
   const std::vector<size_t> american = {3, 3, 4};
@@ -173,8 +170,7 @@ size_t EndOfIban(std::string_view text, size_t at) {
     if (count > 34) continue;
     const std::string moved = symbols.substr(4, count - 4) + symbols.substr(0, 4);
     int rest = 0;
-    for (const char c : moved)
-      rest = IsDigit(c) ? (rest * 10 + c - '0') % 97 : (rest * 100 + c - 'A' + 10) % 97;
+    for (const char c : moved) rest = IsDigit(c) ? (rest * 10 + c - '0') % 97 : (rest * 100 + c - 'A' + 10) % 97;
     if (rest != 1) continue;
     size_t seen = 0;
     for (end = at; seen < count; ++end) seen += text[end] != ' ';

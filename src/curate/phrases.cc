@@ -30,11 +30,10 @@ constexpr const char* kRefusals[] = {"as an ai language model",
                                      "i'm a language model"};
 // Only where an answer begins so: in the middle they may be part of a story.
 constexpr const char* kRefusalStarts[] = {
-    "i'm sorry, but i can", "i am sorry, but i can", "i'm sorry, i can", "i'm sorry, but as",
-    "sorry, but i can",     "sorry, i can",          "i cannot assist",  "i can't assist",
-    "i cannot help",        "i can't help",          "i cannot fulfill", "i can't fulfill",
-    "i cannot provide",     "i can't provide",       "i cannot answer",  "i can't answer",
-    "i'm unable to",        "i am unable to",        "i'm not able to",  "i am not able to",
+    "i'm sorry, but i can", "i am sorry, but i can", "i'm sorry, i can", "i'm sorry, but as", "sorry, but i can",
+    "sorry, i can",         "i cannot assist",       "i can't assist",   "i cannot help",     "i can't help",
+    "i cannot fulfill",     "i can't fulfill",       "i cannot provide", "i can't provide",   "i cannot answer",
+    "i can't answer",       "i'm unable to",         "i am unable to",   "i'm not able to",   "i am not able to",
     "i apologize, but i"};
 constexpr const char* kBoilerplates[] = {
     "i hope this helps",   "let me know if you have any",     "is there anything else i can",
@@ -60,9 +59,8 @@ constexpr std::pair<const char*, Family> kTemplateMarks[] = {
     {"<|assistant|>", Family::kZephyr},    {"<|system|>", Family::kZephyr},
     {"<|endoftext|>", Family::kOther},     {"</s>", Family::kOther}};
 constexpr const char* kSecretStarts[] = {
-    "AKIA",   "ASIA",  "ghp_",     "gho_",     "ghu_",        "ghs_", "ghr_",  "github_pat_",
-    "glpat-", "sk-",   "sk_live_", "rk_live_", "hf_",         "npm_", "xoxb-", "xoxp-",
-    "xoxa-",  "xoxs-", "AIza",     "eyJ",      "-----BEGIN ", "SG."};
+    "AKIA",     "ASIA", "ghp_", "gho_",  "ghu_",  "ghs_",  "ghr_",  "github_pat_", "glpat-", "sk-",         "sk_live_",
+    "rk_live_", "hf_",  "npm_", "xoxb-", "xoxp-", "xoxa-", "xoxs-", "AIza",        "eyJ",    "-----BEGIN ", "SG."};
 
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 

@@ -8,15 +8,7 @@
 
 namespace attune {
 
-enum class PhraseKind : uint8_t {
-  kRefusal,
-  kRefusalAtStart,
-  kBoilerplate,
-  kHtml,
-  kTemplate,
-  kSecret,
-  kFence
-};
+enum class PhraseKind : uint8_t { kRefusal, kRefusalAtStart, kBoilerplate, kHtml, kTemplate, kSecret, kFence };
 
 // The chat template that a phrase belongs to.
 enum class TemplateFamily : uint8_t {

@@ -61,7 +61,8 @@ bool RecordReader::Next(RecordBlock* block, size_t bytes) {
     at_ = 0;
     needed_ = std::max<size_t>(2 * (buffer_.size() - at_), 1);
   }
-  // What is left begins the next block, in the room that this one's bytes had last, unless a long record made that large.
+  // What is left begins the next block, in the room that this one's bytes had last, unless a long record made that
+  // large.
   const size_t usual = bytes + (size_t{2} << 20);
   std::string rest;
   if (block->bytes.capacity() < 2 * usual) rest = std::move(block->bytes);

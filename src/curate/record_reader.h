@@ -81,7 +81,7 @@ class RecordReader {
   void SkipStart();
   void TakeTooLong(RecordBlock* block);
   int64_t PlaceOf(size_t at) const { return read_ - static_cast<int64_t>(buffer_.size() - at); }  // of buffer_[at]
-  int64_t CountLines(size_t begin, size_t end) const;  // of buffer_
+  int64_t CountLines(size_t begin, size_t end) const;                                             // of buffer_
   void Advance(size_t to);
 
   ByteSource source_;

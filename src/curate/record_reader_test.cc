@@ -16,9 +16,8 @@ std::vector<std::string> Cut(Container container, const std::string& text, size_
     RecordBlock block;
     while (reader.Next(&block, bytes)) {
       for (const Record& record : block.records) {
-        found.push_back(std::to_string(record.line) + (record.broken
-                                                           ? "!" + std::string(record.broken)
-                                                           : ":" + std::string(block.text(record))));
+        found.push_back(std::to_string(record.line) +
+                        (record.broken ? "!" + std::string(record.broken) : ":" + std::string(block.text(record))));
       }
     }
     if (bytes == 1) first = found;
@@ -30,8 +29,7 @@ std::vector<std::string> Cut(Container container, const std::string& text, size_
 using List = std::vector<std::string>;
 
 TEST(RecordReader, Lines) {
-  EXPECT_EQ(Cut(Container::kJsonl, "\xEF\xBB\xBFone\r\n\n  \t\ntwo\n\nthree"),
-            (List{"1:one", "4:two", "6:three"}));
+  EXPECT_EQ(Cut(Container::kJsonl, "\xEF\xBB\xBFone\r\n\n  \t\ntwo\n\nthree"), (List{"1:one", "4:two", "6:three"}));
   EXPECT_EQ(Cut(Container::kText, ""), List{});
   EXPECT_EQ(Cut(Container::kText, "\n\n"), List{});
 }
@@ -51,10 +49,10 @@ TEST(RecordReader, LinesOverManyPieces) {
 }
 
 TEST(RecordReader, TooLongLinesAreKeptApart) {
-  const std::string text = "a\n" + std::string(5000, 'x') + "\nb\n" + std::string((3 << 20), 'y') + "\nc\n" +
-                           std::string(3 << 20, 'z');
-  EXPECT_EQ(Cut(Container::kText, text, 2000), (List{"1:a", "2!longer than 16 MiB", "3:b",
-                                                     "4!longer than 16 MiB", "5:c", "6!longer than 16 MiB"}));
+  const std::string text =
+      "a\n" + std::string(5000, 'x') + "\nb\n" + std::string((3 << 20), 'y') + "\nc\n" + std::string(3 << 20, 'z');
+  EXPECT_EQ(Cut(Container::kText, text, 2000),
+            (List{"1:a", "2!longer than 16 MiB", "3:b", "4!longer than 16 MiB", "5:c", "6!longer than 16 MiB"}));
 }
 
 TEST(RecordReader, JsonListsAndSequences) {
@@ -72,8 +70,7 @@ TEST(RecordReader, JsonThatIsCutShort) {
             (List{"1:{\"a\": 1}", "2!the file ends within this row; it may be cut short"}));
   EXPECT_EQ(Cut(Container::kJson, "[{\"a\": 1}"),
             (List{"1:{\"a\": 1}", "2!the file ends within its list; it may be cut short"}));
-  EXPECT_EQ(Cut(Container::kJson, "[{\"a\": 1}] tail"),
-            (List{"1:{\"a\": 1}", "2!text follows the end of the list"}));
+  EXPECT_EQ(Cut(Container::kJson, "[{\"a\": 1}] tail"), (List{"1:{\"a\": 1}", "2!text follows the end of the list"}));
 }
 
 TEST(RecordReader, CsvRecordsSpanLines) {

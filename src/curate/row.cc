@@ -50,8 +50,7 @@ void FindRoleOrder(Row* row) {
   for (size_t i = 0; i < turns.size(); ++i) {
     const Speaker now = turns[i].speaker;
     if (now == Speaker::kSystem && i > 0 && turns[i - 1].speaker != Speaker::kSystem)
-      return AddStructure(row, Rule::kRoleOrder,
-                          fmt::format("turn {} is the system's, and not the first", i + 1));
+      return AddStructure(row, Rule::kRoleOrder, fmt::format("turn {} is the system's, and not the first", i + 1));
     const bool first = i == 0 || turns[i - 1].speaker == Speaker::kSystem;
     // Of a preference pair the prompt may be part of both answers.
     const bool may_answer_first = row->format == RowFormat::kPreference && now != Speaker::kTool;

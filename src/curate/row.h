@@ -55,8 +55,7 @@ struct Row {
   std::vector<Turn> turns;         // in order; empty for plain text and tokens
   std::vector<Finding> structure;  // kBrokenRow or kInvalidUtf8 stand alone
   bool readable() const {
-    return structure.empty() ||
-           (structure[0].rule != Rule::kBrokenRow && structure[0].rule != Rule::kInvalidUtf8);
+    return structure.empty() || (structure[0].rule != Rule::kBrokenRow && structure[0].rule != Rule::kInvalidUtf8);
   }
 };
 

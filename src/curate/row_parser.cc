@@ -114,8 +114,7 @@ bool RowParser::Impl::MakeJson(const DataFile& file, std::string_view text) {
       return false;
     }
     if (fields.size() != file.columns.size()) {
-      Wrong(Rule::kBrokenRow,
-            fmt::format("{} fields, and the header names {}", fields.size(), file.columns.size()));
+      Wrong(Rule::kBrokenRow, fmt::format("{} fields, and the header names {}", fields.size(), file.columns.size()));
       return false;
     }
     for (size_t i = 0; i < fields.size(); ++i) {
@@ -140,10 +139,11 @@ void RowParser::Impl::ParseJson(const DataFile* file, const char* data, size_t s
   if (code == simdjson::UTF8_ERROR) return Wrong(Rule::kInvalidUtf8, "");
   if (code != simdjson::SUCCESS) return Wrong(Rule::kBrokenRow, JsonProblem(code, file, {data, size}));
   if (element.get(object) != simdjson::SUCCESS)
-    return Wrong(Rule::kBrokenRow, fmt::format("a row must be an object, found {}{}", TypeName(element),
-                                               file != nullptr && file->container == Container::kJsonl && element.is_array()
-                                                   ? "; a list of rows is read from a file named .json"
-                                                   : ""));
+    return Wrong(Rule::kBrokenRow,
+                 fmt::format("a row must be an object, found {}{}", TypeName(element),
+                             file != nullptr && file->container == Container::kJsonl && element.is_array()
+                                 ? "; a list of rows is read from a file named .json"
+                                 : ""));
   if (!CheckNames()) return;
   FindFormat();
   FindStructure(&row);
@@ -155,12 +155,10 @@ bool RowParser::Impl::CheckNames() {
       Wrong(Rule::kBrokenRow, fmt::format("--columns: has no \"{}\"", column));
       return false;
     }
-    const bool taken =
-        std::any_of(names.begin(), names.end(), [&](const auto& other) { return other.second == name; });
+    const bool taken = std::any_of(names.begin(), names.end(), [&](const auto& other) { return other.second == name; });
     if (name != column && !taken && FindKey(object, name)) {
       Wrong(Rule::kBrokenRow,
-            fmt::format("--columns names \"{}\" as \"{}\", and the row has a \"{}\" of its own", column, name,
-                        name));
+            fmt::format("--columns names \"{}\" as \"{}\", and the row has a \"{}\" of its own", column, name, name));
       return false;
     }
   }
@@ -268,7 +266,8 @@ void RowParser::Impl::AddContent(const dom::element& content, const Place& place
     const auto value = piece.get(object_of) == simdjson::SUCCESS ? FindKey(object_of, "text") : std::nullopt;
     const auto type = value ? FindKey(object_of, "type") : std::nullopt;
     std::string_view kind = "text";
-    if (!value || value->get(text) != simdjson::SUCCESS || (type && type->get(kind) != simdjson::SUCCESS) || kind != "text") {
+    if (!value || value->get(text) != simdjson::SUCCESS || (type && type->get(kind) != simdjson::SUCCESS) ||
+        kind != "text") {
       Wrong(Rule::kWrongType,
             fmt::format("{}: a content part that is no text; only text can be trained on", place.Text()));
       continue;
@@ -302,8 +301,7 @@ void RowParser::Impl::ReadAlpaca() {
   AddTurnOf("system", Speaker::kSystem, false);
   if (!row.turns.empty() && IsBlankText(row.parts.back().text)) row.turns.pop_back();  // an empty column
   AddTurnOf("instruction", Speaker::kUser, true);
-  if (AddText("input", Speaker::kUser, false) && !row.turns.empty() &&
-      row.turns.back().speaker == Speaker::kUser)
+  if (AddText("input", Speaker::kUser, false) && !row.turns.empty() && row.turns.back().speaker == Speaker::kUser)
     row.turns.back().parts = 2;
   AddTurnOf("output", Speaker::kAssistant, true);
 }
@@ -318,9 +316,8 @@ void RowParser::Impl::ReadPromptCompletion() {
     AddTurnOf("completion", Speaker::kAssistant, true);
   } else {
     Wrong(Rule::kWrongType,
-          fmt::format(
-              "\"prompt\" and \"completion\" must be two strings or two lists of messages, found {} and {}",
-              TypeName(prompt), TypeName(completion)));
+          fmt::format("\"prompt\" and \"completion\" must be two strings or two lists of messages, found {} and {}",
+                      TypeName(prompt), TypeName(completion)));
   }
 }
 

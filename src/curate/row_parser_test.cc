@@ -53,8 +53,7 @@ TEST(RowParser, NamesWhatIsWrong) {
   EXPECT_EQ(JsonRow("[1]"), "broken-row ");
   EXPECT_EQ(JsonRow("{\"text\": \"\xFF\"}"), "invalid-utf8 ");
   EXPECT_EQ(JsonRow("{\"text\": "), "broken-row ");
-  EXPECT_EQ(JsonRow(std::string("{\"text\": ") + std::string(300, '[') + std::string(300, ']') + "}"),
-            "broken-row ");
+  EXPECT_EQ(JsonRow(std::string("{\"text\": ") + std::string(300, '[') + std::string(300, ']') + "}"), "broken-row ");
   EXPECT_EQ(JsonRow(R"({"text": 5})"), "wrong-type ");
   EXPECT_EQ(JsonRow(R"({"text": " "})"), "empty-answer | ");
   EXPECT_EQ(JsonRow(R"({"messages": []})"), "wrong-type ");
@@ -65,14 +64,12 @@ TEST(RowParser, NamesWhatIsWrong) {
       JsonRow(
           R"({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]})"),
       "role-order |a|b|c");
-  EXPECT_EQ(
-      JsonRow(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": null}]})"),
-      "wrong-type empty-answer |a");
+  EXPECT_EQ(JsonRow(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": null}]})"),
+            "wrong-type empty-answer |a");
   EXPECT_EQ(JsonRow(R"({"prompt": "a", "completion": "  "})"), "empty-answer |a|  ");
   EXPECT_EQ(JsonRow(R"({"prompt": " a", "completion": "a"})"), "answer-is-prompt | a|a");
   EXPECT_EQ(
-      JsonRow(
-          R"({"prompt": "What is the capital of France?", "completion": "What is the capital of France? Paris."})")
+      JsonRow(R"({"prompt": "What is the capital of France?", "completion": "What is the capital of France? Paris."})")
           .substr(0, 12),
       "prompt-echo ");
   EXPECT_EQ(JsonRow(R"({"input_ids": [1, -1]})"), "wrong-type ");
@@ -87,10 +84,10 @@ TEST(RowParser, AgreesWithTraining) {
        R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [{}]}, {"role": "tool", "content": "t"}, {"role": "assistant", "content": "b"}]})",
        R"({"conversations": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "v"}]})",
        R"({"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]})",
-       R"({"prompt": ["a"], "completion": "b"})", R"({"instruction": "a", "output": 5})",
-       R"({"instruction": "a"})", R"({"messages": [{"role": "user", "content": 5}]})", R"({"messages": [5]})",
-       R"({"messages": {"a": 1}})", R"({"messages": [{"role": "owner", "content": "a"}]})",
-       R"({"input_ids": "5"})", R"({"text": "t"})", R"({})", R"({"input_ids": []})", R"({"input_ids": [1, 2], "labels": [1]})",
+       R"({"prompt": ["a"], "completion": "b"})", R"({"instruction": "a", "output": 5})", R"({"instruction": "a"})",
+       R"({"messages": [{"role": "user", "content": 5}]})", R"({"messages": [5]})", R"({"messages": {"a": 1}})",
+       R"({"messages": [{"role": "owner", "content": "a"}]})", R"({"input_ids": "5"})", R"({"text": "t"})", R"({})",
+       R"({"input_ids": []})", R"({"input_ids": [1, 2], "labels": [1]})",
        R"({"prompt": "a", "completion": "\u00a0\u3000\u200b"})", R"({"instruction": "a", "output": "\ufeff"})",
        R"({"messages": [{"role": "user", "content": [{"type": "image", "text": "a"}]}, {"role": "assistant", "content": "b"}]})"}) {
     bool trains = true;
@@ -110,8 +107,10 @@ TEST(RowParser, WhatIsWrongIsSaid) {
     return WhyUnreadable(parser.Parse({"a.jsonl", Container::kJsonl, {}}, block, block.records[0]));
   };
   EXPECT_EQ(why(R"({"text": "x", "n": 1e999})"), "a number that 64 bits cannot hold; write it as a text");
-  EXPECT_EQ(why(R"({"text": "x", "n": 123456789012345678901234567890})"), "a number that 64 bits cannot hold; write it as a text");
-  EXPECT_EQ(why(R"([{"text": "x"}])"), "a row must be an object, found a list; a list of rows is read from a file named .json");
+  EXPECT_EQ(why(R"({"text": "x", "n": 123456789012345678901234567890})"),
+            "a number that 64 bits cannot hold; write it as a text");
+  EXPECT_EQ(why(R"([{"text": "x"}])"),
+            "a row must be an object, found a list; a list of rows is read from a file named .json");
   EXPECT_EQ(why(R"({"text": "x", "n": -})").find("column 21: not valid JSON"), 0u) << why(R"({"text": "x", "n": -})");
 }
 
@@ -119,8 +118,7 @@ TEST(RowParser, CsvTsvAndText) {
   EXPECT_EQ(Rows({"a.csv", Container::kCsv, {"prompt", "completion"}}, "\"say \"\"hi\"\"\",x\ny\n"),
             (std::vector<std::string>{"prompt + completion|say \"hi\"|x", "broken-row "}));
   EXPECT_EQ(Rows({"a.tsv", Container::kTsv, {"text"}}, "a,b\n"), (std::vector<std::string>{"text|a,b"}));
-  EXPECT_EQ(Rows({"a.txt", Container::kText, {}}, "say \"hi\"\\\n"),
-            (std::vector<std::string>{"text|say \"hi\"\\"}));
+  EXPECT_EQ(Rows({"a.txt", Container::kText, {}}, "say \"hi\"\\\n"), (std::vector<std::string>{"text|say \"hi\"\\"}));
 }
 
 TEST(RowParser, NamesOfColumns) {
@@ -141,9 +139,8 @@ TEST(RowParser, WritesRows) {
   std::string out;
   named.ParseText(text);
   named.Write(&out);
-  EXPECT_EQ(
-      out,
-      R"({"id": 7, "prompt": "a\u0000", "completion": "b", "x": [1.0, -2, 1e+300, true, null, {"y": "b"}]})");
+  EXPECT_EQ(out,
+            R"({"id": 7, "prompt": "a\u0000", "completion": "b", "x": [1.0, -2, 1e+300, true, null, {"y": "b"}]})");
   EXPECT_EQ(named.Value("id"), "7");
   EXPECT_EQ(named.Value("prompt"), std::string("a\0", 2));
   EXPECT_EQ(named.Value("x"), std::nullopt);

@@ -16,8 +16,8 @@ struct RowScore {
   double loss_alone = 0;  // nats a token of the same tokens without that; 0: the row has no prompt
 
   bool scored() const { return tokens > 0; }
-  // Instruction-following difficulty (Li et al. 2023, arXiv:2308.12032): how much of the answer's loss is left once the prompt
-  // is known. From 1 on the prompt does not help, or belongs to another answer. nullopt: no score, or no prompt.
+  // Instruction-following difficulty (Li et al. 2023, arXiv:2308.12032): how much of the answer's loss is left once the
+  // prompt is known. From 1 on the prompt does not help, or belongs to another answer. nullopt: no score, or no prompt.
   std::optional<double> Ifd() const {
     if (!scored() || loss_alone <= 0) return std::nullopt;
     return loss / loss_alone;

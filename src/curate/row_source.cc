@@ -44,8 +44,7 @@ std::vector<DataFile> FindDataFiles(const std::vector<std::string>& paths) {
   std::vector<DataFile> files;
   for (const std::string& path : paths) {
     const auto accepts = [](std::string_view name) {
-      return ContainerOf(name).has_value() &&
-             !name.ends_with(".manifest.json");  // of a stage (curate/stage_files.h)
+      return ContainerOf(name).has_value() && !name.ends_with(".manifest.json");  // of a stage (curate/stage_files.h)
     };
     for (std::string& file : FilesIn(path, accepts, kKinds)) {
       const Container container = KindOf(file);
@@ -61,7 +60,8 @@ Shard Shard::Named(const std::string& text) {
   const auto index = std::from_chars(text.data(), end, shard.index);
   const bool parted = index.ec == std::errc() && index.ptr != end && *index.ptr == '/';
   const auto of = parted ? std::from_chars(index.ptr + 1, end, shard.of) : index;
-  if (!parted || of.ec != std::errc() || of.ptr != end || shard.index < 1 || shard.index > shard.of || shard.of > kMostShards)
+  if (!parted || of.ec != std::errc() || of.ptr != end || shard.index < 1 || shard.index > shard.of ||
+      shard.of > kMostShards)
     BadInput("--shard {}: write I/N, as in 2/4: the I-th of N parts, I from 1 to N, N up to {}", text, kMostShards);
   return shard;
 }
@@ -89,14 +89,12 @@ void RowSource::CheckColumns(const ColumnMap& names) {
     if (first == nullptr) first = &file;
     for (const auto& [name, column] : names) {
       if (std::find(file.columns.begin(), file.columns.end(), column) == file.columns.end()) {
-        BadInput("{}: --columns: has no column \"{}\", only {}", file.path, column,
-                 fmt::join(file.columns, ", "));
+        BadInput("{}: --columns: has no column \"{}\", only {}", file.path, column, fmt::join(file.columns, ", "));
       }
     }
     if (file.columns != first->columns) {
-      BadInput(
-          "{}: its columns are {}, those of {} are {}; read files with other columns in a run of their own",
-          file.path, fmt::join(file.columns, ", "), first->path, fmt::join(first->columns, ", "));
+      BadInput("{}: its columns are {}, those of {} are {}; read files with other columns in a run of their own",
+               file.path, fmt::join(file.columns, ", "), first->path, fmt::join(first->columns, ", "));
     }
   }
 }

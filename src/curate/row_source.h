@@ -23,8 +23,9 @@ struct DataFile {
 // first byte tells.
 std::vector<DataFile> FindDataFiles(const std::vector<std::string>& paths);
 
-// A part of all rows, for one of several processes: those that begin in the I-th of N equal stretches of the files' bytes, so
-// that the parts one after the other are the whole. A packed or Parquet file goes as a whole to where it begins.
+// A part of all rows, for one of several processes: those that begin in the I-th of N equal stretches of the files'
+// bytes, so that the parts one after the other are the whole. A packed or Parquet file goes as a whole to where it
+// begins.
 struct Shard {
   int64_t index = 1, of = 0;  // from 1; of = 0: all rows
 
@@ -59,7 +60,7 @@ class RowSource {
   void LeaveOthers(RecordBlock* block);
 
   std::vector<DataFile> files_;
-  std::vector<int64_t> starts_;                  // of a shard: bytes of the files before each, and of all
+  std::vector<int64_t> starts_;                      // of a shard: bytes of the files before each, and of all
   int64_t shard_begin_ = 0, shard_end_ = INT64_MAX;  // among them
   size_t file_ = 0;
   int64_t records_ = 0;  // handed over

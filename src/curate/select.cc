@@ -61,8 +61,7 @@ NumberedRows ReadRows(const StageInput& stage, bool hash_words) {
 void AddModel(const SelectSettings& settings, NumberedRows* all) {
   if (settings.scores) {
     const RowScores scores = settings.scores();
-    for (const int64_t number : all->numbers)
-      all->rows.scores.push_back(scores.rows[static_cast<size_t>(number)]);
+    for (const int64_t number : all->numbers) all->rows.scores.push_back(scores.rows[static_cast<size_t>(number)]);
   }
   if (settings.embeddings) {
     const Embeddings embeddings = settings.embeddings();
@@ -138,8 +137,7 @@ Json SelectData(const SelectSettings& settings) {
   StageTotals totals(2);
   ForEachRow(
       source, settings.stage, 2,
-      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser,
-          StageOutput& output) {
+      [&](const RecordBlock& block, const Record& record, const Row& row, RowParser& parser, StageOutput& output) {
         const DataFile& file = source.files()[block.file];
         if (!row.readable()) return output.RemoveUnreadable(row, file, block, record);
         const Fate& fate = fates[NumberOf(block, record, file, fates.size())];
@@ -148,8 +146,7 @@ Json SelectData(const SelectSettings& settings) {
         if ((fate.parts & kSelected) != 0) output.Keep(0, line);
         if ((fate.parts & kControl) != 0) output.Keep(1, line);
         if (fate.parts == 0)
-          output.Remove("not-selected", WhyNot(rows, fate.place, settings.rules), file, record.line, line,
-                        false);
+          output.Remove("not-selected", WhyNot(rows, fate.place, settings.rules), file, record.line, line, false);
       },
       [&](const StageOutput& output) { totals.Take(settings.stage, output, files); });
   Json settings_json = StageSettingsJson(settings.stage);

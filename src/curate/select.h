@@ -13,9 +13,9 @@ namespace attune {
 struct SelectSettings {
   StageInput stage;
   SelectionSettings rules;
-  int64_t rows = 0;            // to choose
-  ScoreSource scores;          // for kIfd and kLoss
-  EmbeddingSource embeddings;  // for kDiverse; absent: hashed words
+  int64_t rows = 0;              // to choose
+  ScoreSource scores;            // for kIfd and kLoss
+  EmbeddingSource embeddings;    // for kDiverse; absent: hashed words
   nlohmann::ordered_json model;  // what the manifest says of where scores and embeddings come from
 };
 

@@ -46,9 +46,8 @@ TEST_F(Select, LongestAnswersWithAControl) {
   for (int i = 0; i < 40; ++i) rows.push_back(RowOf(std::string(static_cast<size_t>(i * 7 % 40 + 1), 'x')));
   rows.push_back("broken");
   settings_.rows = 3;
-  EXPECT_EQ(Selected(rows),
-            (std::vector<std::string>{RowOf(std::string(38, 'x')), RowOf(std::string(40, 'x')),
-                                      RowOf(std::string(39, 'x'))}))
+  EXPECT_EQ(Selected(rows), (std::vector<std::string>{RowOf(std::string(38, 'x')), RowOf(std::string(40, 'x')),
+                                                      RowOf(std::string(39, 'x'))}))
       << "in the order of the input";
   const auto control = Lines(".control.jsonl");
   EXPECT_EQ(control.size(), 3u);
@@ -100,8 +99,7 @@ TEST_F(Select, WhatCannotBe) {
     Selected({RowOf("a"), RowOf("b"), RowOf("c"), RowOf("d"), RowOf("e")});
     FAIL() << "two rows have an IFD below 1";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("only 2 rows to choose from, of 5"), std::string::npos)
-        << error.what();
+    EXPECT_NE(std::string(error.what()).find("only 2 rows to choose from, of 5"), std::string::npos) << error.what();
   }
 }
 
@@ -111,8 +109,7 @@ TEST_F(Select, RulesByName) {
   ASSERT_EQ(mix.size(), 2u);
   EXPECT_EQ(mix[0].rule, SelectRule::kIfd);
   EXPECT_EQ(mix[1].weight, 0.25);
-  for (const char* wrong :
-       {"best", "", "mix", "ifd=", "ifd=x", "ifd=0", "ifd=-1", "ifd=inf", "ifd,ifd", "ifd,"})
+  for (const char* wrong : {"best", "", "mix", "ifd=", "ifd=x", "ifd=0", "ifd=-1", "ifd=inf", "ifd,ifd", "ifd,"})
     EXPECT_THROW(SelectRulesNamed(wrong), Error) << wrong;
   EXPECT_THROW(LossBandNamed("lower"), Error);
   EXPECT_THROW(DiversityRuleNamed("k-center"), Error);

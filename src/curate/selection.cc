@@ -71,8 +71,7 @@ double WeightNamed(const std::string& text, const std::string& rule) {
 }  // namespace
 
 bool SelectionSettings::Uses(SelectRule rule) const {
-  return std::any_of(by.begin(), by.end(),
-                     [&](const WeightedRule& weighted) { return weighted.rule == rule; });
+  return std::any_of(by.begin(), by.end(), [&](const WeightedRule& weighted) { return weighted.rule == rule; });
 }
 
 std::vector<WeightedRule> SelectRulesNamed(const std::string& text) {
@@ -106,8 +105,7 @@ nlohmann::ordered_json ToJson(const SelectionSettings& settings) {
     by[kSelectRuleNames[static_cast<size_t>(weighted.rule)]] = weighted.weight;
   nlohmann::ordered_json json = {{"by", by}};
   if (settings.by.size() == 1) json["by"] = by.begin().key();
-  if (settings.Uses(SelectRule::kLoss))
-    json["loss_band"] = kLossBandNames[static_cast<size_t>(settings.loss_band)];
+  if (settings.Uses(SelectRule::kLoss)) json["loss_band"] = kLossBandNames[static_cast<size_t>(settings.loss_band)];
   if (settings.Uses(SelectRule::kDiverse))
     json["diversity"] = kDiversityRuleNames[static_cast<size_t>(settings.diversity)];
   json["seed"] = settings.seed;
@@ -124,8 +122,8 @@ Places Eligible(const SelectionRows& rows, const SelectionSettings& settings) {
   return eligible;
 }
 
-Places Choose(const SelectionRows& rows, const Places& eligible, const SelectionSettings& settings,
-              size_t count, int64_t threads) {
+Places Choose(const SelectionRows& rows, const Places& eligible, const SelectionSettings& settings, size_t count,
+              int64_t threads) {
   Places chosen;
   if (settings.by.size() == 1) {
     chosen = OrderByRule(rows, eligible, settings, settings.by[0].rule, count, threads);
@@ -133,8 +131,7 @@ Places Choose(const SelectionRows& rows, const Places& eligible, const Selection
     std::vector<double> ranks(rows.content.size());
     for (const auto& [rule, weight] : settings.by) {
       const Places order = OrderByRule(rows, eligible, settings, rule, eligible.size(), threads);
-      for (size_t rank = 0; rank < order.size(); ++rank)
-        ranks[order[rank]] += weight * static_cast<double>(rank);
+      for (size_t rank = 0; rank < order.size(); ++rank) ranks[order[rank]] += weight * static_cast<double>(rank);
     }
     chosen = OrderedBy(eligible, [&](size_t i) { return ranks[i]; });
   }

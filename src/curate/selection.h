@@ -38,7 +38,8 @@ struct SelectionSettings {
   bool Uses(SelectRule rule) const;
 };
 
-// "longest", or "ifd=0.5,diverse=0.5"; "lowest" ...; "k-centre" or "facility-location". Errors: Error{kBadInput} naming the flag.
+// "longest", or "ifd=0.5,diverse=0.5"; "lowest" ...; "k-centre" or "facility-location". Errors: Error{kBadInput} naming
+// the flag.
 std::vector<WeightedRule> SelectRulesNamed(const std::string& text);
 LossBand LossBandNamed(const std::string& name);
 DiversityRule DiversityRuleNamed(const std::string& name);
@@ -55,9 +56,10 @@ struct SelectionRows {
 // Rows that the rules may choose: with kIfd those whose IFD is below 1, with kLoss those with a score.
 Places Eligible(const SelectionRows& rows, const SelectionSettings& settings);
 
-// The first `count` in the order of the rules, of `eligible` rows; at least so many there must be. A rank of kDiverse is a row's
-// turn in its order, so that a mix orders all rows by it.
-Places Choose(const SelectionRows& rows, const Places& eligible, const SelectionSettings& settings, size_t count, int64_t threads);
+// The first `count` in the order of the rules, of `eligible` rows; at least so many there must be. A rank of kDiverse
+// is a row's turn in its order, so that a mix orders all rows by it.
+Places Choose(const SelectionRows& rows, const Places& eligible, const SelectionSettings& settings, size_t count,
+              int64_t threads);
 
 // By a draw that depends on the seed and on what the rows say.
 Places DrawRandom(const SelectionRows& rows, Places places, size_t count, uint64_t seed);

@@ -1,4 +1,5 @@
-// Parts of a data set for several processes, and the index that leaves memory: together they give what one process gives.
+// Parts of a data set for several processes, and the index that leaves memory: together they give what one process
+// gives.
 #include <gtest/gtest.h>
 
 #include <fmt/format.h>
@@ -43,9 +44,7 @@ class ShardTest : public testing::Test {
     for (int k = 0; k < (i % 5 == 0 ? 12 : 60); ++k) text += fmt::format(" w{}", words() % 5000);
     return i % 7 == 0 ? text + fmt::format(" t{}", i) : text;
   }
-  std::string Row(int i) {
-    return fmt::format(R"({{"prompt": "Say {}", "completion": "{}"}})", i % 7, Answer(i));
-  }
+  std::string Row(int i) { return fmt::format(R"({{"prompt": "Say {}", "completion": "{}"}})", i % 7, Answer(i)); }
   std::string Path(const std::string& name) const { return folder_ + "/" + name; }
 
   StageInput Stage(const std::string& output, Shard shard = {}) const {
@@ -198,7 +197,8 @@ TEST_F(ShardTest, ArraysReadTheSameFromMemoryAndFile) {
     ASSERT_EQ(a.size(), expected.size());
     for (const auto& [first, count] : std::vector<std::pair<size_t, size_t>>{{0, 1}, {3, 40'000}, {150'000, 90'000}}) {
       const auto view = a.View(first, count, &room);
-      EXPECT_TRUE(std::equal(view.begin(), view.end(), expected.begin() + static_cast<std::ptrdiff_t>(first))) << memory;
+      EXPECT_TRUE(std::equal(view.begin(), view.end(), expected.begin() + static_cast<std::ptrdiff_t>(first)))
+          << memory;
     }
     size_t next = 0;
     a.ForEach([&](size_t first, std::span<const uint32_t> values) {

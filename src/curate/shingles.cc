@@ -47,7 +47,8 @@ enum class WordKind : uint8_t { kSpelled, kHan, kHiragana, kKatakana };
 WordKind KindOf(char32_t c) {
   if (c < 0x3005) return WordKind::kSpelled;
   if (c >= 0x3041 && c < 0x30A0) return WordKind::kHiragana;
-  if ((c >= 0x30A0 && c < 0x3100) || (c >= 0x31F0 && c < 0x3200) || (c >= 0xFF66 && c < 0xFFA0)) return WordKind::kKatakana;
+  if ((c >= 0x30A0 && c < 0x3100) || (c >= 0x31F0 && c < 0x3200) || (c >= 0xFF66 && c < 0xFFA0))
+    return WordKind::kKatakana;
   const bool han = c == 0x3005 || c == 0x3007 || (c >= 0x3400 && c < 0x4DC0) || (c >= 0x4E00 && c < 0xA000) ||
                    (c >= 0xF900 && c < 0xFB00) || (c >= 0x20000 && c < 0x40000);
   return han ? WordKind::kHan : WordKind::kSpelled;

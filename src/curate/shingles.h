@@ -8,8 +8,9 @@
 
 namespace attune {
 
-// The words of a text: letters, marks and digits in lower case, all else parts them. Chinese and Japanese have no blanks
-// between words: a Han character is a word, and so is a run of Hiragana or of Katakana. Kept from text to text for its memory.
+// The words of a text: letters, marks and digits in lower case, all else parts them. Chinese and Japanese have no
+// blanks between words: a Han character is a word, and so is a run of Hiragana or of Katakana. Kept from text to text
+// for its memory.
 class NormalWords {
  public:
   // `text` must be valid UTF-8.
@@ -21,7 +22,9 @@ class NormalWords {
     begin += joined_[begin] == ' ';
     return joined().substr(begin, ends_[i] - begin);
   }
-  std::string_view joined() const { return {joined_.data(), size_}; }  // a blank between words that are spelled with letters, none at the end
+  std::string_view joined() const {
+    return {joined_.data(), size_};
+  }  // a blank between words that are spelled with letters, none at the end
   const std::vector<uint64_t>& hashes() const { return hashes_; }  // of each word
 
  private:

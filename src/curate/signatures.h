@@ -1,11 +1,12 @@
 // What one process found of its shard of a data set, for `attune data dedupe --merge`: sketches of its rows, which say
 // everything about exact doubles and candidates of near ones, in a file.
 //
-//   NAME.signatures   one line of JSON: {"attune_signatures": 2, "settings": {...}, "files": [{"path", "bytes"}], "shard": 2,
+//   NAME.signatures   one line of JSON: {"attune_signatures": 2, "settings": {...}, "files": [{"path", "bytes"}],
+//   "shard": 2,
 //                     "of": 4}
-//                     blocks: uint32 rows (not 0), RowOrigin of each, XXH128 of each, uint16 words of each, then for each
-//                     of two kinds of shingles uint32 n, uint32 row within the block of each, 32 uint32 keys of each
-//                     the end: uint32 0, uint64 rows in all, uint64 RowsChecksum, uint64 XXH3 of all bytes before
+//                     blocks: uint32 rows (not 0), RowOrigin of each, XXH128 of each, uint16 words of each, then for
+//                     each of two kinds of shingles uint32 n, uint32 row within the block of each, 32 uint32 keys of
+//                     each the end: uint32 0, uint64 rows in all, uint64 RowsChecksum, uint64 XXH3 of all bytes before
 // Numbers are little-endian.
 #pragma once
 
@@ -59,7 +60,8 @@ class SignatureWriter {
   std::unique_ptr<Hash> hash_;
 };
 
-// A file of signatures. Errors of all: Error{kBadInput} naming it: it is damaged or cut short, or was made by another version.
+// A file of signatures. Errors of all: Error{kBadInput} naming it: it is damaged or cut short, or was made by another
+// version.
 struct SignatureFile {
   explicit SignatureFile(std::string name, std::string_view bytes);
 

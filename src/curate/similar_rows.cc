@@ -30,8 +30,8 @@ std::vector<SimilarPair> FindSimilarPairs(const Embeddings& embeddings, std::spa
       std::min<int64_t>(threads, static_cast<int64_t>(pieces)), pieces, [&](size_t piece, NoSearchRoom&) {
         const size_t begin = piece * kRowsSearchedAtOnce;
         for (const uint32_t row : rows.subspan(begin, std::min(kRowsSearchedAtOnce, rows.size() - begin))) {
-          auto nearest = index.searchKnn(embeddings.Row(row).data(),
-                                         std::min(kNeighbours + 1, rows.size()));  // itself among them
+          auto nearest =
+              index.searchKnn(embeddings.Row(row).data(), std::min(kNeighbours + 1, rows.size()));  // itself among them
           for (; !nearest.empty(); nearest.pop()) {
             const auto other = static_cast<uint32_t>(nearest.top().second);
             const float cosine = Cosine(embeddings.Row(row), embeddings.Row(other));
@@ -42,9 +42,8 @@ std::vector<SimilarPair> FindSimilarPairs(const Embeddings& embeddings, std::spa
       });
   std::vector<SimilarPair> pairs;
   for (const auto& part : found) pairs.insert(pairs.end(), part.begin(), part.end());
-  std::sort(pairs.begin(), pairs.end(), [](const SimilarPair& x, const SimilarPair& y) {
-    return std::tie(x.a, x.b) < std::tie(y.a, y.b);
-  });
+  std::sort(pairs.begin(), pairs.end(),
+            [](const SimilarPair& x, const SimilarPair& y) { return std::tie(x.a, x.b) < std::tie(y.a, y.b); });
   pairs.erase(std::unique(pairs.begin(), pairs.end()), pairs.end());
   return pairs;
 }

@@ -1,5 +1,5 @@
-// Long arrays that go to a file, piece by piece, once all of them together take more memory than they may: the index of a
-// data set that is larger than memory. What is in an array does not depend on where it lies.
+// Long arrays that go to a file, piece by piece, once all of them together take more memory than they may: the index of
+// a data set that is larger than memory. What is in an array does not depend on where it lies.
 #pragma once
 
 #include <algorithm>
@@ -51,7 +51,8 @@ class SpillArray {
   // What is appended at once lies together.
   void Append(std::span<const T> values) {
     if (values.empty()) return;
-    if (pieces_.empty() || pieces_.back().values.capacity() - pieces_.back().values.size() < values.size()) Begin(values.size());
+    if (pieces_.empty() || pieces_.back().values.capacity() - pieces_.back().values.size() < values.size())
+      Begin(values.size());
     std::vector<T>& piece = pieces_.back().values;
     piece.insert(piece.end(), values.begin(), values.end());
     size_ += values.size();
@@ -62,14 +63,16 @@ class SpillArray {
   // Hold until the array or `room` changes; `room` takes what is not in memory in one piece.
   std::span<const T> View(size_t first, size_t count, std::vector<T>* room) const {
     auto piece = std::upper_bound(pieces_.begin(), pieces_.end(), first,
-                                  [](size_t place, const Piece& p) { return place < p.first; }) - 1;
+                                  [](size_t place, const Piece& p) { return place < p.first; }) -
+                 1;
     if (piece->at < 0 && first + count <= piece->first + piece->values.size())
       return std::span(piece->values).subspan(first - piece->first, count);
     room->resize(count);
     for (size_t done = 0; done < count; ++piece) {
       const size_t from = first + done - piece->first, n = std::min(count - done, piece->size() - from);
       if (piece->at < 0) {
-        std::copy_n(piece->values.begin() + static_cast<std::ptrdiff_t>(from), n, room->begin() + static_cast<std::ptrdiff_t>(done));
+        std::copy_n(piece->values.begin() + static_cast<std::ptrdiff_t>(from), n,
+                    room->begin() + static_cast<std::ptrdiff_t>(done));
       } else {
         store_->Read(piece->at + static_cast<int64_t>(from * sizeof(T)), room->data() + done, n * sizeof(T));
       }

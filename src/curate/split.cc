@@ -23,8 +23,7 @@ struct SplitCluster {
 };
 
 // Rows that say something, by the stratum of their cluster's first row.
-std::map<uint64_t, std::vector<SplitCluster>> ClustersByStratum(const DuplicateClusters& found,
-                                                                uint64_t seed) {
+std::map<uint64_t, std::vector<SplitCluster>> ClustersByStratum(const DuplicateClusters& found, uint64_t seed) {
   struct Content {
     int64_t rows = 0;
     uint64_t least = UINT64_MAX;
@@ -52,14 +51,13 @@ int64_t RowsOf(const std::vector<SplitCluster>& clusters) {
 }
 
 // `wanted` rows shared out by size, what is left over to the largest remainders.
-std::map<uint64_t, int64_t> Quotas(const std::map<uint64_t, std::vector<SplitCluster>>& strata,
-                                   int64_t wanted, int64_t all) {
+std::map<uint64_t, int64_t> Quotas(const std::map<uint64_t, std::vector<SplitCluster>>& strata, int64_t wanted,
+                                   int64_t all) {
   std::map<uint64_t, int64_t> quotas;
   std::vector<std::pair<double, uint64_t>> remainders;
   int64_t given = 0;
   for (const auto& [label, clusters] : strata) {
-    const double share =
-        static_cast<double>(wanted) * static_cast<double>(RowsOf(clusters)) / static_cast<double>(all);
+    const double share = static_cast<double>(wanted) * static_cast<double>(RowsOf(clusters)) / static_cast<double>(all);
     quotas[label] = static_cast<int64_t>(share);
     given += quotas[label];
     remainders.emplace_back(std::floor(share) - share, label);
@@ -76,10 +74,10 @@ std::vector<bool> Draw(const DuplicateClusters& found, const SplitSettings& sett
   for (const auto& stratum : strata) all += RowsOf(stratum.second);
   if (all == 0) BadInput("{}: holds no rows that can be split", fmt::join(settings.stage.input, ", "));
   const std::string& label = settings.duplicates.label;
-  if (!label.empty() && std::all_of(found.rows.begin(), found.rows.end(), [](const RowOrigin& row) { return row.label == 0; }))
+  if (!label.empty() &&
+      std::all_of(found.rows.begin(), found.rows.end(), [](const RowOrigin& row) { return row.label == 0; }))
     BadInput("--stratify {}: no row has that column", label);
-  const int64_t wanted =
-      settings.rows > 0 ? settings.rows : std::llround(settings.fraction * static_cast<double>(all));
+  const int64_t wanted = settings.rows > 0 ? settings.rows : std::llround(settings.fraction * static_cast<double>(all));
   if (wanted >= all) BadInput("--eval_rows {}: there are only {} rows", wanted, all);
   const auto quotas = Quotas(strata, wanted, all);
   std::vector<bool> drawn(found.rows.size());

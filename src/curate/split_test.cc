@@ -85,8 +85,7 @@ TEST_F(Split, NearDuplicatesStayTogether) {
   std::vector<std::string> rows;
   for (int i = 0; i < 60; ++i) {
     const std::string row = RowOf(i, "a");
-    for (const char* more : {"", "first ", "second ", "third "})
-      rows.push_back(std::string(row).insert(10, more));
+    for (const char* more : {"", "first ", "second ", "third "}) rows.push_back(std::string(row).insert(10, more));
   }
   settings_.fraction = 0.3;
   const auto held_out = HeldOut(rows);
@@ -94,8 +93,7 @@ TEST_F(Split, NearDuplicatesStayTogether) {
   EXPECT_EQ(manifest_["clusters"], 60);
   for (int i = 0; i < 60; ++i) {
     int sides = 0;
-    for (int k = 0; k < 4; ++k)
-      sides += static_cast<int>(held_out.count(rows[static_cast<size_t>(4 * i + k)]));
+    for (int k = 0; k < 4; ++k) sides += static_cast<int>(held_out.count(rows[static_cast<size_t>(4 * i + k)]));
     EXPECT_TRUE(sides == 0 || sides == 4) << i;
   }
 }

@@ -17,8 +17,8 @@ using Json = nlohmann::ordered_json;
 
 std::string Base64(std::string_view bytes) {
   std::string text(sodium_base64_ENCODED_LEN(bytes.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
-  sodium_bin2base64(text.data(), text.size(), reinterpret_cast<const unsigned char*>(bytes.data()),
-                    bytes.size(), sodium_base64_VARIANT_ORIGINAL);
+  sodium_bin2base64(text.data(), text.size(), reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+                    sodium_base64_VARIANT_ORIGINAL);
   text.pop_back();  // the zero at its end
   return text;
 }
@@ -73,8 +73,7 @@ Json StageFiles::Commit(const char* stage, const std::vector<DataFile>& inputs, 
   for (const auto& file : rows_) manifest["outputs"].push_back(file->Described());
   // The rows come last: where they are, the rest is too.
   removed_->Commit();
-  WriteFileAtomic(name_ + ".manifest.json",
-                  manifest.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  WriteFileAtomic(name_ + ".manifest.json", manifest.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   for (const auto& file : rows_) file->Commit();
   return manifest;
 }

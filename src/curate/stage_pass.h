@@ -50,8 +50,7 @@ struct StageOutput {
     removed += RemovedLine(rule, reason, file.path, line, row, is_raw, more);
   }
   // Takes out a row that cannot be read, and notes it for strict runs.
-  void RemoveUnreadable(const Row& row, const DataFile& file, const RecordBlock& block,
-                        const Record& record) {
+  void RemoveUnreadable(const Row& row, const DataFile& file, const RecordBlock& block, const Record& record) {
     const RuleInfo& info = InfoOf(row.structure[0].rule);
     const std::string& detail = row.structure[0].detail;
     const std::string reason = detail.empty() ? info.what : detail;
@@ -89,7 +88,8 @@ class StageTotals {
   int64_t rows() const { return rows_; }
   int64_t kept(size_t file) const { return kept_[file]; }
   const std::map<std::string, int64_t>& counts() const { return counts_; }
-  // For the manifest. Errors: Error{kBadInput} where no row of all could be read: then it is not the rows that are wrong.
+  // For the manifest. Errors: Error{kBadInput} where no row of all could be read: then it is not the rows that are
+  // wrong.
   nlohmann::ordered_json Json(const StageInput& stage) const {
     if (rows_ > 0 && unreadable_ == rows_ && !stage.shard.is_part())
       BadInput("none of {} rows can be read: {}", rows_, *broken_);
@@ -133,8 +133,7 @@ void ForEachRecord(RowSource& source, const StageInput& stage, size_t files, con
 
 // The same with each record parsed: work(block, record, row, parser, output).
 template <class Work, class Take>
-void ForEachRow(RowSource& source, const StageInput& stage, size_t files, const Work& work,
-                const Take& take) {
+void ForEachRow(RowSource& source, const StageInput& stage, size_t files, const Work& work, const Take& take) {
   ForEachRecord(
       source, stage, files,
       [&](const RecordBlock& block, const Record& record, RowParser& parser, StageOutput& output) {
@@ -148,7 +147,8 @@ inline bool IsWrittenAsItStands(const DataFile& file, const StageInput& stage) {
   return file.container == Container::kJsonl && stage.columns.empty();
 }
 
-// The record's number among all, `rows` of which an earlier pass has seen. Errors: Error{kBadInput} where it saw no such row.
+// The record's number among all, `rows` of which an earlier pass has seen. Errors: Error{kBadInput} where it saw no
+// such row.
 inline uint32_t NumberOf(const RecordBlock& block, const Record& record, const DataFile& file, size_t rows) {
   const auto number = static_cast<size_t>(block.first + (&record - block.records.data()));
   if (number >= rows) BadInput("{}: has more rows than it had before: it was changed while it was read", file.path);

@@ -141,8 +141,7 @@ const char* RedactionOf(Rule rule) {
 bool IsTidy(std::string_view text, bool trim_start, bool trim_end) {
   const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\n'; };
   if (text.find('\r') != text.npos) return false;
-  if (!text.empty() && ((trim_start && blank(text.front())) || (trim_end && blank(text.back()))))
-    return false;
+  if (!text.empty() && ((trim_start && blank(text.front())) || (trim_end && blank(text.back())))) return false;
   for (size_t at = text.find('\n'); at != text.npos; at = text.find('\n', at + 1)) {
     if ((at > 0 && IsBlankInLine(text[at - 1])) || text.substr(at, 3) == "\n\n\n") return false;
   }

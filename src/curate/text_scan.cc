@@ -23,8 +23,8 @@ bool Mentions(const Row& row, std::string_view word, std::string_view capital) {
 
 // Tags are no left-overs where the talk is of them.
 bool IsAboutMarkup(const Row& row) {
-  return Mentions(row, "html", "HTML") || Mentions(row, "xml", "XML") ||
-         Mentions(row, "markdown", "Markdown") || Mentions(row, "css", "CSS") || Mentions(row, " tag", "Tag");
+  return Mentions(row, "html", "HTML") || Mentions(row, "xml", "XML") || Mentions(row, "markdown", "Markdown") ||
+         Mentions(row, "css", "CSS") || Mentions(row, " tag", "Tag");
 }
 
 size_t EndOfHtml(std::string_view text, size_t at, std::string_view phrase) {
@@ -39,8 +39,8 @@ void FindTruncation(std::string_view text, uint32_t part, std::vector<Finding>* 
   const size_t last = text.find_last_not_of(" \t\r\n");
   if (text.size() < kLongAnswer || last == text.npos) return;
   const char c = text[last];
-  const bool ends_within = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == ',' || c == ';' ||
-                           c == '-' || c == '(' || c == '/';
+  const bool ends_within =
+      (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == ',' || c == ';' || c == '-' || c == '(' || c == '/';
   const size_t line = text.rfind('\n', last) == text.npos ? 0 : text.rfind('\n', last) + 1;
   if (!ends_within || last - line < kLongLine) return;
   const char first = text[std::min(text.find_first_not_of(' ', line), last)];
@@ -67,7 +67,12 @@ class AboutMarkup {
 class PartScanner {
  public:
   PartScanner(const Row& row, uint32_t part, AboutMarkup* markup, std::vector<Finding>* findings, uint32_t* templates)
-      : row_(row), part_(part), text_(row.parts[part].text), markup_(*markup), findings_(*findings), templates_(templates) {}
+      : row_(row),
+        part_(part),
+        text_(row.parts[part].text),
+        markup_(*markup),
+        findings_(*findings),
+        templates_(templates) {}
 
   void Scan() {
     FindEncoding(text_, part_, &findings_);
@@ -144,7 +149,8 @@ class PartScanner {
       const std::string_view name = text_.substr(at + 2, 2);
       return name.size() == 2 && (name[0] | 0x20) == tag[1] && name[1] == '>';
     };
-    while (closing != text_.npos && (closing < end || !closes(closing))) closing = text_.find("</", std::max(end, closing + 1));
+    while (closing != text_.npos && (closing < end || !closes(closing)))
+      closing = text_.find("</", std::max(end, closing + 1));
     return closing == text_.npos;
   }
 
@@ -171,8 +177,7 @@ std::string Excerpt(const Row& row, const Finding& finding) {
   constexpr size_t kAround = 24, kLongest = 60;
   if (finding.begin == finding.end) return finding.detail;
   const std::string_view text = row.parts[finding.part].text;
-  const bool hidden =
-      finding.rule == Rule::kSecret || finding.rule == Rule::kCardNumber || finding.rule == Rule::kIban;
+  const bool hidden = finding.rule == Rule::kSecret || finding.rule == Rule::kCardNumber || finding.rule == Rule::kIban;
   size_t begin = finding.begin - std::min(finding.begin, kAround);
   size_t end = hidden ? std::min(finding.begin + 4, finding.end)
                       : std::min({finding.end + kAround, text.size(), finding.begin + kLongest});

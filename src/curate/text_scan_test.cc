@@ -26,9 +26,8 @@ std::vector<std::string> Found(const std::string& answer, const std::string& pro
   ScanTexts(row, &findings);
   std::vector<std::string> found;
   for (const Finding& finding : findings) {
-    found.push_back(
-        std::string(InfoOf(finding.rule).id) + "[" +
-        std::string(row.parts[finding.part].text.substr(finding.begin, finding.end - finding.begin)) + "]");
+    found.push_back(std::string(InfoOf(finding.rule).id) + "[" +
+                    std::string(row.parts[finding.part].text.substr(finding.begin, finding.end - finding.begin)) + "]");
   }
   return found;
 }
@@ -36,14 +35,15 @@ std::vector<std::string> Found(const std::string& answer, const std::string& pro
 using List = std::vector<std::string>;
 
 TEST(TextScan, PlainTextHasNothing) {
-  for (const char* text : {"Paris is the capital of France, since 1789-07-14.", "Größe: 5 Äpfel für 3,20 €.",
-                           "日本語のテキストです。", "emoji 👨‍👩‍👧 ok", "2 < 3 and 4 > 1; a & b",
-                           "Version 1.2.3, 10.000.000 people, pages 123-456, ISBN 978-3-16-148410-0",
-                           "“Gruß“ CAFÉ… « café…”", "می‌خواهم", "x = a[1] @ b.T",
-                           "sk-learn and hf_token, AKIA", "hf_dataset_name_v2_processed_rows = npm_config_cache_v2_dirs",
-                           "git clone git@github.com:foo/bar.git", "y = x@self.weight + A@B.transpose(0, 1)",
-                           "vector<i> v; foo<b>(x); a<b>c", "Use `<a href=\"x\">link</a>`, or ` &amp; `.",
-                           "````md\n```py\nx = \"<br>\"\n```\n````", "00 11 22 33 44 55 66 77 88", "The years 1914 1918 1939 1945."}) {
+  for (const char* text :
+       {"Paris is the capital of France, since 1789-07-14.", "Größe: 5 Äpfel für 3,20 €.", "日本語のテキストです。",
+        "emoji 👨‍👩‍👧 ok", "2 < 3 and 4 > 1; a & b",
+        "Version 1.2.3, 10.000.000 people, pages 123-456, ISBN 978-3-16-148410-0", "“Gruß“ CAFÉ… « café…”",
+        "می‌خواهم", "x = a[1] @ b.T", "sk-learn and hf_token, AKIA",
+        "hf_dataset_name_v2_processed_rows = npm_config_cache_v2_dirs", "git clone git@github.com:foo/bar.git",
+        "y = x@self.weight + A@B.transpose(0, 1)", "vector<i> v; foo<b>(x); a<b>c",
+        "Use `<a href=\"x\">link</a>`, or ` &amp; `.", "````md\n```py\nx = \"<br>\"\n```\n````",
+        "00 11 22 33 44 55 66 77 88", "The years 1914 1918 1939 1945."}) {
     EXPECT_EQ(Found(text), List{}) << text;
   }
 }
@@ -79,21 +79,22 @@ TEST(TextScan, CorrectTextIsNoMojibake) {
 }
 
 TEST(TextScan, WhereSomeIsMojibakeTheRestIsReadSoToo) {
-  EXPECT_EQ(Found("CafÃ© in ÅÃ³dÅº, HÃ”TEL"), (List{"mojibake[Ã©]", "mojibake[ÅÃ³]", "mojibake[Åº]", "mojibake[Ã”]"}));
+  EXPECT_EQ(Found("CafÃ© in ÅÃ³dÅº, HÃ”TEL"),
+            (List{"mojibake[Ã©]", "mojibake[ÅÃ³]", "mojibake[Åº]", "mojibake[Ã”]"}));
   EXPECT_EQ(Found("Å“uvre"), List{}) << "by itself it may be a quotation's end";
 }
 
 TEST(TextScan, PersonalData) {
   EXPECT_EQ(Found("Write to jane.doe+x@mail.example.co.uk."), List{"email[jane.doe+x@mail.example.co.uk]"});
   EXPECT_EQ(Found("@user and a@b are none"), List{});
-  EXPECT_EQ(Found("an jörg@münchen.de, 请写user@example.com谢谢"), (List{"email[jörg@münchen.de]", "email[user@example.com]"}));
+  EXPECT_EQ(Found("an jörg@münchen.de, 请写user@example.com谢谢"),
+            (List{"email[jörg@münchen.de]", "email[user@example.com]"}));
   EXPECT_EQ(Found("Call +49 30 1234567 or (555) 123-4567, 555-123-4567."),
             (List{"phone[+49 30 1234567]", "phone[(555) 123-4567]", "phone[555-123-4567]"}));
   EXPECT_EQ(Found("Tel. 030/1234567"), List{"phone[030/1234567]"});
   EXPECT_EQ(Found("0044 20 7946 0958"), List{"phone[0044 20 7946 0958]"});
   EXPECT_EQ(Found("Ask jane@example.com: she knows."), List{"email[jane@example.com]"});
-  EXPECT_EQ(Found("Card 4111 1111 1111 1111, not 4111 1111 1111 1112."),
-            List{"card-number[4111 1111 1111 1111]"});
+  EXPECT_EQ(Found("Card 4111 1111 1111 1111, not 4111 1111 1111 1112."), List{"card-number[4111 1111 1111 1111]"});
   EXPECT_EQ(Found("5500005555555559"), List{"card-number[5500005555555559]"});
   EXPECT_EQ(Found("IBAN DE89 3704 0044 0532 0130 00, GB82WEST12345698765432; DE88370400440532013000"),
             (List{"iban[DE89 3704 0044 0532 0130 00]", "iban[GB82WEST12345698765432]"}));
@@ -125,7 +126,8 @@ TEST(TextScan, NoTextTakesForEver) {
     while (text.size() < bytes) text += piece;
     return text;
   };
-  for (const char* piece : {"<b>", "`&amp;", "sk-", "eyJ-", "1 ", "12 34-", "@a", "-----BEGIN ", "<a href ", "DE12 ", "\u0301\u0327", "\u00C3", "i am "}) {
+  for (const char* piece : {"<b>", "`&amp;", "sk-", "eyJ-", "1 ", "12 34-", "@a", "-----BEGIN ", "<a href ", "DE12 ",
+                            "\u0301\u0327", "\u00C3", "i am "}) {
     const auto start = std::chrono::steady_clock::now();
     Found(repeated(piece, size_t{1} << 20));
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20)) << piece;
@@ -141,8 +143,7 @@ TEST(TextScan, NoTextTakesForEver) {
 TEST(TextScan, RefusalsAndBoilerplate) {
   EXPECT_EQ(Found("As an AI language model, I do."), List{"refusal[As an AI language model]"});
   EXPECT_EQ(Found("I’m sorry, but I can’t do it."), List{"refusal[I’m sorry, but I can]"});
-  EXPECT_EQ(Found("He thought long about it, went to the window and said: I cannot help you, my friend."),
-            List{});
+  EXPECT_EQ(Found("He thought long about it, went to the window and said: I cannot help you, my friend."), List{});
   EXPECT_EQ(Found("Yes. I hope this helps!"), List{"boilerplate[I hope this helps]"});
   EXPECT_EQ(Found("Yes.", "As an AI language model, what do you do?"), List{}) << "only answers refuse";
 }

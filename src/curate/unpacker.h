@@ -14,8 +14,8 @@ class Unpacker {
   virtual std::string_view Next() = 0;
 };
 
-// The rows of a Parquet file as JSON Lines. `packed` outlives the unpacker. Errors: Error{kBadInput} naming the file: it is
-// damaged or cut short, a column has a type that no row has; in a build without Parquet: how to build with it.
+// The rows of a Parquet file as JSON Lines. `packed` outlives the unpacker. Errors: Error{kBadInput} naming the file:
+// it is damaged or cut short, a column has a type that no row has; in a build without Parquet: how to build with it.
 std::unique_ptr<Unpacker> OpenParquet(const std::string& name, std::string_view packed);
 
 }  // namespace attune

@@ -49,7 +49,8 @@ std::vector<int64_t> Bm25Index::Nearest(std::string_view query, int64_t count, i
     const auto with = static_cast<double>(found->second.size());
     const double rarity = std::log(1 + (texts - with + 0.5) / (with + 0.5));
     for (const Posting& p : found->second) {
-      const auto times = static_cast<double>(p.count), length = static_cast<double>(lengths_[static_cast<size_t>(p.text)]);
+      const auto times = static_cast<double>(p.count),
+                 length = static_cast<double>(lengths_[static_cast<size_t>(p.text)]);
       const double norm = kSaturation * (1 - kLengthWeight + kLengthWeight * length / mean_length_);
       scores[static_cast<size_t>(p.text)] += rarity * times * (kSaturation + 1) / (times + norm);
     }

@@ -27,8 +27,7 @@ Json FirstMessages(const Json& messages, size_t count) {
 }
 
 // Where each special token of `text` ends, in order.
-std::vector<size_t> SpecialTokenEnds(std::string_view text, const Tokenizer& tokenizer,
-                                     const std::string& eos_token) {
+std::vector<size_t> SpecialTokenEnds(std::string_view text, const Tokenizer& tokenizer, const std::string& eos_token) {
   std::vector<size_t> ends;
   size_t position = 0;
   for (int32_t id : tokenizer.Encode(text, false)) {
@@ -70,8 +69,7 @@ class TurnFinder {
       Refuse(index, "it changes the answer that opens the conversation");
     }
     const size_t end = TurnEnd(upto, start, found == std::string::npos ? found : found + answer.size());
-    if (full_.compare(0, end, upto, 0, end) != 0)
-      Refuse(index, "it writes that turn differently once more follows");
+    if (full_.compare(0, end, upto, 0, end) != 0) Refuse(index, "it writes that turn differently once more follows");
     return {start, end};
   }
 
@@ -83,8 +81,7 @@ class TurnFinder {
   // `answer_end`: where the answer as the row has it ends in `upto`, or npos where the template changed it.
   size_t TurnEnd(const std::string& upto, size_t start, size_t answer_end) const {
     const size_t from = answer_end == std::string::npos ? start : answer_end;
-    const std::vector<size_t> ends =
-        SpecialTokenEnds(std::string_view(upto).substr(from), tokenizer_, eos_token_);
+    const std::vector<size_t> ends = SpecialTokenEnds(std::string_view(upto).substr(from), tokenizer_, eos_token_);
     if (answer_end != std::string::npos && !ends.empty()) return from + ends.front();
     // Special tokens may stand inside a changed answer (tool calls): its end is the last one that stays when
     // more follows.

@@ -21,8 +21,7 @@ namespace attune {
 // A model's chat template as the encoder uses it. Safe to use from several threads.
 struct ChatFormat {
   // Renders these messages with the row's tools and template arguments. Errors: Error{kBadInput}.
-  std::function<RenderedChat(const nlohmann::ordered_json& messages, const DataRow& row,
-                             bool add_generation_prompt)>
+  std::function<RenderedChat(const nlohmann::ordered_json& messages, const DataRow& row, bool add_generation_prompt)>
       render;
   bool has_generation_blocks = false;  // the template marks the assistant's text itself, {% generation %}
 

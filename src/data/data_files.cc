@@ -25,7 +25,8 @@ std::string Joined(const std::string& folder, const std::string& name) {
 std::vector<std::string> DataFiles(const std::string& path) {
   for (const std::string_view packed : {".parquet", ".gz", ".zst"}) {
     if (path.ends_with(packed))
-      BadInput("{}: training reads .jsonl and .txt; attune data clean {} --output NAME makes NAME.jsonl of it", path, path);
+      BadInput("{}: training reads .jsonl and .txt; attune data clean {} --output NAME makes NAME.jsonl of it", path,
+               path);
   }
   const auto accepts = [](std::string_view name) { return name.ends_with(".jsonl") || IsPlainText(name); };
   return FilesIn(path, accepts, ".jsonl or .txt");

@@ -28,10 +28,7 @@ struct Chunk {
 class ParallelEncoder {
  public:
   ParallelEncoder(const MappedFile& file, std::span<const JsonlLine> lines, const RowEncoder& encoder)
-      : file_(file),
-        lines_(lines),
-        encoder_(encoder),
-        chunks_((lines.size() + kChunkRows - 1) / kChunkRows) {}
+      : file_(file), lines_(lines), encoder_(encoder), chunks_((lines.size() + kChunkRows - 1) / kChunkRows) {}
 
   void Run(size_t threads) {
     threads = std::clamp<size_t>(threads, 1, std::max<size_t>(1, chunks_.size()));
@@ -67,8 +64,7 @@ class ParallelEncoder {
   }
 
   void EncodeChunk(size_t index) {
-    const auto rows =
-        lines_.subspan(index * kChunkRows, std::min(kChunkRows, lines_.size() - index * kChunkRows));
+    const auto rows = lines_.subspan(index * kChunkRows, std::min(kChunkRows, lines_.size() - index * kChunkRows));
     for (const JsonlLine& line : rows) {
       Example example = encoder_.Encode(ReadDataRow(line, file_.path(), encoder_.has_chat_template()));
       example.row_line = line.number;

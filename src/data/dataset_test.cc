@@ -33,8 +33,7 @@ class DatasetTest : public testing::Test {
 
 TEST_F(DatasetTest, StatisticsAndOrder) {
   std::string content;
-  for (int length = 100; length >= 1; --length)
-    content += "{\"text\": \"" + std::string(length, 'x') + "\"}\n\n";
+  for (int length = 100; length >= 1; --length) content += "{\"text\": \"" + std::string(length, 'x') + "\"}\n\n";
   const RowEncoder encoder(tokenizer_, {}, "", {.max_length = 91});
   const Dataset data = LoadDataset(Write(content), encoder, 3);
   ASSERT_EQ(data.examples.size(), 100u);
@@ -53,8 +52,7 @@ TEST_F(DatasetTest, StatisticsAndOrder) {
 
 TEST_F(DatasetTest, TheNumberOfThreadsChangesNothing) {
   std::string content;
-  for (int i = 0; i < 500; ++i)
-    content += "{\"prompt\": \"" + std::to_string(i) + "\", \"completion\": \" c\"}\n";
+  for (int i = 0; i < 500; ++i) content += "{\"prompt\": \"" + std::to_string(i) + "\", \"completion\": \" c\"}\n";
   const RowEncoder encoder(tokenizer_, {}, "", {});
   const Dataset one = LoadDataset(Write(content), encoder, 1);
   const Dataset four = LoadDataset(path_, encoder, 4);
@@ -132,15 +130,14 @@ class FolderTest : public testing::Test {
     return "";
   }
 
-  const std::string folder_ =
-      testing::TempDir() + testing::UnitTest::GetInstance()->current_test_info()->name();
+  const std::string folder_ = testing::TempDir() + testing::UnitTest::GetInstance()->current_test_info()->name();
   FakeTokenizer tokenizer_;
 };
 
 TEST_F(FolderTest, EveryLineOfATextFileIsADocument) {
   Write("t.txt", "\xEF\xBB\xBF  one {\"text\": 1}\r\n\n   \ntwo\xE2\x98\x83\n\nthree");
-  EXPECT_EQ(Rows(folder_ + "/t.txt"), (std::vector<std::string>{"t.txt:1:  one {\"text\": 1}",
-                                                                "t.txt:4:two\xE2\x98\x83", "t.txt:6:three"}));
+  EXPECT_EQ(Rows(folder_ + "/t.txt"),
+            (std::vector<std::string>{"t.txt:1:  one {\"text\": 1}", "t.txt:4:two\xE2\x98\x83", "t.txt:6:three"}));
   Write("t.txt", "fine\n\nbad \xFF\n");
   EXPECT_TRUE(ErrorOf(folder_ + "/t.txt").starts_with(folder_ + "/t.txt:3: the line is not valid UTF-8"));
   Write("t.txt", " \n\n");

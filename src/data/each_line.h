@@ -10,8 +10,8 @@
 
 namespace attune {
 
-// Calls take(const JsonlLine& line, const std::string& file) for each line that is not blank, in the order of DataFiles. Errors:
-// Error{kBadInput} when there is none.
+// Calls take(const JsonlLine& line, const std::string& file) for each line that is not blank, in the order of
+// DataFiles. Errors: Error{kBadInput} when there is none.
 template <class Take>
 void ForEachLine(const std::string& path, const Take& take) {
   bool any = false;

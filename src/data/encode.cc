@@ -45,8 +45,7 @@ std::pair<size_t, size_t> Truncation::Kept(size_t length) const {
 }
 
 Example RowEncoder::Encode(const DataRow& row) const {
-  if (options_.assistant_only_loss && row.kind != DataRow::Kind::kMessages &&
-      row.kind != DataRow::Kind::kTokens)
+  if (options_.assistant_only_loss && row.kind != DataRow::Kind::kMessages && row.kind != DataRow::Kind::kTokens)
     BadInput("{}: assistant_only_loss needs conversations, and this row has none: leave it out", row.where);
   Example example;
   switch (row.kind) {
@@ -93,8 +92,7 @@ Example RowEncoder::EncodeMessages(const DataRow& row) const {
   }
   try {
     const RenderedChat full = chat_.render(row.messages, row, false);
-    std::vector<int32_t> ids =
-        tokenizer_.Encode(full.text, false);  // the text carries BOS where it wants one
+    std::vector<int32_t> ids = tokenizer_.Encode(full.text, false);  // the text carries BOS where it wants one
     const std::vector<bool> trained = ChatMask(row, full, ids);
     return Masked(std::move(ids), trained);
   } catch (const Error& error) {  // a template's own complaint does not know the row
@@ -113,14 +111,13 @@ std::vector<bool> RowEncoder::ChatMask(const DataRow& row, const RenderedChat& f
       BadInput("{}: assistant_only_loss finds nothing the template marks as the assistant's: take this row out",
                row.where);
   } else if (options_.mask_rule == MaskRule::kAttune && (whole_completion || options_.assistant_only_loss)) {
-    return TokensIn(tokenizer_, full.text, ids,
-                    AssistantSpans(row, full.text, chat_, tokenizer_, eos_token_));
+    return TokensIn(tokenizer_, full.text, ids, AssistantSpans(row, full.text, chat_, tokenizer_, eos_token_));
   } else if (options_.assistant_only_loss) {
     BadInput("{}: assistant_only_loss needs a chat template with {{% generation %}} blocks", row.where);
   }
   if (row.prompt_messages == 0 || !whole_completion) return trained;
-  const Json prompt(Json::array_t(row.messages.begin(),
-                                  row.messages.begin() + static_cast<std::ptrdiff_t>(row.prompt_messages)));
+  const Json prompt(
+      Json::array_t(row.messages.begin(), row.messages.begin() + static_cast<std::ptrdiff_t>(row.prompt_messages)));
   const size_t seam = CommonPrefix(ids, tokenizer_.Encode(chat_.render(prompt, row, true).text, false));
   std::fill(trained.begin(), trained.begin() + static_cast<std::ptrdiff_t>(seam), false);
   return trained;
@@ -130,9 +127,8 @@ Example RowEncoder::EncodeTokens(const DataRow& row) const {
   const auto highest = std::max_element(row.input_ids.begin(), row.input_ids.end());
   const auto highest_label = std::max_element(row.labels.begin(), row.labels.end());
   if (options_.vocab_size > 0 && std::max(*highest, *highest_label) >= options_.vocab_size) {
-    BadInput(
-        "{}: token id {} lies outside the model's vocabulary of {}: these tokens were made for another model",
-        row.where, std::max(*highest, *highest_label), options_.vocab_size);
+    BadInput("{}: token id {} lies outside the model's vocabulary of {}: these tokens were made for another model",
+             row.where, std::max(*highest, *highest_label), options_.vocab_size);
   }
   return {.input_ids = row.input_ids, .labels = row.labels};
 }

@@ -83,8 +83,7 @@ class RowEncoder {
   Example EncodePromptCompletion(const DataRow& row) const;
   Example EncodeMessages(const DataRow& row) const;
   Example EncodeTokens(const DataRow& row) const;
-  std::vector<bool> ChatMask(const DataRow& row, const RenderedChat& full,
-                             const std::vector<int32_t>& ids) const;
+  std::vector<bool> ChatMask(const DataRow& row, const RenderedChat& full, const std::vector<int32_t>& ids) const;
   void Truncate(Example& example) const;
 
   const Tokenizer& tokenizer_;

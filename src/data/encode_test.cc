@@ -76,10 +76,9 @@ TEST(Encode, ToolCallsAreTrainedToolResultsAreNot) {
 TEST(Encode, PromptAnswersOfAConversationalPromptAreNotTrained) {
   const char* row = R"({"prompt": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"},
       {"role": "user", "content": "v"}], "completion": [{"role": "assistant", "content": "b"}]})";
-  EXPECT_EQ(
-      Encoded(ChatMl, row),
-      "<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n<|im_start|>user\nv<|im_end|>\n"
-      "<|im_start|>assistant\n[b<|im_end|>]\n");
+  EXPECT_EQ(Encoded(ChatMl, row),
+            "<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n<|im_start|>user\nv<|im_end|>\n"
+            "<|im_start|>assistant\n[b<|im_end|>]\n");
   EXPECT_TRUE(Encoded(ChatMl, row, {.mask_rule = MaskRule::kTrl}).ends_with("assistant\n[b<|im_end|>\n]"));
   EXPECT_TRUE(Encoded(ChatMl, row, {.completion_only_loss = false}).starts_with("["));
 }
@@ -110,15 +109,13 @@ std::string Headerless(const Json& messages, bool) {
 
 TEST(Encode, TemplateWithoutHeaderOrLineBreak) {
   EXPECT_EQ(
-      Encoded(Headerless,
-              R"({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]})"),
+      Encoded(Headerless, R"({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]})"),
       "<s>[INST] u [/INST][ a </s>]");
 }
 
 std::string NoSpecialTokens(const Json& messages, bool add_generation_prompt) {
   std::string text;
-  for (const auto& m : messages)
-    text += "### " + m["role"].get<std::string>() + ":\n" + ContentOf(m) + "\n\n";
+  for (const auto& m : messages) text += "### " + m["role"].get<std::string>() + ":\n" + ContentOf(m) + "\n\n";
   return add_generation_prompt ? text + "### assistant:\n" : text;
 }
 
@@ -139,16 +136,15 @@ std::string ThinksLast(const Json& messages, bool add_generation_prompt) {
   std::string text;
   for (size_t i = 0; i < messages.size(); ++i) {
     const bool thinks = messages[i]["role"] == "assistant" && i + 1 == messages.size();
-    text += "<|im_start|>" + messages[i]["role"].get<std::string>() + "\n" +
-            (thinks ? "<think></think>" : "") + ContentOf(messages[i]) + "<|im_end|>\n";
+    text += "<|im_start|>" + messages[i]["role"].get<std::string>() + "\n" + (thinks ? "<think></think>" : "") +
+            ContentOf(messages[i]) + "<|im_end|>\n";
   }
   return add_generation_prompt ? text + "<|im_start|>assistant\n" : text;
 }
 
 TEST(Encode, WhatTheTemplatePutsBeforeAnAnswerIsPartOfIt) {
   EXPECT_TRUE(
-      Encoded(ThinksLast,
-              R"({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]})")
+      Encoded(ThinksLast, R"({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]})")
           .ends_with("assistant\n[<think></think>a<|im_end|>]\n"));
 }
 
@@ -169,16 +165,14 @@ std::string Raises(const Json&, bool) { BadInput("chat template: roles must alte
 
 TEST(Encode, TemplateErrorsNameTheRow) {
   EXPECT_EQ(ErrorOf(Raises, kTwoTurns), "t.jsonl:3: chat template: roles must alternate");
-  EXPECT_NE(ErrorOf(nullptr, kTwoTurns).find("t.jsonl:3: a conversation needs a chat template"),
-            std::string::npos);
+  EXPECT_NE(ErrorOf(nullptr, kTwoTurns).find("t.jsonl:3: a conversation needs a chat template"), std::string::npos);
 }
 
 TEST(Encode, TokensThatReachOverAnEdge) {
   // "\n\n" is one token, so the answer's own first line break is part of the header's last token.
   const FakeTokenizer tokenizer({"\n\n", "ok"});
   EXPECT_EQ(
-      Encoded(ChatMl,
-              R"({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "\nok"}]})",
+      Encoded(ChatMl, R"({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "\nok"}]})",
               {}, tokenizer),
       "<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant[\n\nok<|im_end|>]\n");
 }
@@ -196,16 +190,13 @@ TEST(Encode, GenerationBlocks) {
   const FakeTokenizer tokenizer;
   ChatFormat chat = FakeChat(ChatMl);
   chat.has_generation_blocks = true;
-  chat.render = [](const Json&, const DataRow&, bool) {
-    return RenderedChat{"user: u bot: ab!", {{13, 15}}};
-  };
+  chat.render = [](const Json&, const DataRow&, bool) { return RenderedChat{"user: u bot: ab!", {{13, 15}}}; };
   const DataRow row =
       Row(R"({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "ab"}]})");
   const EncodeOptions options = {.assistant_only_loss = true};
   EXPECT_EQ(Shown(tokenizer, RowEncoder(tokenizer, chat, "", options).Encode(row)), "user: u bot: [ab]!");
   EXPECT_EQ(Encoded(ChatMl, kTwoTurns, options), Encoded(ChatMl, kTwoTurns));
-  EXPECT_NE(ErrorOf(ChatMl, kTwoTurns, {.assistant_only_loss = true, .mask_rule = MaskRule::kTrl})
-                .find("generation"),
+  EXPECT_NE(ErrorOf(ChatMl, kTwoTurns, {.assistant_only_loss = true, .mask_rule = MaskRule::kTrl}).find("generation"),
             std::string::npos);
   EXPECT_NE(ErrorOf(ChatMl, R"({"text": "t"})", options).find("assistant_only_loss"), std::string::npos);
 }
@@ -219,16 +210,13 @@ TEST(Encode, GenerationBlocksWithinTheCompletion) {
     if (messages.size() == 2) return RenderedChat{"bot: x user: u bot: ", {{5, 6}}};
     return RenderedChat{"bot: x user: u bot: ab!", {{5, 6}, {20, 22}}};
   };
-  const DataRow row =
-      Row(R"({"prompt": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "u"}],
+  const DataRow row = Row(R"({"prompt": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "u"}],
                               "completion": [{"role": "assistant", "content": "ab"}]})");
   for (const MaskRule rule : {MaskRule::kAttune, MaskRule::kTrl}) {
     EncodeOptions options = {.assistant_only_loss = true, .mask_rule = rule};
-    EXPECT_EQ(Shown(tokenizer, RowEncoder(tokenizer, chat, "", options).Encode(row)),
-              "bot: x user: u bot: [ab]!");
+    EXPECT_EQ(Shown(tokenizer, RowEncoder(tokenizer, chat, "", options).Encode(row)), "bot: x user: u bot: [ab]!");
     options.completion_only_loss = false;
-    EXPECT_EQ(Shown(tokenizer, RowEncoder(tokenizer, chat, "", options).Encode(row)),
-              "bot: [x] user: u bot: [ab]!");
+    EXPECT_EQ(Shown(tokenizer, RowEncoder(tokenizer, chat, "", options).Encode(row)), "bot: [x] user: u bot: [ab]!");
   }
 }
 
@@ -252,21 +240,18 @@ TEST(Encode, GenerationBlocksThatAreEmpty) {
 
 TEST(Encode, PromptCompletionAndText) {
   const FakeTokenizer tokenizer({"won", "wonder"});
-  EXPECT_EQ(Encoded(nullptr, R"({"prompt": "won", "completion": "derful"})", {}, tokenizer),
-            "<s>[wonderful</s>]");
+  EXPECT_EQ(Encoded(nullptr, R"({"prompt": "won", "completion": "derful"})", {}, tokenizer), "<s>[wonderful</s>]");
   EXPECT_EQ(Encoded(nullptr, R"({"prompt": "Q:", "completion": " A</s>"})"), "<s>Q:[ A</s>]");
   EXPECT_EQ(Encoded(nullptr, R"({"prompt": "Q:", "completion": " A"})", {.completion_only_loss = false}),
             "[<s>Q: A</s>]");
   EXPECT_EQ(Encoded(nullptr, R"({"text": "plain"})"), "[<s>plain</s>]");
-  EXPECT_NE(ErrorOf(nullptr, R"({"text": "t"})", {.completion_only_loss = true}).find("plain text"),
-            std::string::npos);
+  EXPECT_NE(ErrorOf(nullptr, R"({"text": "t"})", {.completion_only_loss = true}).find("plain text"), std::string::npos);
 }
 
 TEST(Encode, Truncation) {
   const char* row = R"({"prompt": "abc", "completion": "def"})";
   EXPECT_EQ(Encoded(nullptr, row, {.max_length = 5}), "<s>abc[d]");
-  EXPECT_EQ(Encoded(nullptr, row, {.max_length = 5, .truncation_mode = TruncationMode::kKeepEnd}),
-            "c[def</s>]");
+  EXPECT_EQ(Encoded(nullptr, row, {.max_length = 5, .truncation_mode = TruncationMode::kKeepEnd}), "c[def</s>]");
   EXPECT_EQ(Encoded(nullptr, row, {.max_length = 0}), "<s>abc[def</s>]");
   EXPECT_EQ(Encoded(nullptr, row, {.max_length = 8}), "<s>abc[def</s>]");
 }

@@ -51,23 +51,21 @@ class FakeTokenizer : public Tokenizer {
   int32_t VocabularySize() const override { return 256 + static_cast<int32_t>(pieces_.size()); }
 
  private:
-  inline static const std::vector<std::string> kSpecial = {
-      "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<call>"};
+  inline static const std::vector<std::string> kSpecial = {"<s>",     "</s>",          "<|im_start|>", "<|im_end|>",
+                                                           "<|end|>", "<end_of_turn>", "<call>"};
   std::vector<std::string> pieces_;
 };
 
 using FakeTemplate = std::string (*)(const nlohmann::ordered_json& messages, bool add_generation_prompt);
 
 inline ChatFormat FakeChat(FakeTemplate render) {
-  return {
-      .render = [render](const nlohmann::ordered_json& messages, const DataRow&, bool add_generation_prompt) {
-        return RenderedChat{render(messages, add_generation_prompt), {}};
-      }};
+  return {.render = [render](const nlohmann::ordered_json& messages, const DataRow&, bool add_generation_prompt) {
+    return RenderedChat{render(messages, add_generation_prompt), {}};
+  }};
 }
 
 inline std::string ContentOf(const nlohmann::ordered_json& message) {
-  return message.contains("content") && message["content"].is_string() ? message["content"].get<std::string>()
-                                                                       : "";
+  return message.contains("content") && message["content"].is_string() ? message["content"].get<std::string>() : "";
 }
 
 inline std::string ChatMl(const nlohmann::ordered_json& messages, bool add_generation_prompt) {

@@ -97,8 +97,7 @@ void RenameKeys(Json& message) {
 }
 
 void NormaliseMessage(Json& message, const std::string& where) {
-  if (!message.is_object())
-    BadInput("{}: must be an object with role and content, found {}", where, Shown(message));
+  if (!message.is_object()) BadInput("{}: must be an object with role and content, found {}", where, Shown(message));
   RenameKeys(message);
   const std::string role = RoleOf(Text(message, "role", where), where);
   message["role"] = role;
@@ -118,16 +117,14 @@ Json Messages(Json list, const char* key, const std::string& where) {
   if (!list.is_array() || list.empty())
     BadInput("{}: \"{}\" must be a list of messages, found {}", where, key,
              list.is_array() ? "an empty one" : Shown(list));
-  for (size_t i = 0; i < list.size(); ++i)
-    NormaliseMessage(list[i], fmt::format("{}: {}[{}]", where, key, i));
+  for (size_t i = 0; i < list.size(); ++i) NormaliseMessage(list[i], fmt::format("{}: {}[{}]", where, key, i));
   return list;
 }
 
 void ReadTemplateInputs(const Json& row, DataRow& out) {
   if (const Json* tools = Find(row, "tools")) {
-    out.tools = tools->is_string()
-                    ? ParseOrderedJson(tools->get_ref<const std::string&>(), out.where + ": \"tools\"")
-                    : *tools;
+    out.tools =
+        tools->is_string() ? ParseOrderedJson(tools->get_ref<const std::string&>(), out.where + ": \"tools\"") : *tools;
     if (!out.tools.is_array() && !out.tools.is_null())
       BadInput("{}: \"tools\" must be a list, found {}", out.where, Shown(out.tools));
   }
@@ -149,8 +146,7 @@ std::vector<int32_t> Ids(const Json& list, const char* key, bool may_be_masked, 
     const bool masked = may_be_masked && id == -100;
     const bool in_range = id.is_number_integer() && id >= 0 && id <= std::numeric_limits<int32_t>::max();
     if (!masked && !in_range) {
-      BadInput("{}: {}[{}] is {}: it must be a token id{}", where, key, i, Shown(id),
-               may_be_masked ? " or -100" : "");
+      BadInput("{}: {}[{}] is {}: it must be a token id{}", where, key, i, Shown(id), may_be_masked ? " or -100" : "");
     }
     ids.push_back(id.get<int32_t>());
   }
@@ -164,8 +160,8 @@ void ReadTokens(Json& row, bool, DataRow& out) {
   const Json* labels = Find(row, "labels");
   out.labels = labels == nullptr ? out.input_ids : Ids(*labels, "labels", true, out.where);
   if (out.labels.size() != out.input_ids.size()) {
-    BadInput("{}: {} labels for {} input_ids: there must be one a token, -100 where it is not trained",
-             out.where, out.labels.size(), out.input_ids.size());
+    BadInput("{}: {} labels for {} input_ids: there must be one a token, -100 where it is not trained", out.where,
+             out.labels.size(), out.input_ids.size());
   }
 }
 
@@ -190,15 +186,13 @@ void ReadPromptCompletion(Json& row, bool, DataRow& out) {
     return;
   }
   if (!prompt.is_string() || !completion.is_string()) {
-    BadInput(
-        "{}: \"prompt\" and \"completion\" must be two strings or two lists of messages, found {} and {}",
-        out.where, prompt.type_name(), completion.type_name());
+    BadInput("{}: \"prompt\" and \"completion\" must be two strings or two lists of messages, found {} and {}",
+             out.where, prompt.type_name(), completion.type_name());
   }
   out.kind = DataRow::Kind::kPromptCompletion;
   out.prompt = prompt;
   out.completion = completion;
-  if (IsBlankText(out.completion))
-    BadInput("{}: \"completion\" is empty; give it text or remove the row", out.where);
+  if (IsBlankText(out.completion)) BadInput("{}: \"completion\" is empty; give it text or remove the row", out.where);
 }
 
 void ReadAlpaca(Json& row, bool has_chat_template, DataRow& out) {

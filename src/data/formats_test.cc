@@ -47,8 +47,7 @@ TEST(Formats, ShareGpt) {
   const DataRow row = Parse(
       R"({"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "u"},
           {"from": "gpt", "value": "a"}, {"from": "function_call", "value": "f"}, {"from": "observation", "value": "o"}]})");
-  EXPECT_EQ(row.messages,
-            Json::parse(R"([{"role": "system", "content": "s"}, {"role": "user", "content": "u"},
+  EXPECT_EQ(row.messages, Json::parse(R"([{"role": "system", "content": "s"}, {"role": "user", "content": "u"},
       {"role": "assistant", "content": "a"}, {"role": "assistant", "content": "f"}, {"role": "tool", "content": "o"}])"));
   EXPECT_EQ(Parse(R"({"conversations": [{"role": "user", "content": "u"}]})").messages[0]["role"], "user");
 }
@@ -57,22 +56,19 @@ TEST(Formats, PromptCompletion) {
   const DataRow strings = Parse(R"({"prompt": "", "completion": "c"})");
   EXPECT_EQ(strings.kind, Kind::kPromptCompletion);
   EXPECT_EQ(strings.completion, "c");
-  const DataRow lists =
-      Parse(R"({"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}],
+  const DataRow lists = Parse(R"({"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}],
                                   "completion": [{"role": "assistant", "content": "a"}]})");
   EXPECT_EQ(lists.kind, Kind::kMessages);
   EXPECT_EQ(lists.prompt_messages, 2u);
   EXPECT_EQ(lists.messages.size(), 3u);
-  EXPECT_NE(ErrorOf(R"({"prompt": "p", "completion": [{"role": "assistant", "content": "a"}]})")
-                .find("two strings"),
+  EXPECT_NE(ErrorOf(R"({"prompt": "p", "completion": [{"role": "assistant", "content": "a"}]})").find("two strings"),
             std::string::npos);
 }
 
 TEST(Formats, AlpacaWithAndWithoutTemplate) {
   const char* with_input = R"({"instruction": "Add.", "input": "2 2", "output": "4", "system": "Be brief."})";
-  EXPECT_EQ(
-      Parse(with_input).messages,
-      Json::parse(R"([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add.\n\n2 2"},
+  EXPECT_EQ(Parse(with_input).messages,
+            Json::parse(R"([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add.\n\n2 2"},
                             {"role": "assistant", "content": "4"}])"));
   const char* plain = R"({"instruction": "Add.", "input": "", "output": "4"})";
   EXPECT_EQ(Parse(plain).messages[0]["content"], "Add.");
@@ -99,14 +95,12 @@ TEST(Formats, TheMoreSpecificFormatWins) {
 }
 
 TEST(Formats, UnknownRowsAreExplained) {
-  EXPECT_EQ(
-      ErrorOf(R"({"mesages": []})"),
-      "no known row format in the keys \"mesages\"; did you mean \"messages\"? known formats: messages, "
-      "conversations, prompt + completion, instruction + output, text, input_ids");
+  EXPECT_EQ(ErrorOf(R"({"mesages": []})"),
+            "no known row format in the keys \"mesages\"; did you mean \"messages\"? known formats: messages, "
+            "conversations, prompt + completion, instruction + output, text, input_ids");
   EXPECT_NE(ErrorOf(R"({"prompt": "p", "answer": "a"})").find("\"prompt\" also needs \"completion\""),
             std::string::npos);
-  EXPECT_NE(ErrorOf(R"({"prompt": "p", "completon": "a"})").find("did you mean \"completion\""),
-            std::string::npos);
+  EXPECT_NE(ErrorOf(R"({"prompt": "p", "completon": "a"})").find("did you mean \"completion\""), std::string::npos);
   EXPECT_NE(ErrorOf("{}").find("(none)"), std::string::npos);
   EXPECT_NE(ErrorOf(R"({"text": null})").find("\"text\" is null"), std::string::npos);
   EXPECT_NE(ErrorOf(R"({"a\nb": 1})").find("\"a\\nb\""), std::string::npos);
@@ -119,8 +113,7 @@ TEST(Formats, BrokenMessages) {
             std::string::npos);
   EXPECT_EQ(ErrorOf(R"({"messages": []})"), "\"messages\" must be a list of messages, found an empty one");
   EXPECT_EQ(ErrorOf(R"({"messages": "hi"})"), "\"messages\" must be a list of messages, found \"hi\"");
-  EXPECT_EQ(ErrorOf(R"({"messages": ["hi"]})"),
-            "messages[0]: must be an object with role and content, found \"hi\"");
+  EXPECT_EQ(ErrorOf(R"({"messages": ["hi"]})"), "messages[0]: must be an object with role and content, found \"hi\"");
   EXPECT_EQ(ErrorOf(R"({"messages": [{"role": 3, "content": "x"}]})"),
             "messages[0]: \"role\" must be a string, found 3");
   EXPECT_EQ(ErrorOf(R"({"messages": [{"role": "user"}]})"), "messages[0]: has no \"content\"");
@@ -128,14 +121,13 @@ TEST(Formats, BrokenMessages) {
             "messages[0]: \"content\" must be a string, found object");
   EXPECT_NE(ErrorOf(R"({"messages": [{"role": "assistant", "content": " \n"}]})").find("answer is empty"),
             std::string::npos);
-  EXPECT_NE(ErrorOf(R"({"messages": [{"role": "user", "content": [{"type": "image", "url": "u"}]}]})")
-                .find("only text"),
-            std::string::npos);
+  EXPECT_NE(
+      ErrorOf(R"({"messages": [{"role": "user", "content": [{"type": "image", "url": "u"}]}]})").find("only text"),
+      std::string::npos);
   EXPECT_NE(ErrorOf(R"({"messages": [{"role": "user", "content": "u"}], "tools": 3})").find("\"tools\""),
             std::string::npos);
-  EXPECT_NE(
-      ErrorOf(R"({"messages": [{"role": "user", "content": "u"}], "tools": "[{"})").find("not valid JSON"),
-      std::string::npos);
+  EXPECT_NE(ErrorOf(R"({"messages": [{"role": "user", "content": "u"}], "tools": "[{"})").find("not valid JSON"),
+            std::string::npos);
 }
 
 TEST(Formats, BrokenAnswersAndTokens) {
@@ -148,10 +140,8 @@ TEST(Formats, BrokenAnswersAndTokens) {
   EXPECT_EQ(ErrorOf(R"({"input_ids": [2147483648]})"), "input_ids[0] is 2147483648: it must be a token id");
   EXPECT_EQ(ErrorOf(R"({"input_ids": []})"), "\"input_ids\" is empty");
   EXPECT_EQ(ErrorOf(R"({"input_ids": "1 2"})"), "\"input_ids\" must be a list of integers, found \"1 2\"");
-  EXPECT_EQ(ErrorOf(R"({"input_ids": [1], "labels": [-99]})"),
-            "labels[0] is -99: it must be a token id or -100");
-  EXPECT_NE(ErrorOf(R"({"input_ids": [1, 2], "labels": [1]})").find("1 labels for 2 input_ids"),
-            std::string::npos);
+  EXPECT_EQ(ErrorOf(R"({"input_ids": [1], "labels": [-99]})"), "labels[0] is -99: it must be a token id or -100");
+  EXPECT_NE(ErrorOf(R"({"input_ids": [1, 2], "labels": [1]})").find("1 labels for 2 input_ids"), std::string::npos);
 }
 
 }  // namespace attune::formats_test

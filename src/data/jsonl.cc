@@ -44,8 +44,7 @@ Json ParseJsonlLine(const JsonlLine& line, const std::string& path) {
     BadInput("{}; every line must hold one whole JSON object", message);
   }
   if (row.is_array() && line.number == 1)
-    BadInput("{}: a row must be an object, and this is an array: write one object a line (JSON Lines)",
-             where);
+    BadInput("{}: a row must be an object, and this is an array: write one object a line (JSON Lines)", where);
   if (!row.is_object()) BadInput("{}: a row must be an object, found {}", where, row.type_name());
   return row;
 }

@@ -25,8 +25,7 @@ TEST(Jsonl, ParsesAnObjectInItsOrder) {
 
 TEST(Jsonl, VeryLongLine) {
   const std::string line = "{\"text\": \"" + std::string(8 << 20, 'x') + "\"}";
-  EXPECT_EQ(ParseJsonlLine({1, line}, "t.jsonl")["text"].get_ref<const std::string&>().size(),
-            size_t{8} << 20);
+  EXPECT_EQ(ParseJsonlLine({1, line}, "t.jsonl")["text"].get_ref<const std::string&>().size(), size_t{8} << 20);
 }
 
 std::string ErrorOf(std::string_view text, int64_t number = 12) {

@@ -10,8 +10,7 @@ namespace {
 
 // The ids' own bytes as a key.
 std::string_view Bytes(const Example& example) {
-  return {reinterpret_cast<const char*>(example.input_ids.data()),
-          example.input_ids.size() * sizeof(int32_t)};
+  return {reinterpret_cast<const char*>(example.input_ids.data()), example.input_ids.size() * sizeof(int32_t)};
 }
 
 }  // namespace

@@ -9,8 +9,8 @@
 namespace attune {
 
 struct Overlap {
-  int64_t rows = 0;  // of the evaluation set whose token ids, all of them in order, are a training row's too
-  int64_t eval_rows = 0;            // all of the evaluation set
+  int64_t rows = 0;       // of the evaluation set whose token ids, all of them in order, are a training row's too
+  int64_t eval_rows = 0;  // all of the evaluation set
   std::string eval_row, train_row;  // the first such row and the first training row it equals, as "PATH:LINE"
 };
 

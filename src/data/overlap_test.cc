@@ -8,8 +8,7 @@ Dataset Rows(const std::vector<std::vector<int32_t>>& rows, const std::string& n
   Dataset dataset;
   dataset.files = {name + "/a.jsonl", name + "/b.jsonl"};
   for (size_t i = 0; i < rows.size(); ++i) {
-    dataset.examples.push_back(
-        {.input_ids = rows[i], .labels = rows[i], .file = static_cast<int32_t>(i % 2)});
+    dataset.examples.push_back({.input_ids = rows[i], .labels = rows[i], .file = static_cast<int32_t>(i % 2)});
     dataset.examples.back().row_line = static_cast<int64_t>(10 * i + 1);
   }
   return dataset;

@@ -35,8 +35,7 @@ Example Join(const PackedSequence& pieces, std::span<const Example> examples, Pa
 
 }  // namespace
 
-std::vector<Example> PackExamples(std::vector<Example> examples, int64_t max_length,
-                                  PackingStrategy strategy) {
+std::vector<Example> PackExamples(std::vector<Example> examples, int64_t max_length, PackingStrategy strategy) {
   if (max_length < 1) BadInput("packing needs max_length, the tokens of a packed row: set it to 1 or more");
   std::vector<Example> rows;
   for (size_t first = 0; first < examples.size(); first += kPackingBatch) {

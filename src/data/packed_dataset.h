@@ -19,8 +19,7 @@ namespace attune {
 // A row's file and row_line are those of the example its first token came from; it is truncated where one of
 // its examples was. A row may hold no trained token. The result depends on nothing but the arguments. Memory:
 // the result, and 1000 examples. Errors: Error{kBadInput} for max_length below 1.
-std::vector<Example> PackExamples(std::vector<Example> examples, int64_t max_length,
-                                  PackingStrategy strategy);
+std::vector<Example> PackExamples(std::vector<Example> examples, int64_t max_length, PackingStrategy strategy);
 
 // Tokens over the room of their rows, in [0, 1]: 1 where every row is full.
 double PackingEfficiency(std::span<const Example> rows, int64_t max_length);

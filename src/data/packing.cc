@@ -68,8 +68,7 @@ PackingStrategy ParsePackingStrategy(const std::string& name) {
   BadInput("packing_strategy \"{}\" is not known: use bfd, bfd_split or wrapped", name);
 }
 
-std::vector<PackedSequence> Pack(std::span<const int64_t> lengths, int64_t max_length,
-                                 PackingStrategy strategy) {
+std::vector<PackedSequence> Pack(std::span<const int64_t> lengths, int64_t max_length, PackingStrategy strategy) {
   std::vector<PackedSequence> out;
   for (size_t first = 0; first < lengths.size(); first += kPackingBatch) {
     const auto batch = lengths.subspan(first, std::min(kPackingBatch, lengths.size() - first));

@@ -10,8 +10,7 @@
 
 namespace attune {
 
-inline constexpr size_t kPackingBatch =
-    1000;  // examples packed together: datasets.map's default batch, as in TRL
+inline constexpr size_t kPackingBatch = 1000;  // examples packed together: datasets.map's default batch, as in TRL
 
 enum class PackingStrategy {
   kBfd,       // best fit decreasing; what is longer than max_length is truncated
@@ -33,7 +32,6 @@ using PackedSequence = std::vector<PackedPiece>;  // at most max_length tokens t
 
 // `lengths`: tokens of each example. max_length is 1 or more. Works through the examples kPackingBatch at a
 // time, as TRL does, so that memory and time stay linear and the result does not depend on what follows.
-std::vector<PackedSequence> Pack(std::span<const int64_t> lengths, int64_t max_length,
-                                 PackingStrategy strategy);
+std::vector<PackedSequence> Pack(std::span<const int64_t> lengths, int64_t max_length, PackingStrategy strategy);
 
 }  // namespace attune

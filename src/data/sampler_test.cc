@@ -29,12 +29,10 @@ TEST(Sampler, ShortLastBatchAndShortLastGroup) {
 }
 
 TEST(Sampler, GroupsByLengthAsTransformers) {
-  const auto rows =
-      nlohmann::json::parse(ReadFile(std::string(ATTUNE_TEST_DATA) + "/optim/length_groups.json"));
+  const auto rows = nlohmann::json::parse(ReadFile(std::string(ATTUNE_TEST_DATA) + "/optim/length_groups.json"));
   ASSERT_EQ(rows.size(), 8u);
   for (const auto& row : rows) {
-    const std::vector<int64_t> lengths = row["lengths"], permutation = row["permutation"],
-                               order = row["order"];
+    const std::vector<int64_t> lengths = row["lengths"], permutation = row["permutation"], order = row["order"];
     EXPECT_EQ(GroupByLength(permutation, lengths, row["update_batch"]), order) << row["lengths"].size();
     const uint64_t seed = row["seed"];
     EXPECT_EQ(EpochOrderByLength(lengths, row["update_batch"], seed, 0), order);

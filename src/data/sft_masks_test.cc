@@ -49,8 +49,7 @@ EncodeOptions OptionsOf(const Json& options) {
 Json Prepared(const Json& test) {
   ChatFormat chat;
   if (!test["chat_template"].is_null()) chat = ChatNamed(test["chat_template"], test["eos_token"]);
-  const RowEncoder encoder(TokenizerNamed(test["tokenizer"]), chat, test["eos_token"],
-                           OptionsOf(test["options"]));
+  const RowEncoder encoder(TokenizerNamed(test["tokenizer"]), chat, test["eos_token"], OptionsOf(test["options"]));
   Json prepared = Json::array();
   for (const Json& row : test["rows"]) {
     const Example example = encoder.Encode(ParseRow(row, encoder.has_chat_template(), "row"));

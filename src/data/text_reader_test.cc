@@ -48,9 +48,8 @@ TEST_F(TextReaderTest, TextOfEveryKindOfRow) {
                                  "{\"prompt\": \"left \", \"completion\": \"right\"}\n"
                                  "{\"instruction\": \"do\", \"input\": \"it\", \"output\": \"done\"}\n");
   const std::string lines = Write("lines.txt", "\xEF\xBB\xBF  first\r\n\n \t\nlast");
-  EXPECT_EQ(All(TextReader({lines, rows})),
-            (std::vector<std::string>{"  first", "last", "plain\ntwo lines", "q", "a", "b", "left right",
-                                      "do\n\nit", "done"}));
+  EXPECT_EQ(All(TextReader({lines, rows})), (std::vector<std::string>{"  first", "last", "plain\ntwo lines", "q", "a",
+                                                                      "b", "left right", "do\n\nit", "done"}));
   EXPECT_EQ(TextReader({lines, rows}).file_bytes(),
             static_cast<int64_t>(std::filesystem::file_size(lines) + std::filesystem::file_size(rows)));
 }

@@ -1,6 +1,6 @@
-// How sure a figure over rows is: the rows are drawn again with replacement, many times, and the figure is computed from each
-// draw (Efron and Tibshirani 1993). Systems that answered the same rows are compared on the same draws, so that rows which are
-// hard for all of them do not count as a difference (Koehn 2004, W04-3250).
+// How sure a figure over rows is: the rows are drawn again with replacement, many times, and the figure is computed
+// from each draw (Efron and Tibshirani 1993). Systems that answered the same rows are compared on the same draws, so
+// that rows which are hard for all of them do not count as a difference (Koehn 2004, W04-3250).
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace attune {
 
-// What a figure is made from, row by row: `width` numbers a row, which are added over rows, and the figure of their sums (a mean: a
-// value and 1; chrF: counts of n-grams).
+// What a figure is made from, row by row: `width` numbers a row, which are added over rows, and the figure of their
+// sums (a mean: a value and 1; chrF: counts of n-grams).
 struct RowSums {
   size_t width = 2;
   double (*figure)(std::span<const double> sums) = nullptr;
@@ -28,9 +28,10 @@ RowSums RatioOf(std::span<const double> sums, std::span<const double> counts);
 
 inline constexpr int64_t kResamples = 10000;
 
-// (tables, resamples): the figure of every table from every draw. All tables have as many rows, above 0. The same seed gives the
-// same draws.
-std::vector<std::vector<double>> Resample(std::span<const RowSums* const> tables, uint64_t seed, int64_t resamples = kResamples);
+// (tables, resamples): the figure of every table from every draw. All tables have as many rows, above 0. The same seed
+// gives the same draws.
+std::vector<std::vector<double>> Resample(std::span<const RowSums* const> tables, uint64_t seed,
+                                          int64_t resamples = kResamples);
 
 // The middle 95 % of figures.
 struct Interval {
@@ -38,7 +39,8 @@ struct Interval {
 };
 Interval MiddleOf(std::vector<double> figures);
 
-// Of the difference a - b of two systems on the same draws; `share_above`: of the draws in which a is the larger (a tie is half).
+// Of the difference a - b of two systems on the same draws; `share_above`: of the draws in which a is the larger (a tie
+// is half).
 struct Difference {
   Interval interval;
   double share_above = 0;

@@ -1,5 +1,5 @@
-// chrF (Popovic 2015, W15-3049) as sacreBLEU 2 counts it by default: character n-grams of up to six, white space left out, recall
-// weighing twice as much as precision, orders that either text is too short for left out.
+// chrF (Popovic 2015, W15-3049) as sacreBLEU 2 counts it by default: character n-grams of up to six, white space left
+// out, recall weighing twice as much as precision, orders that either text is too short for left out.
 #pragma once
 
 #include <array>
@@ -10,8 +10,8 @@
 
 namespace attune {
 
-// For each order from 1 to 6: n-grams of the answer, of the reference, and shared. Those of several rows are added for the
-// score of all.
+// For each order from 1 to 6: n-grams of the answer, of the reference, and shared. Those of several rows are added for
+// the score of all.
 inline constexpr size_t kChrfCounts = 18;
 using ChrfCounts = std::array<double, kChrfCounts>;
 

@@ -12,7 +12,8 @@ const std::vector<std::pair<std::string, std::string>>& Pairs() {
   static const std::vector<std::pair<std::string, std::string>> pairs = {
       {"The cat sat on the mat.", "the cat was sitting on a mat"},
       {"police killed the gunman", "police kill the gunman"},
-      {"A state of being that is not a state of mind.", "An agreeable sensation arising from contemplating the misery of another."},
+      {"A state of being that is not a state of mind.",
+       "An agreeable sensation arising from contemplating the misery of another."},
       {"", "something"},
       {"abc", "abc"},
       {"Größe ist naïve, 42 Mäuse", "Die Größe der naiven 42 Mäuse"},
@@ -22,7 +23,8 @@ const std::vector<std::pair<std::string, std::string>>& Pairs() {
 
 // Values of sacreBLEU 2.6: CHRF().sentence_score and corpus_score.
 TEST(Chrf, AgreesWithSacrebleu) {
-  const double expected[] = {24.748356717624258, 81.62392219120139, 15.85797894506927, 0.0, 100.0, 37.418018716339354, 5.952380952380952};
+  const double expected[] = {24.748356717624258, 81.62392219120139, 15.85797894506927, 0.0, 100.0,
+                             37.418018716339354, 5.952380952380952};
   ChrfCounts all{};
   for (size_t i = 0; i < Pairs().size(); ++i) {
     EXPECT_NEAR(Sentence(Pairs()[i].first, {Pairs()[i].second}), expected[i], 1e-9) << i;

@@ -12,8 +12,8 @@
 namespace attune {
 namespace {
 
-// Tokens by falling logit, of equals the lower first, put in order only as far as they are asked for: a draw looks at a few
-// of a vocabulary.
+// Tokens by falling logit, of equals the lower first, put in order only as far as they are asked for: a draw looks at a
+// few of a vocabulary.
 class FallingTokens {
  public:
   explicit FallingTokens(std::span<const float> logits) : below_{logits}, left_(logits.size()) {
@@ -61,7 +61,8 @@ int32_t PickToken(std::span<const float> logits, const SamplingOptions& options,
   double kept = total;
   if (options.top_p < 1) {
     kept = 0;
-    for (count = 0; count < most && kept < options.top_p * total; ++count) kept += weight(logits[static_cast<size_t>(tokens[count])]);
+    for (count = 0; count < most && kept < options.top_p * total; ++count)
+      kept += weight(logits[static_cast<size_t>(tokens[count])]);
     count = std::max<size_t>(count, 1);
   }
   double left = uniform * kept;

@@ -17,13 +17,40 @@ namespace {
 using Json = nlohmann::json;
 
 // Of drafts 4 to 7; those in the second and third list hold schemas: by name, and as a value or in a list.
-const std::vector<std::string> kPlainKeywords = {
-    "$schema", "$id", "id", "$ref", "$comment", "title", "description", "default", "examples", "type", "enum", "const", "format",
-    "multipleOf", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength", "minLength", "pattern", "maxItems",
-    "minItems", "uniqueItems", "maxProperties", "minProperties", "required", "readOnly", "writeOnly"};
-const std::vector<std::string> kNamedSchemas = {"properties", "patternProperties", "definitions", "$defs", "dependencies"};
-const std::vector<std::string> kSchemas = {"items", "additionalItems", "contains", "additionalProperties", "propertyNames", "if", "then",
-                                           "else", "allOf", "anyOf", "oneOf", "not"};
+const std::vector<std::string> kPlainKeywords = {"$schema",
+                                                 "$id",
+                                                 "id",
+                                                 "$ref",
+                                                 "$comment",
+                                                 "title",
+                                                 "description",
+                                                 "default",
+                                                 "examples",
+                                                 "type",
+                                                 "enum",
+                                                 "const",
+                                                 "format",
+                                                 "multipleOf",
+                                                 "maximum",
+                                                 "exclusiveMaximum",
+                                                 "minimum",
+                                                 "exclusiveMinimum",
+                                                 "maxLength",
+                                                 "minLength",
+                                                 "pattern",
+                                                 "maxItems",
+                                                 "minItems",
+                                                 "uniqueItems",
+                                                 "maxProperties",
+                                                 "minProperties",
+                                                 "required",
+                                                 "readOnly",
+                                                 "writeOnly"};
+const std::vector<std::string> kNamedSchemas = {"properties", "patternProperties", "definitions", "$defs",
+                                                "dependencies"};
+const std::vector<std::string> kSchemas = {
+    "items", "additionalItems", "contains", "additionalProperties", "propertyNames", "if", "then", "else", "allOf",
+    "anyOf", "oneOf",           "not"};
 
 bool IsIn(const std::vector<std::string>& list, const std::string& key) {
   return std::find(list.begin(), list.end(), key) != list.end();
@@ -52,8 +79,11 @@ void CheckKeywords(const Json& schema, const std::string& where) {
 }
 
 valijson::SchemaParser::Version VersionOf(const Json& schema) {
-  const std::string named = schema.is_object() && schema.contains("$schema") && schema["$schema"].is_string() ? schema["$schema"].get<std::string>() : "";
-  return named.find("draft-04") != std::string::npos ? valijson::SchemaParser::kDraft4 : valijson::SchemaParser::kDraft7;
+  const std::string named = schema.is_object() && schema.contains("$schema") && schema["$schema"].is_string()
+                                ? schema["$schema"].get<std::string>()
+                                : "";
+  return named.find("draft-04") != std::string::npos ? valijson::SchemaParser::kDraft4
+                                                     : valijson::SchemaParser::kDraft7;
 }
 
 }  // namespace
@@ -77,7 +107,8 @@ JsonSchema::JsonSchema(const Json& schema, const std::string& where) : impl_(std
   if (!schema.is_object() && !schema.is_boolean()) BadInput("{}: a JSON schema is an object, true or false", where);
   CheckKeywords(schema, where);
   try {
-    valijson::SchemaParser(VersionOf(schema)).populateSchema(valijson::adapters::NlohmannJsonAdapter(schema), impl_->schema);
+    valijson::SchemaParser(VersionOf(schema))
+        .populateSchema(valijson::adapters::NlohmannJsonAdapter(schema), impl_->schema);
   } catch (const std::exception& error) {
     BadInput("{}: not a JSON schema: {}", where, error.what());
   }

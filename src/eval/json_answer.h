@@ -15,8 +15,8 @@ std::optional<nlohmann::json> JsonOf(std::string_view answer);
 // A schema, ready to hold documents against. "format" is not looked at.
 class JsonSchema {
  public:
-  // `where` names its source. Errors: Error{kBadInput}: what is no schema, a keyword that drafts 4 to 7 do not have (a keyword that
-  // is passed over would call bad answers good), a reference to another document.
+  // `where` names its source. Errors: Error{kBadInput}: what is no schema, a keyword that drafts 4 to 7 do not have (a
+  // keyword that is passed over would call bad answers good), a reference to another document.
   JsonSchema(const nlohmann::json& schema, const std::string& where);
   ~JsonSchema();
   JsonSchema(JsonSchema&&) noexcept;

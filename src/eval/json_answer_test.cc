@@ -20,7 +20,8 @@ TEST(JsonSchema, HoldsDocumentsToTheirShape) {
   const JsonSchema schema(Json::parse(R"({"type": "object", "required": ["name"], "additionalProperties": false,
     "properties": {"name": {"type": "string", "minLength": 2}, "age": {"type": "integer", "exclusiveMinimum": 0},
                    "kind": {"const": "cat"}, "tags": {"type": "array", "items": {"$ref": "#/definitions/tag"}}},
-    "definitions": {"tag": {"enum": ["a", "b"]}}})"), "schema");
+    "definitions": {"tag": {"enum": ["a", "b"]}}})"),
+                          "schema");
   const auto accepts = [&](const char* text) { return schema.Accepts(Json::parse(text)); };
   EXPECT_TRUE(accepts(R"({"name": "Tom", "age": 3, "kind": "cat", "tags": ["a", "b"]})"));
   EXPECT_FALSE(accepts(R"({"age": 3})"));

@@ -69,9 +69,10 @@ void Limit(__rlimit_resource what, int64_t value) {
 
 // Landlock: no call that changes a file or a folder, but for those below `folder` and writing to /dev/null.
 bool RestrictWriting(const char* folder) {
-  constexpr uint64_t kMaking = LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR |
-                               LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
-                               LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
+  constexpr uint64_t kMaking =
+      LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR |
+      LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
+      LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
   landlock_ruleset_attr rules{};
   rules.handled_access_fs = LANDLOCK_ACCESS_FS_WRITE_FILE | kMaking;
   const auto set = static_cast<int>(::syscall(SYS_landlock_create_ruleset, &rules, sizeof rules, 0));
@@ -155,14 +156,19 @@ std::string LastLine(const std::string& path) {
 
 }  // namespace
 
-SandboxResult RunInSandbox(const std::vector<std::string>& command, const std::string& program, const SandboxLimits& limits) {
+SandboxResult RunInSandbox(const std::vector<std::string>& command, const std::string& program,
+                           const SandboxLimits& limits) {
   const TemporaryFolder folder;
   WriteFileAtomic(folder.path() + "/program", program);
   const char* path = std::getenv("PATH");
-  Prepared p{folder.path(), folder.path() + "/output", command,
-             {std::string("PATH=") + (path == nullptr ? "/usr/bin:/bin" : path), "HOME=" + folder.path(), "TMPDIR=" + folder.path(),
-              "LANG=C.UTF-8"},
-             {}, {}, limits};
+  Prepared p{folder.path(),
+             folder.path() + "/output",
+             command,
+             {std::string("PATH=") + (path == nullptr ? "/usr/bin:/bin" : path), "HOME=" + folder.path(),
+              "TMPDIR=" + folder.path(), "LANG=C.UTF-8"},
+             {},
+             {},
+             limits};
   p.words.emplace_back("program");
   p.argv = Pointers(p.words);
   p.envp = Pointers(p.variables);
@@ -183,7 +189,9 @@ SandboxResult RunInSandbox(const std::vector<std::string>& command, const std::s
   SandboxResult result{status == 0, "", report.has_no_network, report.writes_only_inside};
   if (result.passed) return result;
   result.why = status < 0 ? fmt::format("took longer than {:g} s", limits.seconds) : LastLine(p.output);
-  if (result.why.empty()) result.why = status > 128 ? fmt::format("killed by signal {}", status - 128) : fmt::format("ended with status {}", status);
+  if (result.why.empty())
+    result.why =
+        status > 128 ? fmt::format("killed by signal {}", status - 128) : fmt::format("ended with status {}", status);
   return result;
 }
 

@@ -1,7 +1,7 @@
-// Runs a program that a model wrote: a process of its own in an empty folder, with limits on its time, memory, files and
-// processes, an environment without the user's variables, and, where the system lets a process give these up, no network, no hold
-// on other processes and no writing outside the folder. It can still read what its user can read. Never call it without the
-// user's consent.
+// Runs a program that a model wrote: a process of its own in an empty folder, with limits on its time, memory, files
+// and processes, an environment without the user's variables, and, where the system lets a process give these up, no
+// network, no hold on other processes and no writing outside the folder. It can still read what its user can read.
+// Never call it without the user's consent.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,10 @@ struct SandboxResult {
   bool has_no_network = false, writes_only_inside = false;
 };
 
-// Writes `program` into a file of a new temporary folder, runs `command` with that file's name behind it, and removes the folder.
-// Linux only. Errors: Error{kFailed} when no process can be started; Error{kBadInput} when the command's program is not there.
-SandboxResult RunInSandbox(const std::vector<std::string>& command, const std::string& program, const SandboxLimits& limits);
+// Writes `program` into a file of a new temporary folder, runs `command` with that file's name behind it, and removes
+// the folder. Linux only. Errors: Error{kFailed} when no process can be started; Error{kBadInput} when the command's
+// program is not there.
+SandboxResult RunInSandbox(const std::vector<std::string>& command, const std::string& program,
+                           const SandboxLimits& limits);
 
 }  // namespace attune

@@ -8,7 +8,9 @@
 
 namespace attune::sandbox_test {
 
-SandboxResult Shell(const std::string& program, const SandboxLimits& limits = {}) { return RunInSandbox({"/bin/sh"}, program, limits); }
+SandboxResult Shell(const std::string& program, const SandboxLimits& limits = {}) {
+  return RunInSandbox({"/bin/sh"}, program, limits);
+}
 
 TEST(Sandbox, TellsWhetherAProgramPassed) {
   EXPECT_TRUE(Shell("exit 0").passed);

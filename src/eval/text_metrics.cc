@@ -79,7 +79,8 @@ double ExactMatch(std::string_view answer, std::string_view reference) {
 }
 
 double TokenF1(std::string_view answer, std::string_view reference) {
-  const std::vector<std::string> a = WordsBetweenSpaces(NormalizedAnswer(answer)), r = WordsBetweenSpaces(NormalizedAnswer(reference));
+  const std::vector<std::string> a = WordsBetweenSpaces(NormalizedAnswer(answer)),
+                                 r = WordsBetweenSpaces(NormalizedAnswer(reference));
   if (a.empty() || r.empty()) return a.empty() == r.empty() ? 1 : 0;
   std::map<std::string_view, int64_t> left;
   for (const std::string& word : r) ++left[word];
@@ -117,7 +118,8 @@ std::optional<double> LastNumber(std::string_view text) {
       continue;
     }
     std::string number;
-    if (at > 0 && text[at - 1] == '-' && (at == 1 || !std::isalnum(static_cast<unsigned char>(text[at - 2])))) number = "-";
+    if (at > 0 && text[at - 1] == '-' && (at == 1 || !std::isalnum(static_cast<unsigned char>(text[at - 2]))))
+      number = "-";
     bool has_point = false;
     for (; at < text.size(); ++at) {
       const bool digit_next = at + 1 < text.size() && IsDigit(text[at + 1]);

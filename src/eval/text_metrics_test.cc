@@ -25,14 +25,16 @@ TEST(RougeL, AgreesWithThePackage) {
   EXPECT_NEAR(RougeL("The cat sat on the mat.", "the cat was sitting on a mat"), 0.6153846153846153, 1e-12);
   EXPECT_NEAR(RougeL("police killed the gunman", "police kill the gunman"), 0.75, 1e-12);
   EXPECT_NEAR(RougeL("A state of being that is not a state of mind.",
-                     "An agreeable sensation arising from contemplating the misery of another."), 0.09523809523809525, 1e-12);
+                     "An agreeable sensation arising from contemplating the misery of another."),
+              0.09523809523809525, 1e-12);
   EXPECT_EQ(RougeL("", "something"), 0);
   EXPECT_EQ(RougeL("abc", "ABC!"), 1);
 }
 
 // The package cuts words at letters beyond a to z (it says 0.625 here).
 TEST(RougeL, TakesLettersOfEveryScript) {
-  EXPECT_NEAR(RougeL("Größe ist naïve, 42 Mäuse", "Die Größe der naiven 42 Mäuse"), 2 * (3.0 / 5) * (3.0 / 6) / (3.0 / 5 + 3.0 / 6), 1e-12);
+  EXPECT_NEAR(RougeL("Größe ist naïve, 42 Mäuse", "Die Größe der naiven 42 Mäuse"),
+              2 * (3.0 / 5) * (3.0 / 6) / (3.0 / 5 + 3.0 / 6), 1e-12);
 }
 
 TEST(Numeric, TakesTheLastNumber) {

@@ -101,8 +101,7 @@ std::optional<std::string> VerifyFolder(const std::string& path) {
       if (!PathExists(folder + file.path)) return fmt::format("{} is missing", file.path);
       const int64_t bytes = FileSize(folder + file.path);
       if (bytes != file.bytes) {
-        return fmt::format("{} has {} bytes, its manifest says {}", file.path, Grouped(bytes),
-                           Grouped(file.bytes));
+        return fmt::format("{} has {} bytes, its manifest says {}", file.path, Grouped(bytes), Grouped(file.bytes));
       }
     }
     for (const ManifestFile& file : files) {

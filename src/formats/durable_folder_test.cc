@@ -158,10 +158,8 @@ TEST_F(DurableFolderTest, EveryCallThatFailsLeavesThePreviousOrTheNewFolder) {
       for (int at = 0; at < static_cast<int>(calls.size()); ++at) {
         const FaultyEnv::Call& call = calls[static_cast<size_t>(at)];
         SaveWith({Kind::kError, at, error}, previous, [&](const std::string& saved, const std::string& line) {
-          const std::string where =
-              "call " + std::to_string(at) + ", " + call.what + " " + call.path + ": " + line;
-          const std::set<std::string> may_be_interrupted = {"open",  "create", "read",
-                                                            "write", "sync",   "close"};
+          const std::string where = "call " + std::to_string(at) + ", " + call.what + " " + call.path + ": " + line;
+          const std::set<std::string> may_be_interrupted = {"open", "create", "read", "write", "sync", "close"};
           if (line.empty()) {  // nothing went wrong that matters, or it was made good
             EXPECT_EQ(saved, "new") << where;
             EXPECT_TRUE(call.what == "close" || call.what == "stat" || error == EINTR) << where;
@@ -198,8 +196,7 @@ TEST_F(DurableFolderTest, DeathAtEveryCallLeavesThePreviousOrTheNewFolder) {
     const auto calls = CallsOfSave(previous);
     std::set<std::string> seen;
     for (int at = 0; at <= static_cast<int>(calls.size()); ++at) {
-      SaveWith({Kind::kDeath, at}, previous,
-               [&](const std::string& saved, const std::string&) { seen.insert(saved); });
+      SaveWith({Kind::kDeath, at}, previous, [&](const std::string& saved, const std::string&) { seen.insert(saved); });
     }
     EXPECT_EQ(seen, (std::set<std::string>{previous, "new"}));
   }

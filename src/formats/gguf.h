@@ -79,9 +79,8 @@ class GgufFile {
   std::optional<bool> Boolean(std::string_view key) const;
   std::optional<std::string_view> String(std::string_view key) const;
   std::optional<std::span<const std::string_view>> Strings(std::string_view key) const;
-  std::optional<std::vector<int64_t>> Integers(
-      std::string_view key) const;  // an array of any integer type or booleans
-  std::optional<std::vector<float>> Floats(std::string_view key) const;  // an array of float32 or float64
+  std::optional<std::vector<int64_t>> Integers(std::string_view key) const;  // an array of any integer type or booleans
+  std::optional<std::vector<float>> Floats(std::string_view key) const;      // an array of float32 or float64
 
   void DropPages(const TensorView& tensor) const { file_.DropPages(tensor.bytes); }
   void Prefetch(const TensorView& tensor) const { file_.Prefetch(tensor.bytes); }

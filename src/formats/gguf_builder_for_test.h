@@ -27,17 +27,12 @@ class GgufBuilder {
     text_ += "GGUF";
     return Number(version).Number(tensors).Number(keys);
   }
-  GgufBuilder& Key(std::string_view name, GgufType type) {
-    return Text(name).Number(static_cast<uint32_t>(type));
-  }
-  GgufBuilder& Key(std::string_view name, std::string_view value) {
-    return Key(name, GgufType::kString).Text(value);
-  }
+  GgufBuilder& Key(std::string_view name, GgufType type) { return Text(name).Number(static_cast<uint32_t>(type)); }
+  GgufBuilder& Key(std::string_view name, std::string_view value) { return Key(name, GgufType::kString).Text(value); }
   GgufBuilder& Key(std::string_view name, uint32_t value) { return Key(name, GgufType::kU32).Number(value); }
   GgufBuilder& Key(std::string_view name, float value) { return Key(name, GgufType::kF32).Number(value); }
   // `dims` innermost first, as the file has them; `type` is ggml's number.
-  GgufBuilder& Tensor(std::string_view name, std::initializer_list<uint64_t> dims, uint32_t type,
-                      uint64_t offset) {
+  GgufBuilder& Tensor(std::string_view name, std::initializer_list<uint64_t> dims, uint32_t type, uint64_t offset) {
     Text(name).Number(static_cast<uint32_t>(dims.size()));
     for (const uint64_t dim : dims) Number(dim);
     return Number(type).Number(offset);

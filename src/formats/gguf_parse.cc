@@ -21,22 +21,14 @@ struct TensorType {
   std::optional<DType> dtype;
 };
 constexpr TensorType kTensorTypes[] = {
-    {0, "F32", DType::kF32},    {1, "F16", DType::kF16},
-    {2, "Q4_0", DType::kQ4_0},  {3, "Q4_1", DType::kQ4_1},
-    {6, "Q5_0", DType::kQ5_0},  {7, "Q5_1", DType::kQ5_1},
-    {8, "Q8_0", DType::kQ8_0},  {9, "Q8_1", {}},
-    {10, "Q2_K", DType::kQ2_K}, {11, "Q3_K", DType::kQ3_K},
-    {12, "Q4_K", DType::kQ4_K}, {13, "Q5_K", DType::kQ5_K},
-    {14, "Q6_K", DType::kQ6_K}, {15, "Q8_K", {}},
-    {16, "IQ2_XXS", {}},        {17, "IQ2_XS", {}},
-    {18, "IQ3_XXS", {}},        {19, "IQ1_S", {}},
-    {20, "IQ4_NL", {}},         {21, "IQ3_S", {}},
-    {22, "IQ2_S", {}},          {23, "IQ4_XS", {}},
-    {24, "I8", DType::kI8},     {25, "I16", DType::kI16},
-    {26, "I32", DType::kI32},   {27, "I64", DType::kI64},
-    {28, "F64", DType::kF64},   {29, "IQ1_M", {}},
-    {30, "BF16", DType::kBF16}, {34, "TQ1_0", {}},
-    {35, "TQ2_0", {}},          {39, "MXFP4", {}},
+    {0, "F32", DType::kF32},    {1, "F16", DType::kF16},    {2, "Q4_0", DType::kQ4_0},  {3, "Q4_1", DType::kQ4_1},
+    {6, "Q5_0", DType::kQ5_0},  {7, "Q5_1", DType::kQ5_1},  {8, "Q8_0", DType::kQ8_0},  {9, "Q8_1", {}},
+    {10, "Q2_K", DType::kQ2_K}, {11, "Q3_K", DType::kQ3_K}, {12, "Q4_K", DType::kQ4_K}, {13, "Q5_K", DType::kQ5_K},
+    {14, "Q6_K", DType::kQ6_K}, {15, "Q8_K", {}},           {16, "IQ2_XXS", {}},        {17, "IQ2_XS", {}},
+    {18, "IQ3_XXS", {}},        {19, "IQ1_S", {}},          {20, "IQ4_NL", {}},         {21, "IQ3_S", {}},
+    {22, "IQ2_S", {}},          {23, "IQ4_XS", {}},         {24, "I8", DType::kI8},     {25, "I16", DType::kI16},
+    {26, "I32", DType::kI32},   {27, "I64", DType::kI64},   {28, "F64", DType::kF64},   {29, "IQ1_M", {}},
+    {30, "BF16", DType::kBF16}, {34, "TQ1_0", {}},          {35, "TQ2_0", {}},          {39, "MXFP4", {}},
 };
 
 // Bytes of one element, 0 for texts and arrays.
@@ -129,15 +121,12 @@ class Reader {
     if ((*version & 0xFFFF) == 0 && *version != 0)
       BadInput("{}: is a big-endian GGUF file, which is not supported", where_);
     if (*version != 2 && *version != 3) {
-      BadInput("{}: is GGUF version {}; versions 2 and 3 are supported: convert the model again", where_,
-               *version);
+      BadInput("{}: is GGUF version {}; versions 2 and 3 are supported: convert the model again", where_, *version);
     }
     const auto tensors = Scalar<uint64_t>();
     const auto keys = Scalar<uint64_t>();
-    if (tensors > Left() / kMinTensorBytes)
-      Bad("{} tensors cannot be in a file of {} bytes", tensors, file_.size());
-    if (keys > Left() / kMinKeyBytes)
-      Bad("{} metadata entries cannot be in a file of {} bytes", keys, file_.size());
+    if (tensors > Left() / kMinTensorBytes) Bad("{} tensors cannot be in a file of {} bytes", tensors, file_.size());
+    if (keys > Left() / kMinKeyBytes) Bad("{} metadata entries cannot be in a file of {} bytes", keys, file_.size());
     return {tensors, keys};
   }
 
@@ -215,8 +204,7 @@ class Reader {
     const uint64_t least = array.type == GgufType::kString  ? 8
                            : array.type == GgufType::kArray ? 12
                                                             : SizeOf(array.type);
-    if (array.size > Left() / least)
-      Bad("an array of {} elements does not fit the {} bytes left", array.size, Left());
+    if (array.size > Left() / least) Bad("an array of {} elements does not fit the {} bytes left", array.size, Left());
     if (array.type == GgufType::kString) {
       array.strings.reserve(array.size);
       for (uint64_t i = 0; i < array.size; ++i) array.strings.push_back(Text());
@@ -233,8 +221,7 @@ class Reader {
     for (const auto& [key, value] : contents.metadata) {
       if (key != "general.alignment") continue;
       const int64_t* number = std::get_if<int64_t>(&value.value);
-      if (number == nullptr || *number <= 0 || (*number & (*number - 1)) != 0 ||
-          *number > (int64_t{1} << 30)) {
+      if (number == nullptr || *number <= 0 || (*number & (*number - 1)) != 0 || *number > (int64_t{1} << 30)) {
         Bad("must be a power of two");
       }
       return static_cast<uint64_t>(*number);
@@ -278,8 +265,7 @@ class Reader {
   // Gives every tensor its bytes in the data that follows the table, and refuses overlaps.
   void Place(const std::vector<uint64_t>& offsets, uint64_t alignment, std::vector<TensorView>* tensors) {
     const uint64_t start = (position_ + alignment - 1) / alignment * alignment;
-    const std::span<const std::byte> data =
-        start <= file_.size() ? file_.subspan(start) : std::span<const std::byte>();
+    const std::span<const std::byte> data = start <= file_.size() ? file_.subspan(start) : std::span<const std::byte>();
     std::vector<size_t> by_place(tensors->size());
     for (size_t i = 0; i < tensors->size(); ++i) {
       TensorView& tensor = (*tensors)[i];
@@ -289,8 +275,7 @@ class Reader {
         Bad("shape {} is too large, or its rows are not whole blocks of {}", ShapeText(tensor.shape),
             NameOf(tensor.dtype));
       }
-      if (offsets[i] % alignment != 0)
-        Bad("offset {} is not a multiple of the alignment {}", offsets[i], alignment);
+      if (offsets[i] % alignment != 0) Bad("offset {} is not a multiple of the alignment {}", offsets[i], alignment);
       if (offsets[i] > data.size() || static_cast<uint64_t>(*size) > data.size() - offsets[i]) {
         Bad("lies outside the file ({} bytes at offset {} of {} bytes of data); the file is cut short or "
             "damaged",
@@ -300,8 +285,7 @@ class Reader {
       by_place[i] = i;
     }
     std::sort(by_place.begin(), by_place.end(), [&](size_t a, size_t b) {
-      return std::pair(offsets[a], (*tensors)[a].bytes.size()) <
-             std::pair(offsets[b], (*tensors)[b].bytes.size());
+      return std::pair(offsets[a], (*tensors)[a].bytes.size()) < std::pair(offsets[b], (*tensors)[b].bytes.size());
     });
     for (size_t i = 1; i < by_place.size(); ++i) {
       const size_t before = by_place[i - 1], after = by_place[i];
@@ -330,8 +314,6 @@ class Reader {
 
 }  // namespace
 
-GgufContents ParseGguf(std::span<const std::byte> file, const std::string& where) {
-  return Reader(file, where).Read();
-}
+GgufContents ParseGguf(std::span<const std::byte> file, const std::string& where) { return Reader(file, where).Read(); }
 
 }  // namespace attune

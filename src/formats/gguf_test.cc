@@ -48,16 +48,9 @@ TEST(Gguf, ReadsEveryTypeOfValue) {
   builder.Header(0, 15);
   builder.Key("u8", GgufType::kU8).Number(uint8_t{200}).Key("i8", GgufType::kI8).Number(int8_t{-3});
   builder.Key("u16", GgufType::kU16).Number(uint16_t{60000}).Key("i16", GgufType::kI16).Number(int16_t{-300});
-  builder.Key("u32", GgufType::kU32)
-      .Number(uint32_t{4000000000})
-      .Key("i32", GgufType::kI32)
-      .Number(int32_t{-70000});
+  builder.Key("u32", GgufType::kU32).Number(uint32_t{4000000000}).Key("i32", GgufType::kI32).Number(int32_t{-70000});
   builder.Key("u64", GgufType::kU64).Number(UINT64_MAX).Key("i64", GgufType::kI64).Number(INT64_MIN);
-  builder.Key("f32", 0.5f)
-      .Key("f64", GgufType::kF64)
-      .Number(0.1)
-      .Key("yes", GgufType::kBool)
-      .Number(uint8_t{1});
+  builder.Key("f32", 0.5f).Key("f64", GgufType::kF64).Number(0.1).Key("yes", GgufType::kBool).Number(uint8_t{1});
   builder.Key("text", "h\xc3\xa9");
   builder.Key("texts", GgufType::kArray).Number(static_cast<uint32_t>(GgufType::kString)).Number(uint64_t{2});
   builder.Text("a").Text("");
@@ -118,15 +111,10 @@ TEST(Gguf, RefusesAbsurdCountsBeforeAllocating) {
               "metadata entry 1: needs 18446744073709551615");
   const auto array = [](GgufType type, uint64_t size) {
     GgufBuilder builder;
-    builder.Header(0, 1)
-        .Key("k", GgufType::kArray)
-        .Number(static_cast<uint32_t>(type))
-        .Number(size)
-        .Data(16, 1);
+    builder.Header(0, 1).Key("k", GgufType::kArray).Number(static_cast<uint32_t>(type)).Number(size).Data(16, 1);
     return builder;
   };
-  for (const GgufType type :
-       {GgufType::kU8, GgufType::kF64, GgufType::kString, GgufType::kArray, GgufType::kBool}) {
+  for (const GgufType type : {GgufType::kU8, GgufType::kF64, GgufType::kString, GgufType::kArray, GgufType::kBool}) {
     ExpectError(array(type, uint64_t{1} << 61), "key \"k\": an array of");
     ExpectError(array(type, UINT64_MAX), "key \"k\": an array of");
   }
@@ -137,12 +125,9 @@ TEST(Gguf, RefusesAbsurdCountsBeforeAllocating) {
 }
 
 TEST(Gguf, RefusesWrongValuesByKey) {
-  ExpectError(GgufBuilder().Header(0, 1).Text("k").Number(uint32_t{13}).Data(8, 1),
-              "key \"k\": has value type 13");
-  ExpectError(GgufBuilder().Header(0, 1).Key("k", GgufType::kBool).Number(uint8_t{2}),
-              "holds 2 where a boolean");
-  ExpectError(GgufBuilder().Header(0, 2).Key("k", uint32_t{1}).Key("k", uint32_t{1}),
-              "key \"k\" occurs twice");
+  ExpectError(GgufBuilder().Header(0, 1).Text("k").Number(uint32_t{13}).Data(8, 1), "key \"k\": has value type 13");
+  ExpectError(GgufBuilder().Header(0, 1).Key("k", GgufType::kBool).Number(uint8_t{2}), "holds 2 where a boolean");
+  ExpectError(GgufBuilder().Header(0, 2).Key("k", uint32_t{1}).Key("k", uint32_t{1}), "key \"k\" occurs twice");
   for (const uint32_t bad : {0u, 3u, 0x80000000u}) {
     ExpectError(GgufBuilder().Header(0, 1).Key("general.alignment", bad), "must be a power of two");
   }
@@ -175,10 +160,7 @@ TEST(Gguf, RefusesWrongTensorsByName) {
 
 TEST(Gguf, EveryShorterPieceOfAFileIsRefused) {
   GgufBuilder builder;
-  builder.Header(1, 2)
-      .Key("name", "value")
-      .Key("k", GgufType::kArray)
-      .Number(static_cast<uint32_t>(GgufType::kU16));
+  builder.Header(1, 2).Key("name", "value").Key("k", GgufType::kArray).Number(static_cast<uint32_t>(GgufType::kU16));
   builder.Number(uint64_t{1}).Number(uint16_t{5}).Tensor("t", {8}, 0, 0).Data(32);
   EXPECT_EQ(Parse(builder.text()).tensors.size(), 1u);
   for (size_t size = 0; size < builder.text().size(); ++size) {

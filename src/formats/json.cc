@@ -11,8 +11,7 @@ namespace {
 constexpr int kMaxDepth = 256;
 constexpr int64_t kMaxOrderedKeys = 20000;
 
-[[noreturn]] void SyntaxError(std::string_view text, size_t offset, const std::string& where,
-                              std::string_view reason) {
+[[noreturn]] void SyntaxError(std::string_view text, size_t offset, const std::string& where, std::string_view reason) {
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
   const auto line = std::count(before.begin(), before.end(), '\n') + 1;
   const size_t line_start = before.rfind('\n');
@@ -34,8 +33,7 @@ void CheckLimits(std::string_view text, const std::string& where, bool ordered) 
     } else if (c == '"') {
       in_string = true;
     } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth)
-        SyntaxError(text, i, where, fmt::format("nested deeper than {} levels", kMaxDepth));
+      if (++depth > kMaxDepth) SyntaxError(text, i, where, fmt::format("nested deeper than {} levels", kMaxDepth));
     } else if (c == ']' || c == '}') {
       --depth;
     } else if (c == ':') {
@@ -84,8 +82,6 @@ nlohmann::ordered_json ParseOrderedJson(std::string_view text, const std::string
 
 nlohmann::json ParseJsonFile(const std::string& path) { return ParseJson(ReadFile(path), path); }
 
-nlohmann::ordered_json ParseOrderedJsonFile(const std::string& path) {
-  return ParseOrderedJson(ReadFile(path), path);
-}
+nlohmann::ordered_json ParseOrderedJsonFile(const std::string& path) { return ParseOrderedJson(ReadFile(path), path); }
 
 }  // namespace attune

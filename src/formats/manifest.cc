@@ -59,8 +59,7 @@ ManifestFile ParseFile(const json& value, const std::string& where) {
   if (!StaysBelow(file.path)) BadInput("{}: the path {} leads out of the folder", where, Shown(file.path));
   file.bytes = Count(value, "bytes", where);
   file.hash = Text(value, kHash, where);
-  if (file.hash.size() != kHashDigits ||
-      file.hash.find_first_not_of("0123456789abcdef") != std::string::npos) {
+  if (file.hash.size() != kHashDigits || file.hash.find_first_not_of("0123456789abcdef") != std::string::npos) {
     BadInput("{}: \"{}\" of {} is not {} hexadecimal digits", where, kHash, Shown(file.path), kHashDigits);
   }
   return file;
@@ -95,8 +94,7 @@ std::vector<ManifestFile> ParseManifest(std::string_view text, const std::string
   std::set<std::string> seen;
   for (const json& value : list) {
     files.push_back(ParseFile(value, where));
-    if (!seen.insert(files.back().path).second)
-      BadInput("{}: lists {} twice", where, Shown(files.back().path));
+    if (!seen.insert(files.back().path).second) BadInput("{}: lists {} twice", where, Shown(files.back().path));
   }
   return files;
 }

@@ -28,9 +28,8 @@ std::string WithPath(const std::string& path) {
 }
 
 TEST(Manifest, IsReadAsItWasWritten) {
-  const std::vector<ManifestFile> files = {{"a.bin", 0, kDigits},
-                                           {"sub/\"quoted\" ü.txt", INT64_MAX, std::string(32, 'f')},
-                                           {"..a/b..", 1, kDigits}};
+  const std::vector<ManifestFile> files = {
+      {"a.bin", 0, kDigits}, {"sub/\"quoted\" ü.txt", INT64_MAX, std::string(32, 'f')}, {"..a/b..", 1, kDigits}};
   EXPECT_EQ(ParseManifest(ManifestText(files), "manifest.json"), files);
 }
 
@@ -78,10 +77,8 @@ TEST(Manifest, WhatIsWrongIsNamed) {
       {WithFile(R"({"path": "a"})"), "lacks \"bytes\""},
       {WithFile(R"({"path": "a", "bytes": -1})"), "\"bytes\" is not a whole number of at least 0"},
       {WithFile(R"({"path": "a", "bytes": 1.0})"), "\"bytes\" is not a whole number of at least 0"},
-      {WithFile(R"({"path": "a", "bytes": 9223372036854775808})"),
-       "\"bytes\" is not a whole number of at least 0"},
-      {WithFile(R"({"path": "a", "bytes": 99999999999999999999999})"),
-       "\"bytes\" is not a whole number of at least 0"},
+      {WithFile(R"({"path": "a", "bytes": 9223372036854775808})"), "\"bytes\" is not a whole number of at least 0"},
+      {WithFile(R"({"path": "a", "bytes": 99999999999999999999999})"), "\"bytes\" is not a whole number of at least 0"},
       {WithFile(R"({"path": "a", "bytes": 1})"), "lacks \"xxh3_128\""},
       {WithFile(R"({"path": "a", "bytes": 1, "xxh3_128": "12"})"), "is not 32 hexadecimal digits"},
       {WithFile(R"({"path": "a", "bytes": 1, "xxh3_128": "0123456789ABCDEF0123456789abcdef"})"),

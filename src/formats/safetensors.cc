@@ -40,8 +40,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
     if (depth_ == 1) {
       name_ = text;
       in_metadata_ = text == "__metadata__";
-      if (in_metadata_ && std::exchange(seen_metadata_, true))
-        BadInput("{}: __metadata__ occurs twice", where_);
+      if (in_metadata_ && std::exchange(seen_metadata_, true)) BadInput("{}: __metadata__ occurs twice", where_);
     } else {
       field_ = text;
     }
@@ -127,17 +126,15 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
     }
     tensor_.dtype = *dtype_;
     const std::optional<int64_t> size = ByteCount(tensor_.dtype, tensor_.shape);
-    if (!size)
-      BadInput("{}: tensor \"{}\": its shape {} is too large", where_, name_, ShapeText(tensor_.shape));
+    if (!size) BadInput("{}: tensor \"{}\": its shape {} is too large", where_, name_, ShapeText(tensor_.shape));
     const int64_t begin = offsets_[0], end = offsets_[1];
     if (begin > end || static_cast<uint64_t>(end) > data_.size()) {
-      BadInput(
-          "{}: tensor \"{}\" lies at bytes {} to {}, outside the {} bytes of data; the file may be cut short",
-          where_, name_, begin, end, data_.size());
+      BadInput("{}: tensor \"{}\" lies at bytes {} to {}, outside the {} bytes of data; the file may be cut short",
+               where_, name_, begin, end, data_.size());
     }
     if (end - begin != *size) {
-      BadInput("{}: tensor \"{}\" of type {} and shape {} takes {} bytes, but its offsets span {}", where_,
-               name_, NameOf(tensor_.dtype), ShapeText(tensor_.shape), *size, end - begin);
+      BadInput("{}: tensor \"{}\" of type {} and shape {} takes {} bytes, but its offsets span {}", where_, name_,
+               NameOf(tensor_.dtype), ShapeText(tensor_.shape), *size, end - begin);
     }
     tensor_.bytes = data_.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
     header_->tensors.push_back(std::move(tensor_));
@@ -147,8 +144,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
   const std::string& where_;
   SafetensorsHeader* header_;
   int depth_ = 0;
-  bool in_metadata_ = false, seen_metadata_ = false, in_array_ = false, seen_shape_ = false,
-       seen_offsets_ = false;
+  bool in_metadata_ = false, seen_metadata_ = false, in_array_ = false, seen_shape_ = false, seen_offsets_ = false;
   std::string name_, field_;
   TensorView tensor_;
   std::optional<DType> dtype_;
@@ -156,16 +152,14 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 };
 
 // The tensors, sorted by place, must cover the data without overlap or hole, and their names differ.
-void CheckCoverage(const SafetensorsHeader& header, std::span<const std::byte> data,
-                   const std::string& where) {
+void CheckCoverage(const SafetensorsHeader& header, std::span<const std::byte> data, const std::string& where) {
   const std::byte* expected = data.data();
   std::vector<std::string_view> names;
   names.reserve(header.tensors.size());
   for (const TensorView& tensor : header.tensors) {
     if (tensor.bytes.data() != expected) {
-      BadInput(
-          "{}: tensor \"{}\" {}", where, tensor.name,
-          tensor.bytes.data() < expected ? "overlaps the tensor before it" : "follows a hole in the data");
+      BadInput("{}: tensor \"{}\" {}", where, tensor.name,
+               tensor.bytes.data() < expected ? "overlaps the tensor before it" : "follows a hole in the data");
     }
     expected += tensor.bytes.size();
     names.push_back(tensor.name);
@@ -183,8 +177,7 @@ void CheckCoverage(const SafetensorsHeader& header, std::span<const std::byte> d
 
 SafetensorsHeader ParseSafetensors(std::span<const std::byte> file, const std::string& where) {
   uint64_t length = 0;
-  if (file.size() < sizeof length)
-    BadInput("{}: is too short for a safetensors file ({} bytes)", where, file.size());
+  if (file.size() < sizeof length) BadInput("{}: is too short for a safetensors file ({} bytes)", where, file.size());
   std::memcpy(&length, file.data(), sizeof length);
   if (length > kMaxHeader) BadInput("{}: is not a safetensors file (header length {})", where, length);
   if (length > file.size() - sizeof length) {
@@ -200,10 +193,9 @@ SafetensorsHeader ParseSafetensors(std::span<const std::byte> file, const std::s
   SafetensorsHeader header;
   HeaderReader reader(data, where, &header);
   nlohmann::json::sax_parse(text.begin(), text.end(), &reader);
-  std::stable_sort(
-      header.tensors.begin(), header.tensors.end(), [](const TensorView& a, const TensorView& b) {
-        return std::pair(a.bytes.data(), a.bytes.size()) < std::pair(b.bytes.data(), b.bytes.size());
-      });
+  std::stable_sort(header.tensors.begin(), header.tensors.end(), [](const TensorView& a, const TensorView& b) {
+    return std::pair(a.bytes.data(), a.bytes.size()) < std::pair(b.bytes.data(), b.bytes.size());
+  });
   CheckCoverage(header, data, where);
   return header;
 }

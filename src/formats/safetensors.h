@@ -78,8 +78,8 @@ struct TensorDeclaration {
 // As the reference writer sorts: widest type first, then by name.
 void SortForSafetensors(std::vector<TensorDeclaration>* tensors);
 
-// The header of a file that holds these tensors in this order, padded to a multiple of 8 bytes. `path` names the file in
-// errors: Error{kFailed} for a tensor that cannot be stored.
+// The header of a file that holds these tensors in this order, padded to a multiple of 8 bytes. `path` names the file
+// in errors: Error{kFailed} for a tensor that cannot be stored.
 std::string SafetensorsHeaderText(const std::vector<TensorDeclaration>& tensors, const Metadata& metadata,
                                   const std::string& path);
 

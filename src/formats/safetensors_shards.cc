@@ -10,7 +10,8 @@ namespace {
 
 int64_t BytesOfTensor(const TensorDeclaration& t) {
   const std::optional<int64_t> bytes = ByteCount(t.dtype, t.shape);
-  if (!bytes) Failed("tensor \"{}\" of type {} and shape {} cannot be stored", t.name, NameOf(t.dtype), ShapeText(t.shape));
+  if (!bytes)
+    Failed("tensor \"{}\" of type {} and shape {} cannot be stored", t.name, NameOf(t.dtype), ShapeText(t.shape));
   return *bytes;
 }
 

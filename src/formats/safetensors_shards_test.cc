@@ -10,7 +10,9 @@
 
 namespace attune::safetensors_shards_test {
 
-std::vector<std::byte> Bytes(size_t count, int value) { return std::vector<std::byte>(count, static_cast<std::byte>(value)); }
+std::vector<std::byte> Bytes(size_t count, int value) {
+  return std::vector<std::byte>(count, static_cast<std::byte>(value));
+}
 
 std::string Folder(const std::string& name) {
   const std::string path = testing::TempDir() + "/shards-" + name;
@@ -86,9 +88,11 @@ TEST(SafetensorsShards, OneFileOrManyHoldTheSame) {
 // Without late tensors the file is the one that the streaming writer makes.
 TEST(SafetensorsShards, WritesTheSameBytesAsTheStreamingWriter) {
   const std::string folder = Folder("same");
-  const std::vector<TensorDeclaration> tensors = {{"x", DType::kU8, {5}}, {"z", DType::kF32, {2}}, {"y", DType::kF32, {1}}};
+  const std::vector<TensorDeclaration> tensors = {
+      {"x", DType::kU8, {5}}, {"z", DType::kF32, {2}}, {"y", DType::kF32, {1}}};
   SafetensorsWriter streaming(folder + "/streamed", tensors);
-  for (const TensorDeclaration& t : streaming.order()) streaming.Write(t.name, Bytes(t.name == "x" ? 5 : t.name == "z" ? 8 : 4, 9));
+  for (const TensorDeclaration& t : streaming.order())
+    streaming.Write(t.name, Bytes(t.name == "x" ? 5 : t.name == "z" ? 8 : 4, 9));
   streaming.Commit();
   ShardedSafetensorsWriter writer(folder, {{tensors, {}}});
   writer.WriteAt("x", 0, Bytes(5, 9));

@@ -81,10 +81,8 @@ TEST(Safetensors, RefusesDamagedFilesByName) {
   ExpectError(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "1", "cut short");
   ExpectError(R"({"a":{"dtype":"U8","shape":[-1],"data_offsets":[0,0]}})", "", "negative");
   ExpectError(R"({"a":{"dtype":"U8","shape":[1.0],"data_offsets":[0,1]}})", "1", "fraction");
-  ExpectError(R"({"a":{"dtype":"U8","shape":[18446744073709551615],"data_offsets":[0,1]}})", "1",
-              "too large");
-  ExpectError(R"({"a":{"dtype":"F32","shape":[4611686018427387904,2],"data_offsets":[0,0]}})", "",
-              "too large");
+  ExpectError(R"({"a":{"dtype":"U8","shape":[18446744073709551615],"data_offsets":[0,1]}})", "1", "too large");
+  ExpectError(R"({"a":{"dtype":"F32","shape":[4611686018427387904,2],"data_offsets":[0,0]}})", "", "too large");
   ExpectError(R"({"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}})", "", "too large");
   ExpectError(R"({"a":{"dtype":"U8","shape":[[1]],"data_offsets":[0,1]}})", "1", "a list");
   ExpectError(R"({"a":{"dtype":"U8","shape":{},"data_offsets":[0,1]}})", "1", "an object");
@@ -96,11 +94,9 @@ TEST(Safetensors, RefusesDamagedFilesByName) {
 TEST(Safetensors, RefusesOverlapHolesTrailingBytesAndDuplicates) {
   const std::string a = R"("a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]})";
   ExpectError("{" + a + R"(,"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})", "123", "\"b\" overlaps");
-  ExpectError("{" + a + R"(,"b":{"dtype":"U8","shape":[1],"data_offsets":[3,4]}})", "1234",
-              "\"b\" follows a hole");
+  ExpectError("{" + a + R"(,"b":{"dtype":"U8","shape":[1],"data_offsets":[3,4]}})", "1234", "\"b\" follows a hole");
   ExpectError("{" + a + "}", "123", "1 bytes after the last tensor");
-  ExpectError("{" + a + R"(,"a":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})", "123",
-              "\"a\" occurs twice");
+  ExpectError("{" + a + R"(,"a":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})", "123", "\"a\" occurs twice");
   ExpectError("{" + a + R"(,"b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "12", "\"b\" overlaps");
 }
 
@@ -111,8 +107,7 @@ TEST(SafetensorsWriter, WritesTheBytesOfTheReference) {
         "/models/llama/io.safetensors", "/train/batches.safetensors"}) {
     const SafetensorsFile source(kData + name);
     std::vector<TensorDeclaration> declarations;
-    for (const TensorView& tensor : source.tensors())
-      declarations.push_back({tensor.name, tensor.dtype, tensor.shape});
+    for (const TensorView& tensor : source.tensors()) declarations.push_back({tensor.name, tensor.dtype, tensor.shape});
     std::reverse(declarations.begin(), declarations.end());
     const std::string path = testing::TempDir() + "/written.safetensors";
     SafetensorsWriter writer(path, declarations, source.metadata());

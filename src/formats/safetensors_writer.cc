@@ -64,13 +64,12 @@ std::string SafetensorsHeaderText(const std::vector<TensorDeclaration>& tensors,
   for (const TensorDeclaration& tensor : tensors) {
     const std::optional<int64_t> size = ByteCount(tensor.dtype, tensor.shape);
     if (!size || WriterRank(tensor.dtype) < 0) {
-      Failed("{}: tensor \"{}\" of type {} and shape {} cannot be stored", path, tensor.name,
-             NameOf(tensor.dtype), ShapeText(tensor.shape));
+      Failed("{}: tensor \"{}\" of type {} and shape {} cannot be stored", path, tensor.name, NameOf(tensor.dtype),
+             ShapeText(tensor.shape));
     }
     separate();
-    text += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
-                        Quoted(tensor.name, path), NameOf(tensor.dtype), fmt::join(tensor.shape, ","), begin,
-                        begin + *size);
+    text += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", Quoted(tensor.name, path),
+                        NameOf(tensor.dtype), fmt::join(tensor.shape, ","), begin, begin + *size);
     begin += *size;
   }
   text += '}';

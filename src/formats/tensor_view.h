@@ -18,8 +18,7 @@ namespace attune {
 struct TensorView {
   std::string name;
   DType dtype = DType::kF32;
-  std::vector<int64_t>
-      shape;  // outermost first: (out, in) for a linear weight, whatever the file's own order
+  std::vector<int64_t> shape;  // outermost first: (out, in) for a linear weight, whatever the file's own order
   std::span<const std::byte> bytes;
 };
 
@@ -41,14 +40,11 @@ inline std::optional<int64_t> ByteCount(DType dtype, std::span<const int64_t> sh
   const int64_t row = shape.empty() ? 1 : shape.back();
   if (row % layout.block_elements != 0) return std::nullopt;
   int64_t bytes = 0;
-  if (__builtin_mul_overflow(*elements / layout.block_elements, layout.block_bytes, &bytes))
-    return std::nullopt;
+  if (__builtin_mul_overflow(*elements / layout.block_elements, layout.block_bytes, &bytes)) return std::nullopt;
   return bytes;
 }
 
 // "(576, 1536)", for error texts.
-inline std::string ShapeText(std::span<const int64_t> shape) {
-  return fmt::format("({})", fmt::join(shape, ", "));
-}
+inline std::string ShapeText(std::span<const int64_t> shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
 
 }  // namespace attune

@@ -46,7 +46,8 @@ std::vector<float> FirstValues(const TrainableTensor& t, const LoraConfig& confi
 }
 
 // trainable_token_indices, checked: rows of the input embedding, which nothing else adapts.
-TokenRows TokensToTrain(const LoraConfig& config, const ModelSpec& spec, const AdapterSpec& adapter, const std::string& where) {
+TokenRows TokensToTrain(const LoraConfig& config, const ModelSpec& spec, const AdapterSpec& adapter,
+                        const std::string& where) {
   const std::string embedding = "model.embed_tokens", key = where + ": trainable_token_indices";
   LoraConfig::Tokens ids;
   if (const auto* list = std::get_if<LoraConfig::Tokens>(&config.trainable_token_indices)) ids = *list;
@@ -74,7 +75,8 @@ TokenRows TokensToTrain(const LoraConfig& config, const ModelSpec& spec, const A
 }
 
 // What a decomposing initialisation asks of a module; `tied_head`: whether its weight is the embedding's.
-void CheckInitialization(const LoraConfig& config, const MatchedModule& match, bool tied_head, const std::string& where) {
+void CheckInitialization(const LoraConfig& config, const MatchedModule& match, bool tied_head,
+                         const std::string& where) {
   using Init = LoraConfig::Init;
   const ModuleInfo& m = match.module;
   const std::string init = where + ": init_lora_weights " + config.ToJson()["init_lora_weights"].dump();
@@ -93,20 +95,25 @@ void CheckInitialization(const LoraConfig& config, const MatchedModule& match, b
 void WriteReadme(const LoraConfig& config, const std::string& folder) {
   const std::string base = config.base_model_name_or_path.value_or("");
   std::string text = "---\n";
-  if (!base.empty() && !base.starts_with("/") && base.find('/') != std::string::npos) text += "base_model: " + base + "\n";
+  if (!base.empty() && !base.starts_with("/") && base.find('/') != std::string::npos)
+    text += "base_model: " + base + "\n";
   text += "library_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- attune\n---\n\n";
-  text += fmt::format("# A LoRA adapter for {}\n\nTrained with Attune (r {}, lora_alpha {}, lora_dropout {}). Load it with "
-                      "PEFT's `PeftModel.from_pretrained(model, \"path/to/this/folder\")`.\n",
-                      base.empty() ? "its base model" : base, config.r, config.lora_alpha, config.lora_dropout);
+  text += fmt::format(
+      "# A LoRA adapter for {}\n\nTrained with Attune (r {}, lora_alpha {}, lora_dropout {}). Load it with "
+      "PEFT's `PeftModel.from_pretrained(model, \"path/to/this/folder\")`.\n",
+      base.empty() ? "its base model" : base, config.r, config.lora_alpha, config.lora_dropout);
   if (config.init_lora_weights == LoraConfig::Init::kLoftq) {
-    text += "\nIt started from what quantising the base lost (init_lora_weights \"loftq\"), so it belongs to the base quantised "
-            "as it was in training, not to the 16-bit one.\n";
+    text +=
+        "\nIt started from what quantising the base lost (init_lora_weights \"loftq\"), so it belongs to the base "
+        "quantised "
+        "as it was in training, not to the 16-bit one.\n";
   }
   if (config.ChangesBase()) {
-    text += fmt::format("\nIt started from the weights themselves (init_lora_weights {}), taken out of the base while it was "
-                        "trained. What is saved is the change to the base as it was, so r and lora_alpha in "
-                        "adapter_config.json are larger than those it was trained with.\n",
-                        config.ToJson()["init_lora_weights"].dump());
+    text += fmt::format(
+        "\nIt started from the weights themselves (init_lora_weights {}), taken out of the base while it was "
+        "trained. What is saved is the change to the base as it was, so r and lora_alpha in "
+        "adapter_config.json are larger than those it was trained with.\n",
+        config.ToJson()["init_lora_weights"].dump());
   }
   WriteFileAtomic(folder + "/README.md", text);
 }
@@ -117,7 +124,9 @@ std::vector<ModuleInfo> DecoderModules(const ModelSpec& spec) {
   std::vector<ModuleInfo> modules;
   const int64_t h = spec.hidden_size, i = spec.intermediate_size;
   const int64_t q = spec.num_attention_heads * spec.head_dim, kv = spec.num_key_value_heads * spec.head_dim;
-  const auto norm = [&](const std::string& path, int64_t width) { modules.push_back({path, false, false, false, 1, width}); };
+  const auto norm = [&](const std::string& path, int64_t width) {
+    modules.push_back({path, false, false, false, 1, width});
+  };
   modules.push_back({"model.embed_tokens", false, false, true, spec.vocab_size, h});
   const int64_t in[7] = {h, h, h, q, h, h, i}, out[7] = {q, kv, kv, h, i, i, h};
   for (int64_t l = 0; l < spec.num_hidden_layers; ++l) {
@@ -145,9 +154,11 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
   for (const MatchedModule& match : MatchTargets(config, modules, spec.model_type, where, unknown)) {
     const ModuleInfo& m = match.module;
     constexpr int64_t kMaxRank = 4096;  // what the working memory of the matrix product is sized for
-    if (match.rank > kMaxRank) BadInput("{}: r {} for {} is more than the {} that are supported", where, match.rank, m.path, kMaxRank);
+    if (match.rank > kMaxRank)
+      BadInput("{}: r {} for {} is more than the {} that are supported", where, match.rank, m.path, kMaxRank);
     if (config.use_dora && m.is_embedding) {
-      BadInput("{}: use_dora with {} among the target_modules is not supported: leave the embedding out", where, m.path);
+      BadInput("{}: use_dora with {} among the target_modules is not supported: leave the embedding out", where,
+               m.path);
     }
     CheckInitialization(config, match, m.path == "lm_head" && spec.tie_word_embeddings, where);
     adapter.modules.push_back({m.path, m.in, m.out, match.rank, static_cast<float>(match.scaling), m.is_embedding});
@@ -155,7 +166,8 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
   for (const ModuleInfo& m : MatchModulesToSave(config, modules, where)) {
     using ModuleKind = FullModule::Kind;
     if (m.is_linear || m.is_embedding) {
-      adapter.full_modules.push_back({m.path, m.in, m.out, m.is_embedding ? ModuleKind::kEmbedding : ModuleKind::kLinear});
+      adapter.full_modules.push_back(
+          {m.path, m.in, m.out, m.is_embedding ? ModuleKind::kEmbedding : ModuleKind::kLinear});
     } else {
       adapter.full_modules.push_back({m.path, m.in, m.out, ModuleKind::kNorm});
     }

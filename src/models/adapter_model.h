@@ -23,7 +23,8 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
                              UnknownTargets unknown = UnknownTargets::kRefuse);
 
 // Gives every trained tensor its first value: A and B as init_lora_weights says, from torch's generator with this seed;
-// trained copies of base weights, of rows of the embedding and of biases from the files. Magnitudes become 0: Decoder::InitializeMagnitudes sets them.
+// trained copies of base weights, of rows of the embedding and of biases from the files. Magnitudes become 0:
+// Decoder::InitializeMagnitudes sets them.
 void InitializeTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
                        const LoraConfig& config, const TokenRows& tokens, const ModelFiles& files, uint64_t seed);
 
@@ -31,12 +32,12 @@ void InitializeTrained(Device& device, const TrainableVectors& vectors, const st
 struct AdapterFolder {
   LoraConfig config;
   std::string path;
-  static AdapterFolder Open(const std::string& path);  // reads the configuration only
+  static AdapterFolder Open(const std::string& path);       // reads the configuration only
   static std::string WeightsPath(const std::string& path);  // Errors: Error{kBadInput} where there is no such file
 };
 
-// Writes adapter_model.safetensors, adapter_config.json and README.md, each whole or not at all. `initial`: what has been
-// taken out of the base; null where the base is as it was.
+// Writes adapter_model.safetensors, adapter_config.json and README.md, each whole or not at all. `initial`: what has
+// been taken out of the base; null where the base is as it was.
 void SaveAdapter(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
                  const LoraConfig& config, const InitialAdapter* initial, const std::string& folder);
 

@@ -47,7 +47,8 @@ const std::vector<float>* AdapterValues::Find(const std::string& module, Kind ki
 }
 
 const AdapterModule* AdapterValues::FindModule(const std::string& path) const {
-  const auto found = std::find_if(spec.modules.begin(), spec.modules.end(), [&](const auto& m) { return m.path == path; });
+  const auto found =
+      std::find_if(spec.modules.begin(), spec.modules.end(), [&](const auto& m) { return m.path == path; });
   return found == spec.modules.end() ? nullptr : &*found;
 }
 

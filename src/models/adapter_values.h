@@ -28,8 +28,8 @@ struct AdapterValues {
   // Puts the rows of trained tokens into the embedding (vocabulary, width), of which a tied head is part.
   void PutTokenRows(std::vector<float>& table) const;
 
-  // The base weight with an adapted module's adapter, in f32 as PEFT's merge: w (out, in) becomes w + scale B A, with DoRA
-  // its rows stretched to their magnitudes; of an embedding w (vocabulary, width) becomes w + scale (B A)^T.
+  // The base weight with an adapted module's adapter, in f32 as PEFT's merge: w (out, in) becomes w + scale B A, with
+  // DoRA its rows stretched to their magnitudes; of an embedding w (vocabulary, width) becomes w + scale (B A)^T.
   void Merge(const AdapterModule& module, std::vector<float>& w) const;
 };
 

@@ -25,7 +25,8 @@ StoredFormat FormatInFiles(const StoredTensor& tensor, DType compute, const std:
     return format;
   }
   const int64_t elements = tensor.rows() * tensor.columns();
-  const bool is_smaller = tensor.dtype == DType::kInt8Rows || BytesOf(tensor.dtype, elements) < BytesOf(compute, elements);
+  const bool is_smaller =
+      tensor.dtype == DType::kInt8Rows || BytesOf(tensor.dtype, elements) < BytesOf(compute, elements);
   return {is_smaller ? tensor.dtype : compute};
 }
 
@@ -50,8 +51,8 @@ BaseStorage::BaseStorage(const ModelFiles& files, DType compute, const BaseSetti
       const StoredFormat asked = FormatOfConfig(*config, settings.torch_dtype.value_or(DType::kF32));
       const bool is_so = stored->dtype == asked.dtype;  // its own settings count
       if (!is_so && !IsPlain(stored->dtype)) {
-        BadInput("{}: \"{}\" is quantised already ({}): remove {}, and it is trained on as it is", files.path(), expected.name,
-                 NameOf(stored->dtype), config->load_in_8bit ? "load_in_8bit" : "load_in_4bit");
+        BadInput("{}: \"{}\" is quantised already ({}): remove {}, and it is trained on as it is", files.path(),
+                 expected.name, NameOf(stored->dtype), config->load_in_8bit ? "load_in_8bit" : "load_in_4bit");
       }
       if (!is_so) format = asked;
     }
@@ -60,12 +61,14 @@ BaseStorage::BaseStorage(const ModelFiles& files, DType compute, const BaseSetti
   }
 }
 
-BaseStorage::BaseStorage(const ModelSpec& spec, DType compute, DType held, const BnbConfig* quantization) : compute_(compute) {
+BaseStorage::BaseStorage(const ModelSpec& spec, DType compute, DType held, const BnbConfig* quantization)
+    : compute_(compute) {
   for (const ExpectedTensor& t : ExpectedTensors(spec)) {
     if (t.shape.size() == 2 && held != compute) formats_[t.name] = {held};
   }
   if (quantization == nullptr) return;
-  for (const std::string& name : QuantizedLayers(spec, *quantization)) formats_[name] = FormatOfConfig(*quantization, held);
+  for (const std::string& name : QuantizedLayers(spec, *quantization))
+    formats_[name] = FormatOfConfig(*quantization, held);
 }
 
 StoredFormat BaseStorage::FormatOf(const ExpectedTensor& tensor) const {

@@ -1,7 +1,7 @@
-// In which type each frozen matrix of a base lies in memory. What is stored in fewer bytes than the compute type stays as it
-// is and is decoded inside every product (ops/gemm.h): a GGUF file's blocks, 4-bit and 8-bit checkpoints, 16-bit weights
-// where products are f32. What a BitsAndBytesConfig asks for is quantised while it is read; what has 16 or 32 bits may be
-// held in another such type.
+// In which type each frozen matrix of a base lies in memory. What is stored in fewer bytes than the compute type stays
+// as it is and is decoded inside every product (ops/gemm.h): a GGUF file's blocks, 4-bit and 8-bit checkpoints, 16-bit
+// weights where products are f32. What a BitsAndBytesConfig asks for is quantised while it is read; what has 16 or 32
+// bits may be held in another such type.
 #pragma once
 
 #include <optional>
@@ -19,8 +19,9 @@ namespace attune {
 struct BaseSettings {
   bool is_qlora = false;
   std::optional<BnbConfig> quantization;  // none: the method's own choice (models/quantized_layers.h)
-  bool offload = false;             // matrices that stay as they are also stay where they are, in the files
-  std::optional<DType> torch_dtype;  // in which matrices of 16 or 32 bits are held; none: the smaller of stored and computed
+  bool offload = false;                   // matrices that stay as they are also stay where they are, in the files
+  std::optional<DType>
+      torch_dtype;  // in which matrices of 16 or 32 bits are held; none: the smaller of stored and computed
 };
 
 class BaseStorage {
@@ -31,8 +32,8 @@ class BaseStorage {
   // As the files have it. Errors: Error{kBadInput} where it would quantise what is quantised.
   BaseStorage(const ModelFiles& files, DType compute, const BaseSettings& settings = {});
 
-  // Of a model that is only planned, whose matrices are held as F32, F16 or BF16, quantised as `quantization` says, which may
-  // be null.
+  // Of a model that is only planned, whose matrices are held as F32, F16 or BF16, quantised as `quantization` says,
+  // which may be null.
   BaseStorage(const ModelSpec& spec, DType compute, DType held, const BnbConfig* quantization);
 
   DType compute() const { return compute_; }

@@ -1,5 +1,5 @@
-// In which type a base is held, to the byte and to the value: as torch_dtype says, packed from values that passed through it,
-// or where it lies in its files.
+// In which type a base is held, to the byte and to the value: as torch_dtype says, packed from values that passed
+// through it, or where it lies in its files.
 #include "models/base_storage.h"
 
 #include <gtest/gtest.h>
@@ -79,7 +79,9 @@ int64_t Matrices(const ModelSpec& spec) {
 
 TEST(TorchDtype, IsHowMatricesAreHeld) {
   const ModelFiles files = ModelFiles::Open(kLlama);
-  const auto planned = [&](const BaseStorage& storage) { return ModelWeights::PlannedBytes(files.spec(), {}, storage); };
+  const auto planned = [&](const BaseStorage& storage) {
+    return ModelWeights::PlannedBytes(files.spec(), {}, storage);
+  };
   for (const DType compute : {DType::kF32, DType::kBF16}) {
     for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
       SCOPED_TRACE(fmt::format("{} computed in {}", NameOf(type), NameOf(compute)));
@@ -136,7 +138,8 @@ TEST(TorchDtype, RefusesWhatFloat16CannotHold) {
     FAIL() << "70000 was taken for a float16";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kBadInput);
-    EXPECT_EQ(std::string(error.what()), "\"" + kTable + "\" holds 70000, beyond float16: use torch_dtype bfloat16 or float32");
+    EXPECT_EQ(std::string(error.what()),
+              "\"" + kTable + "\" holds 70000, beyond float16: use torch_dtype bfloat16 or float32");
   }
 }
 

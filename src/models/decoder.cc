@@ -62,7 +62,9 @@ Decoder::~Decoder() = default;
 
 LinearContext Decoder::Context() const {
   const auto room = [&](StepPlan::Id id) { return id >= 0 ? At(id, 1).data : DeviceAddress{}; };
-  return {device_, dropout_ ? At(plan_.keys, 1).Columns(0, tokens_) : Matrix{}, room(plan_.mask),
+  return {device_,
+          dropout_ ? At(plan_.keys, 1).Columns(0, tokens_) : Matrix{},
+          room(plan_.mask),
           {room(plan_.dora_out), room(plan_.dora_in), room(plan_.dora_in2)}};
 }
 
@@ -126,8 +128,12 @@ Matrix Decoder::Direction(StepPlan::Id id, const Linear& linear) const {
 
 AttentionShape Decoder::ShapeOf(int64_t layer) const {
   const int64_t window = spec_.sliding_window[static_cast<size_t>(layer)];
-  return {spec_.num_attention_heads, spec_.num_key_value_heads, spec_.head_dim, window,
-          1.0f / std::sqrt(static_cast<float>(spec_.head_dim)), AttentionPairs(starts_, window)};
+  return {spec_.num_attention_heads,
+          spec_.num_key_value_heads,
+          spec_.head_dim,
+          window,
+          1.0f / std::sqrt(static_cast<float>(spec_.head_dim)),
+          AttentionPairs(starts_, window)};
 }
 
 void Decoder::RunRope(int64_t layer, const Matrix& q, const Matrix& k, bool inverse) {

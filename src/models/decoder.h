@@ -41,17 +41,18 @@ struct PackedBatch {
 int32_t DropoutKey(uint64_t seed, int64_t step, int64_t example, int64_t position);
 
 struct BatchLoss {
-  double sum = 0;       // of -log p over the rows
+  double sum = 0;  // of -log p over the rows
   int64_t rows = 0;
   int64_t correct = 0;  // rows whose target had the largest logit
 };
 
 class Decoder {
  public:
-  // `trainables`, with `vectors`, are what AdapterTrainables(adapter) lists; both empty: nothing is trained. `weights` must
-  // outlive the decoder.
+  // `trainables`, with `vectors`, are what AdapterTrainables(adapter) lists; both empty: nothing is trained. `weights`
+  // must outlive the decoder.
   Decoder(Device& device, const ModelSpec& spec, const ModelWeights& weights, const AdapterSpec& adapter,
-          const std::vector<TrainableTensor>& trainables, const TrainableVectors* vectors, const DecoderSettings& settings);
+          const std::vector<TrainableTensor>& trainables, const TrainableVectors* vectors,
+          const DecoderSettings& settings);
   ~Decoder();
 
   // Brings what products read up to date with the trained vector. Call after every change of it.
@@ -69,11 +70,13 @@ class Decoder {
   // Logits of batch.rows, piece by piece: sink(first, logits) with (rows, vocab) f32 on the host.
   void Logits(const PackedBatch& batch, const std::function<void(int64_t, std::span<const float>)>& sink);
 
-  // What the head reads of batch.rows, the last residual after the last norm: (rows, hidden_size) f32. The head does not run.
+  // What the head reads of batch.rows, the last residual after the last norm: (rows, hidden_size) f32. The head does
+  // not run.
   std::vector<float> LastHidden(const PackedBatch& batch);
 
-  // Runs the batch forward, without dropout, and hands out what the projections of each block read: observer(layer, slot, x),
-  // x (T, in) C, for the first slot of LayerBuffers::low that reads it: 0 (q, k, v), 3 (o), 4 (gate, up), 6 (down).
+  // Runs the batch forward, without dropout, and hands out what the projections of each block read: observer(layer,
+  // slot, x), x (T, in) C, for the first slot of LayerBuffers::low that reads it: 0 (q, k, v), 3 (o), 4 (gate, up), 6
+  // (down).
   using InputObserver = std::function<void(int64_t layer, int slot, const Matrix& x)>;
   void ObserveInputs(const PackedBatch& batch, const InputObserver& observer);
 
@@ -81,7 +84,8 @@ class Decoder {
   // ("model.layers.3.mlp"), or gives "" where all are finite.
   std::string FirstNonFinite(const PackedBatch& batch);
 
-  // The tensor whose gradient holds a value that is not finite, by its key: of several the one nearest to the loss. "": none.
+  // The tensor whose gradient holds a value that is not finite, by its key: of several the one nearest to the loss. "":
+  // none.
   std::string FirstNonFiniteGradient();
 
   // Whether training needs keys in its batches.
@@ -105,9 +109,9 @@ class Decoder {
   };
   // The embedding and its low-rank adapter, which PEFT gives no dropout: x = E[id] + scale A[id] B, all in f32.
   struct Table {
-    Matrix weight, dweight;         // (V, H)
-    Matrix a, b, da, db;            // (V, rank), (rank, H); empty: no adapter
-    Matrix rows, drows;             // (tokens, H): of tokens that are trained
+    Matrix weight, dweight;  // (V, H)
+    Matrix a, b, da, db;     // (V, rank), (rank, H); empty: no adapter
+    Matrix rows, drows;      // (tokens, H): of tokens that are trained
     float scale = 1.0f;
     bool trained() const { return dweight || da || drows; }
   };
@@ -183,9 +187,9 @@ class Decoder {
   DeviceAddress dora_room_;
 
   int64_t tokens_ = 0, sequences_ = 0, labelled_ = 0;
-  std::vector<int32_t> starts_;  // of the batch, as on the device
+  std::vector<int32_t> starts_;              // of the batch, as on the device
   bool has_keys_ = false, dropout_ = false;  // of the batch: training, with dropout
-  InputObserver observer_;  // while ObserveInputs runs
+  InputObserver observer_;                   // while ObserveInputs runs
 };
 
 // The tensors that are trained, by the names of the files they are saved in, offsets assigned.

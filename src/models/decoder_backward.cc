@@ -91,8 +91,13 @@ void Decoder::BackwardMlp(int64_t layer) {
   if (settings_.policy == KeepPolicy::kExpensiveParts) NormInto(h, At(b.x2, tokens_), w.norm2, {});
   LinearBackward(context, w.projections[4], h, gate, dh, {}, low(b.low[4], 4), low(plan_.dlow, 4), direction(4));
   LinearBackward(context, w.projections[5], h, up, dh, dh, low(b.low[5], 5), low(plan_.dlow, 5), direction(5));
-  BackwardNorm(w.norm2, {dx, plan_.dx_c != plan_.dx ? dx_c : Matrix{}, dh, At(b.x2, tokens_), w.norm2.weight,
-                         At(b.rstd2, 1).Columns(0, tokens_), {}});
+  BackwardNorm(w.norm2, {dx,
+                         plan_.dx_c != plan_.dx ? dx_c : Matrix{},
+                         dh,
+                         At(b.x2, tokens_),
+                         w.norm2.weight,
+                         At(b.rstd2, 1).Columns(0, tokens_),
+                         {}});
 }
 
 void Decoder::BackwardHeadNorms(int64_t layer, const Matrix& dq, const Matrix& dk) {
@@ -116,7 +121,8 @@ void Decoder::BackwardAttention(int64_t layer) {
   AttentionBackward a;
   a.dout = At(plan_.dattention, tokens_);
   a.out = At(b.attention, tokens_);
-  LinearBackward(context, w.projections[3], a.out, dx_c, a.dout, {}, low(b.low[3], 3), low(plan_.dlow, 3), direction(3));
+  LinearBackward(context, w.projections[3], a.out, dx_c, a.dout, {}, low(b.low[3], 3), low(plan_.dlow, 3),
+                 direction(3));
   a.dq = At(plan_.dq, tokens_);
   a.dk = At(plan_.dk, tokens_);
   a.dv = At(plan_.dv, tokens_);
@@ -141,8 +147,9 @@ void Decoder::BackwardAttention(int64_t layer) {
                    needs_dx && i > 0 ? dh : Matrix{}, low(b.low[i], i), low(plan_.dlow, i), direction(i));
   }
   if (!needs_dx) return;
-  BackwardNorm(w.norm1, {dx, plan_.dx_c != plan_.dx ? dx_c : Matrix{}, dh, x, w.norm1.weight,
-                         At(b.rstd1, 1).Columns(0, tokens_), {}});
+  BackwardNorm(
+      w.norm1,
+      {dx, plan_.dx_c != plan_.dx ? dx_c : Matrix{}, dh, x, w.norm1.weight, At(b.rstd1, 1).Columns(0, tokens_), {}});
 }
 
 }  // namespace attune

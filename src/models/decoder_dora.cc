@@ -1,5 +1,5 @@
-// The magnitudes of a decoder's weight-decomposed adapters and the norms they go with. A norm changes with A and B alone,
-// so it is computed once after each update and not in every pass.
+// The magnitudes of a decoder's weight-decomposed adapters and the norms they go with. A norm changes with A and B
+// alone, so it is computed once after each update and not in every pass.
 #include <algorithm>
 
 #include "models/decoder.h"
@@ -51,7 +51,8 @@ void Decoder::RefreshMagnitudes() {
 }
 
 void Decoder::InitializeMagnitudes() {
-  for (const DoraLinear& d : dora_) device_.Run(Copy{d.linear->adapter.dora.magnitude, d.linear->adapter.dora.norm, {}});
+  for (const DoraLinear& d : dora_)
+    device_.Run(Copy{d.linear->adapter.dora.magnitude, d.linear->adapter.dora.norm, {}});
   RefreshMagnitudes();
 }
 

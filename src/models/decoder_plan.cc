@@ -168,7 +168,8 @@ class Planner {
       out_.head_token_columns = add("d logits of trained tokens", Part::kLogits, s_.compute, HeadRows(),
                                     static_cast<int64_t>(adapter_.tokens.ids.size()));
     }
-    if (dora_head_) out_.head_direction = add("lm_head dora direction", Part::kLogits, s_.compute, HeadRows(), spec_.vocab_size);
+    if (dora_head_)
+      out_.head_direction = add("lm_head dora direction", Part::kLogits, s_.compute, HeadRows(), spec_.vocab_size);
     if (low_cols_ > 0) out_.head_low = add("lm_head lora low", Part::kLogits, s_.compute, n, low_cols_);
     if (trains_) out_.dhidden = add("d last norm", Part::kGradients, DType::kF32, n, spec_.hidden_size);
   }

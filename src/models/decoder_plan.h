@@ -22,7 +22,7 @@ enum class KeepPolicy {
 
 // A module with a low-rank adapter: a linear layer, or the embedding.
 struct AdapterModule {
-  std::string path;  // "model.layers.0.self_attn.q_proj"
+  std::string path;                   // "model.layers.0.self_attn.q_proj"
   int64_t in = 0, out = 0, rank = 0;  // of an embedding: the vocabulary and the width
   float scale = 1.0f;
   bool is_embedding = false;
@@ -58,13 +58,13 @@ struct AdapterSpec {
   std::vector<TrainedBias> trained_biases;
   TokenRows tokens;
   bool changes_base = false;  // models/initial_adapter.h
-  // Full fine-tuning: tensors go by the model's own names, and a tied head is trained through its embedding. An adapter's
-  // tensors go by PEFT's names, and a trained copy of an embedding leaves a tied head as it was.
+  // Full fine-tuning: tensors go by the model's own names, and a tied head is trained through its embedding. An
+  // adapter's tensors go by PEFT's names, and a trained copy of an embedding leaves a tied head as it was.
   bool whole_model = false;
 
-  int64_t MaxRank() const;        // over linear modules
-  bool HasDora(const std::string& path) const;  // whether this module's adapter is weight-decomposed
-  int64_t EmbeddingRank() const;  // 0: the embedding has no adapter
+  int64_t MaxRank() const;                       // over linear modules
+  bool HasDora(const std::string& path) const;   // whether this module's adapter is weight-decomposed
+  int64_t EmbeddingRank() const;                 // 0: the embedding has no adapter
   bool Trains(const std::string& weight) const;  // whether a weight of the model is trained whole, by its name
 };
 
@@ -82,16 +82,16 @@ struct DecoderSettings {
 
 // Buffers of one block; layers share them as the policy allows.
 struct LayerBuffers {
-  StepPlan::Id x = -1;  // (T, H) f32 the residual at the block's start
-  StepPlan::Id x2 = -1;  // (T, H) f32 the residual between attention and MLP
-  StepPlan::Id rstd1 = -1, rstd2 = -1;       // (1, T) f32
-  StepPlan::Id h1 = -1, h2 = -1;             // (T, H) C normalised inputs
-  StepPlan::Id q = -1, k = -1, v = -1;       // C, rotated
-  StepPlan::Id plain_q = -1, plain_k = -1;   // C, before their norms; -1: the model has none
-  StepPlan::Id rstd_q = -1, rstd_k = -1;     // (T, heads) f32
-  StepPlan::Id attention = -1, lse = -1;     // (T, heads * head_dim) C, (T, heads) f32
-  StepPlan::Id gate = -1, up = -1, act = -1;  // (T, I) C
-  StepPlan::Id low[7] = {-1, -1, -1, -1, -1, -1, -1};  // (T, rank) C of q k v o gate up down
+  StepPlan::Id x = -1;                                       // (T, H) f32 the residual at the block's start
+  StepPlan::Id x2 = -1;                                      // (T, H) f32 the residual between attention and MLP
+  StepPlan::Id rstd1 = -1, rstd2 = -1;                       // (1, T) f32
+  StepPlan::Id h1 = -1, h2 = -1;                             // (T, H) C normalised inputs
+  StepPlan::Id q = -1, k = -1, v = -1;                       // C, rotated
+  StepPlan::Id plain_q = -1, plain_k = -1;                   // C, before their norms; -1: the model has none
+  StepPlan::Id rstd_q = -1, rstd_k = -1;                     // (T, heads) f32
+  StepPlan::Id attention = -1, lse = -1;                     // (T, heads * head_dim) C, (T, heads) f32
+  StepPlan::Id gate = -1, up = -1, act = -1;                 // (T, I) C
+  StepPlan::Id low[7] = {-1, -1, -1, -1, -1, -1, -1};        // (T, rank) C of q k v o gate up down
   StepPlan::Id direction[7] = {-1, -1, -1, -1, -1, -1, -1};  // (T, out) C or f32: what DoRA's magnitudes multiply
 };
 
@@ -101,10 +101,10 @@ struct DecoderPlan {
   StepPlan::Id x_last = -1;  // (T, H) f32 the residual after the last block
   // Inputs, uploaded for each batch.
   StepPlan::Id ids = -1, positions = -1, starts = -1, keys = -1, rows = -1, targets = -1, row_keys = -1;
-  StepPlan::Id token_slots = -1;  // (1, T) I32: which trained row each token is, or -1
+  StepPlan::Id token_slots = -1;                         // (1, T) I32: which trained row each token is, or -1
   StepPlan::Id token_ids = -1, head_token_columns = -1;  // (1, tokens) I32; (logit_rows, tokens) C: of a tied head
-  StepPlan::Id cos = -1, sin = -1;  // (max_length, head_dim / 2) f32
-  StepPlan::Id check = -1;          // (1, 1) I64: room for an answer
+  StepPlan::Id cos = -1, sin = -1;                       // (max_length, head_dim / 2) f32
+  StepPlan::Id check = -1;                               // (1, 1) I64: room for an answer
   StepPlan::Id embedding_low = -1, embedding_dlow = -1;  // (T, rank) f32: the embedding's adapter
   // The head.
   StepPlan::Id hidden = -1, head_rstd = -1, head_low = -1, dhidden = -1, logits = -1, losses = -1, correct = -1;
@@ -123,6 +123,8 @@ inline constexpr const char* kProjections[7] = {"self_attn.q_proj", "self_attn.k
 DecoderPlan PlanDecoder(const ModelSpec& spec, const AdapterSpec& adapter, const DecoderSettings& settings);
 
 // Ranks as they are laid out in memory: bf16 products read pairs.
-constexpr int64_t PaddedRank(int64_t rank, DType compute) { return compute == DType::kBF16 ? (rank + 1) / 2 * 2 : rank; }
+constexpr int64_t PaddedRank(int64_t rank, DType compute) {
+  return compute == DType::kBF16 ? (rank + 1) / 2 * 2 : rank;
+}
 
 }  // namespace attune

@@ -25,9 +25,7 @@ struct FixtureInputs {
 };
 
 FixtureInputs ReadInputs(const SafetensorsFile& io) {
-  const auto ints = [&](const char* name) {
-    return reinterpret_cast<const int64_t*>(io.Find(name)->bytes.data());
-  };
+  const auto ints = [&](const char* name) { return reinterpret_cast<const int64_t*>(io.Find(name)->bytes.data()); };
   const int64_t *ids = ints("input_ids"), *mask = ints("attention_mask"), *labels = ints("labels");
   FixtureInputs inputs;
   const int64_t rows = io.Find("input_ids")->shape[0];
@@ -61,7 +59,7 @@ struct Case {
   bool full = false;  // full fine-tuning instead of an adapter
   float dropout = 0;
   std::optional<LoraConfig> config = {};  // where no adapter is named: a fresh one
-  bool decoded = false;  // the base in the compute type, not as it is stored
+  bool decoded = false;                   // the base in the compute type, not as it is stored
 };
 
 class Engine {
@@ -200,7 +198,9 @@ TEST(RowOutputs, HiddenStatesGiveTheLogitsAndLossesTheirSum) {
     engine.decoder().Logits(inputs.batch, [&](int64_t first, std::span<const float> logits) {
       for (int64_t i = 0; i < std::ssize(logits); ++i) {
         double sum = 0;
-        for (int64_t k = 0; k < width; ++k) sum += weights[static_cast<size_t>(i % vocab * width + k)] * hidden[static_cast<size_t>((first + i / vocab) * width + k)];
+        for (int64_t k = 0; k < width; ++k)
+          sum += weights[static_cast<size_t>(i % vocab * width + k)] *
+                 hidden[static_cast<size_t>((first + i / vocab) * width + k)];
         ASSERT_NEAR(logits[static_cast<size_t>(i)], sum, compute == DType::kBF16 ? 0.02 : 1e-4);
       }
     });
@@ -229,7 +229,8 @@ INSTANTIATE_TEST_SUITE_P(Checkpoints, QuantizedTest,
 
 void ExpectGradientsOf(const std::string& model, const std::string& io_path, const Case& c) {
   const SafetensorsFile io(io_path);
-  const FixtureInputs inputs = io.Find("input_ids") != nullptr ? ReadInputs(io) : ReadInputs(SafetensorsFile(model + "/io.safetensors"));
+  const FixtureInputs inputs =
+      io.Find("input_ids") != nullptr ? ReadInputs(io) : ReadInputs(SafetensorsFile(model + "/io.safetensors"));
   Engine engine(model, c, inputs);
   const float scale = 1.0f / static_cast<float>(inputs.batch.rows.size());
   const BatchLoss loss = engine.decoder().TrainBatch(inputs.batch, scale);
@@ -246,7 +247,9 @@ void ExpectGradientsOf(const std::string& model, const std::string& io_path, con
 
 void ExpectGradients(const Case& c) {
   const std::string name = c.adapter;
-  const std::string base = name.find("qwen2") != std::string::npos ? "qwen2" : name.find("bias") != std::string::npos ? "llama_tied_bias" : "llama";
+  const std::string base = name.find("qwen2") != std::string::npos  ? "qwen2"
+                           : name.find("bias") != std::string::npos ? "llama_tied_bias"
+                                                                    : "llama";
   ExpectGradientsOf(kData + "/models/" + base, kData + "/" + name + "/io.safetensors", c);
 }
 
@@ -292,7 +295,8 @@ TEST(LoraGradients, TrainedTokensOfATiedHead) {
   const SafetensorsFile io(kData + "/models/llama_tied_bias/io.safetensors");
   const FixtureInputs inputs = ReadInputs(io);
   Case c;
-  c.config.emplace().trainable_token_indices = LoraConfig::Tokens{5, 7, 184};  // read, read and predicted, and read twice
+  c.config.emplace().trainable_token_indices =
+      LoraConfig::Tokens{5, 7, 184};  // read, read and predicted, and read twice
   c.guarded = true;
   c.logit_rows = 20;
   Engine engine(kData + "/models/llama_tied_bias", c, inputs);
@@ -368,7 +372,8 @@ TEST(KeepPolicies, GiveTheSameBits) {
       for (int32_t t = 0; t < inputs.batch.tokens(); ++t) inputs.batch.keys.push_back(DropoutKey(1, 1, 1, t));
       std::vector<std::vector<float>> gradients;
       for (const KeepPolicy policy : {KeepPolicy::kEverything, KeepPolicy::kExpensiveParts, KeepPolicy::kBlockInputs}) {
-        Engine engine(kData + "/models/llama", {.adapter = adapter, .compute = compute, .policy = policy, .dropout = 0.2f}, inputs);
+        Engine engine(kData + "/models/llama",
+                      {.adapter = adapter, .compute = compute, .policy = policy, .dropout = 0.2f}, inputs);
         engine.decoder().TrainBatch(inputs.batch, 1.0f);
         gradients.push_back(engine.WholeGradient());
       }

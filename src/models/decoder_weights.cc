@@ -1,5 +1,5 @@
-// What a decoder reads and writes: frozen weights, trained tensors with their gradients, and the rounded copies of trained
-// matrices that bf16 products read.
+// What a decoder reads and writes: frozen weights, trained tensors with their gradients, and the rounded copies of
+// trained matrices that bf16 products read.
 #include <algorithm>
 
 #include "models/decoder.h"
@@ -13,8 +13,8 @@ std::string LayerPath(int64_t layer, const std::string& name) {
   return "model.layers." + std::to_string(layer) + "." + name;
 }
 
-// Whether products in the compute dtype read this tensor. Lookups, norms and biases are f32 in any case; an embedding is
-// multiplied with where it is the head too.
+// Whether products in the compute dtype read this tensor. Lookups, norms and biases are f32 in any case; an embedding
+// is multiplied with where it is the head too.
 bool IsMultiplied(const TrainableTensor& t, const ModelSpec& spec, const AdapterSpec& adapter) {
   if (t.kind == Kind::kEmbedding) return adapter.whole_model && spec.tie_word_embeddings;
   return t.kind == Kind::kLoraA || t.kind == Kind::kLoraB || t.kind == Kind::kFullWeight;
@@ -65,8 +65,8 @@ std::vector<TrainableTensor> AdapterTrainables(const AdapterSpec& adapter) {
     }
   }
   for (const TrainedBias& bias : adapter.trained_biases) {
-    tensors.push_back({prefix + bias.path + (bias.is_adapted ? ".base_layer.bias" : ".bias"), bias.path, Kind::kBias, 1,
-                       bias.size});
+    tensors.push_back(
+        {prefix + bias.path + (bias.is_adapted ? ".base_layer.bias" : ".bias"), bias.path, Kind::kBias, 1, bias.size});
   }
   AssignTrainableOffsets(tensors);
   return tensors;
@@ -88,7 +88,8 @@ void Decoder::MakeComputeCopies() {
   DeviceAddress next = device_.Allocate(bytes, "compute copies of the trained weights");
   for (const TrainableTensor& t : trainables_) {
     if (!IsMultiplied(t, spec_, adapter_)) continue;
-    copies_.push_back({TrainableVectors::Of(vectors_->value(), t), DenseMatrix(next, settings_.compute, t.rows, t.cols)});
+    copies_.push_back(
+        {TrainableVectors::Of(vectors_->value(), t), DenseMatrix(next, settings_.compute, t.rows, t.cols)});
     next = next.Plus(CopyBytes(t, settings_.compute));
   }
 }

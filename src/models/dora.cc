@@ -18,7 +18,9 @@ Linear BaseOf(const Linear& layer) {
   return base;
 }
 
-Matrix RoomFor(DeviceAddress room, const Matrix& like, DType dtype) { return DenseMatrix(room, dtype, like.rows, like.cols); }
+Matrix RoomFor(DeviceAddress room, const Matrix& like, DType dtype) {
+  return DenseMatrix(room, dtype, like.rows, like.cols);
+}
 
 // What is left of x where the mask takes drop(x) away: x - drop(x).
 SelectScale Rest(const Matrix& out, const Matrix& x, const KeepMask& mask) {
@@ -47,8 +49,8 @@ void DoraDirection(const LinearContext& context, const Linear& layer, const Matr
   Direction(context, layer, x, low, direction);
 }
 
-void DoraForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& y, const Matrix& start,
-                 const Matrix& low, const Matrix& direction) {
+void DoraForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& y,
+                 const Matrix& start, const Matrix& low, const Matrix& direction) {
   const KeepMask mask = Direction(context, layer, x, low, direction);
   Matrix rest = start;
   if (mask.bits) {
@@ -60,8 +62,9 @@ void DoraForward(const LinearContext& context, const Linear& layer, const Matrix
   context.device.Run(ScaleColumns{y, direction, layer.adapter.dora.factor, layer.bias, rest}, "dora scale");
 }
 
-void DoraBackward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& dy, const Matrix& dx,
-                  const Matrix& start, const Matrix& low, const Matrix& dlow, const Matrix& direction) {
+void DoraBackward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& dy,
+                  const Matrix& dx, const Matrix& start, const Matrix& low, const Matrix& dlow,
+                  const Matrix& direction) {
   const LinearDora& dora = layer.adapter.dora;
   context.device.Run(ColumnProducts{dora.dmagnitude, dy, direction, dora.norm}, "dora dm");
   if (layer.dbias) context.device.Run(SumRows{layer.dbias, dy});
@@ -74,7 +77,8 @@ void DoraBackward(const LinearContext& context, const Linear& layer, const Matri
   const Matrix input = RoomFor(context.dora.in, x, x.dtype);
   context.device.Run(SelectScale{input, x, mask.bits, mask.scale, 0.0f, {}});
   // The gradient of the dropped input takes its place: dA has been computed before it is written.
-  const Matrix dinput = RoomFor(context.dora.in, x, DType::kF32), through_base = RoomFor(context.dora.in2, x, DType::kF32);
+  const Matrix dinput = RoomFor(context.dora.in, x, DType::kF32),
+               through_base = RoomFor(context.dora.in2, x, DType::kF32);
   LinearBackward(context, plain, input, scaled, dx ? dinput : Matrix{}, {}, low, dlow);
   if (!dx) return;
   LinearBackward(context, BaseOf(layer), x, dy, through_base, {}, {}, {});
@@ -100,6 +104,8 @@ void RefreshDora(Device& device, const Linear& layer, DeviceAddress room) {
   device.Run(DoraFactors{d.norm, d.factor, d.magnitude, d.squares, cross, gram, adapter.b_transposed, adapter.scale});
 }
 
-int64_t DoraNormRoomBytes(int64_t rank, int64_t out) { return AlignedBytes(rank * out * 4) + AlignedBytes(rank * rank * 4); }
+int64_t DoraNormRoomBytes(int64_t rank, int64_t out) {
+  return AlignedBytes(rank * out * 4) + AlignedBytes(rank * rank * 4);
+}
 
 }  // namespace attune

@@ -9,16 +9,17 @@
 namespace attune {
 
 // As LinearForward, which calls it. `direction` (T, out) C or f32 keeps u for the backward pass.
-void DoraForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& y, const Matrix& start,
-                 const Matrix& low, const Matrix& direction);
+void DoraForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& y,
+                 const Matrix& start, const Matrix& low, const Matrix& direction);
 
 // The direction and the low-rank activations alone.
 void DoraDirection(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& low,
                    const Matrix& direction);
 
 // As LinearBackward, which calls it.
-void DoraBackward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& dy, const Matrix& dx,
-                  const Matrix& start, const Matrix& low, const Matrix& dlow, const Matrix& direction);
+void DoraBackward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& dy,
+                  const Matrix& dx, const Matrix& start, const Matrix& low, const Matrix& dlow,
+                  const Matrix& direction);
 
 // Brings norm and factor up to date with A, B and the magnitude. `room`: DoraNormRoomBytes.
 void RefreshDora(Device& device, const Linear& layer, DeviceAddress room);

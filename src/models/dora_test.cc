@@ -203,7 +203,8 @@ void ExpectMerged(const std::string& adapter_folder) {
   AdapterValues adapter;
   adapter.spec = BuildAdapterSpec(files.spec(), AdapterFolder::Open(adapter_folder).config, "test");
   adapter.tensors = AdapterTrainables(adapter.spec);
-  adapter.values = ReadTrainedValues(adapter.tensors, OpenTrainedFile(adapter.tensors, AdapterFolder::WeightsPath(adapter_folder)));
+  adapter.values =
+      ReadTrainedValues(adapter.tensors, OpenTrainedFile(adapter.tensors, AdapterFolder::WeightsPath(adapter_folder)));
   const SafetensorsFile merged(adapter_folder + "/merged.safetensors");
   for (const AdapterModule& m : adapter.spec.modules) {
     const StoredTensor& stored = *files.Find(m.path + ".weight");

@@ -19,8 +19,8 @@ struct ParameterPatterns {
   std::vector<std::string> train, freeze;
 };
 
-// The weights that are trained, in the order of the forward pass. Errors: Error{kBadInput} naming `where`: a pattern that
-// matches nothing or is wrong, nothing left to train.
+// The weights that are trained, in the order of the forward pass. Errors: Error{kBadInput} naming `where`: a pattern
+// that matches nothing or is wrong, nothing left to train.
 AdapterSpec BuildFullSpec(const ModelSpec& spec, const ParameterPatterns& patterns, const std::string& where);
 
 // First values from the model's files.
@@ -32,8 +32,8 @@ void InitializeFromFiles(Device& device, const TrainableVectors& vectors, const 
 void InitializeFromScratch(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
                            double initializer_range, uint64_t seed);
 
-// Writes model.safetensors and config.json into an existing folder, all f32, so that nothing is lost of what was trained or
-// of a frozen weight, which comes from `files`. One tensor at a time is held beside the vectors.
+// Writes model.safetensors and config.json into an existing folder, all f32, so that nothing is lost of what was
+// trained or of a frozen weight, which comes from `files`. One tensor at a time is held beside the vectors.
 void SaveFullModel(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
                    const ModelFiles& files, const std::string& folder);
 

@@ -9,7 +9,9 @@ nlohmann::ordered_json HfConfig(const ModelSpec& spec, const nlohmann::ordered_j
   nlohmann::ordered_json config = source;
   if (config.empty()) {
     if (!spec.rope_factors.empty()) {
-      BadInput("this GGUF file gives rope factors one by one, which config.json cannot say; export needs the original model");
+      BadInput(
+          "this GGUF file gives rope factors one by one, which config.json cannot say; export needs the original "
+          "model");
     }
     config = {{"architectures", {spec.architecture}},
               {"model_type", spec.model_type},

@@ -18,16 +18,15 @@ std::string Environment(const char* name) {
 std::string HubCache() {
   if (const std::string cache = Environment("HF_HUB_CACHE"); !cache.empty()) return cache;
   if (const std::string home = Environment("HF_HOME"); !home.empty()) return home + "/hub";
-  if (const std::string cache = Environment("XDG_CACHE_HOME"); !cache.empty())
-    return cache + "/huggingface/hub";
+  if (const std::string cache = Environment("XDG_CACHE_HOME"); !cache.empty()) return cache + "/huggingface/hub";
   return Environment("HOME") + "/.cache/huggingface/hub";
 }
 
 // A part of a repository's name or a commit: nothing that could lead out of the cache.
 bool IsPlainName(std::string_view part) {
-  return !part.empty() && !part.starts_with('.') &&
-         std::all_of(part.begin(), part.end(),
-                     [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; });
+  return !part.empty() && !part.starts_with('.') && std::all_of(part.begin(), part.end(), [](unsigned char c) {
+    return std::isalnum(c) || c == '-' || c == '_' || c == '.';
+  });
 }
 
 }  // namespace
@@ -37,8 +36,7 @@ std::string FindInHubCache(const std::string& repository) {
   const std::string organisation = slash == std::string::npos ? "" : repository.substr(0, slash);
   const std::string name = slash == std::string::npos ? repository : repository.substr(slash + 1);
   if (!IsPlainName(name) || (slash != std::string::npos && !IsPlainName(organisation))) return "";
-  const std::string folder =
-      HubCache() + "/models--" + (organisation.empty() ? name : organisation + "--" + name);
+  const std::string folder = HubCache() + "/models--" + (organisation.empty() ? name : organisation + "--" + name);
   if (!FileExists(folder + "/refs/main")) return "";
   std::string commit = ReadFile(folder + "/refs/main");
   while (!commit.empty() && std::isspace(static_cast<unsigned char>(commit.back()))) commit.pop_back();

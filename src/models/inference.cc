@@ -18,7 +18,8 @@ int64_t DoraRoomBytes(const AdapterSpec& spec) {
   int64_t bytes = 0;
   for (const AdapterModule& m : spec.modules) {
     if (!spec.HasDora(m.path)) continue;
-    bytes = std::max(bytes, 3 * AlignedBytes(m.out * 4) + 2 * AlignedBytes(m.rank * m.out * 4) + AlignedBytes(m.rank * m.rank * 4));
+    bytes = std::max(
+        bytes, 3 * AlignedBytes(m.out * 4) + 2 * AlignedBytes(m.rank * m.out * 4) + AlignedBytes(m.rank * m.rank * 4));
   }
   return bytes;
 }
@@ -28,7 +29,8 @@ int64_t DoraRoomBytes(const AdapterSpec& spec) {
 InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const AdapterValues* adapter, int64_t capacity)
     : device_(device), files_(files), storage_(files, DType::kF32), spec_(files.spec()), capacity_(capacity) {
   RefuseWhatTheDecoderLacks(spec_);
-  const int64_t q_cols = spec_.num_attention_heads * spec_.head_dim, kv_cols = spec_.num_key_value_heads * spec_.head_dim;
+  const int64_t q_cols = spec_.num_attention_heads * spec_.head_dim,
+                kv_cols = spec_.num_key_value_heads * spec_.head_dim;
   int64_t rank = 1;
   if (adapter != nullptr) dora_room_ = device.Allocate(DoraRoomBytes(adapter->spec), "the norms of DoRA");
   for (int64_t l = 0; l < spec_.num_hidden_layers; ++l) {
@@ -44,8 +46,10 @@ InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const Ad
       block.q_norm = LoadNorm(path + "self_attn.q_norm", adapter);
       block.k_norm = LoadNorm(path + "self_attn.k_norm", adapter);
     }
-    block.k_cache = DenseMatrix(device.Allocate(capacity * kv_cols * 4, "the key cache"), DType::kF32, capacity, kv_cols);
-    block.v_cache = DenseMatrix(device.Allocate(capacity * kv_cols * 4, "the value cache"), DType::kF32, capacity, kv_cols);
+    block.k_cache =
+        DenseMatrix(device.Allocate(capacity * kv_cols * 4, "the key cache"), DType::kF32, capacity, kv_cols);
+    block.v_cache =
+        DenseMatrix(device.Allocate(capacity * kv_cols * 4, "the value cache"), DType::kF32, capacity, kv_cols);
     blocks_.push_back(block);
   }
   embedding_ = LoadEmbedding(adapter);
@@ -108,8 +112,10 @@ InferenceModel::StoredLayer InferenceModel::Load(const std::string& path, const 
   layer.bias = UploadStored(path + ".bias");
   if (adapter == nullptr) return layer;
   if (const auto* weight = adapter->Replacement(path, false)) {
-    const auto rows = static_cast<int64_t>(spec_.vocab_size), cols = spec_.hidden_size;  // of a tied head, which has no file
-    layer.weight = layer.weight ? UploadFloats(*weight, layer.weight.rows, layer.weight.cols) : UploadFloats(*weight, rows, cols);
+    const auto rows = static_cast<int64_t>(spec_.vocab_size),
+               cols = spec_.hidden_size;  // of a tied head, which has no file
+    layer.weight =
+        layer.weight ? UploadFloats(*weight, layer.weight.rows, layer.weight.cols) : UploadFloats(*weight, rows, cols);
   }
   if (const auto* bias = adapter->Replacement(path, true)) layer.bias = UploadFloats(*bias, 1, layer.bias.cols);
   if (const AdapterModule* m = adapter->FindModule(path)) {
@@ -124,7 +130,9 @@ InferenceModel::StoredLayer InferenceModel::Load(const std::string& path, const 
 
 // Magnitude over norm, row by row: weights do not change here, so once is enough.
 Matrix InferenceModel::LoadFactor(const StoredLayer& layer, const AdapterModule& m, const AdapterValues& adapter) {
-  const auto row = [&](int index) { return DenseMatrix(dora_room_.Plus(index * AlignedBytes(m.out * 4)), DType::kF32, 1, m.out); };
+  const auto row = [&](int index) {
+    return DenseMatrix(dora_room_.Plus(index * AlignedBytes(m.out * 4)), DType::kF32, 1, m.out);
+  };
   DeviceAddress next = row(3).data;
   const auto matrix = [&](int64_t rows, int64_t cols) {
     const Matrix taken = DenseMatrix(next, DType::kF32, rows, cols);
@@ -142,7 +150,8 @@ Matrix InferenceModel::LoadFactor(const StoredLayer& layer, const AdapterModule&
   const std::vector<float>& b = *adapter.Find(m.path, TrainableTensor::Kind::kLoraB);
   std::vector<float> transposed(b.size());
   for (int64_t i = 0; i < m.out; ++i) {
-    for (int64_t r = 0; r < m.rank; ++r) transposed[static_cast<size_t>(r * m.out + i)] = b[static_cast<size_t>(i * m.rank + r)];
+    for (int64_t r = 0; r < m.rank; ++r)
+      transposed[static_cast<size_t>(r * m.out + i)] = b[static_cast<size_t>(i * m.rank + r)];
   }
   device_.Upload(factors.b_transposed.data, transposed.data(), static_cast<int64_t>(transposed.size()) * 4);
   factors.scale = m.scale;
@@ -156,14 +165,17 @@ Matrix InferenceModel::LoadFactor(const StoredLayer& layer, const AdapterModule&
 
 Matrix InferenceModel::LoadNorm(const std::string& path, const AdapterValues* adapter) {
   const auto* values = adapter != nullptr ? adapter->Replacement(path, false) : nullptr;
-  return values != nullptr ? UploadFloats(*values, 1, static_cast<int64_t>(values->size())) : UploadStored(path + ".weight");
+  return values != nullptr ? UploadFloats(*values, 1, static_cast<int64_t>(values->size()))
+                           : UploadStored(path + ".weight");
 }
 
 // The table that tokens are looked up in, with what an adapter does to it.
 Matrix InferenceModel::LoadEmbedding(const AdapterValues* adapter) {
   const std::string path = "model.embed_tokens";
-  if (adapter == nullptr || (!adapter->UntiesHead() && adapter->spec.tokens.ids.empty())) return UploadStored(path + ".weight");
-  if (const auto* values = adapter->Replacement(path, false)) return UploadFloats(*values, spec_.vocab_size, spec_.hidden_size);
+  if (adapter == nullptr || (!adapter->UntiesHead() && adapter->spec.tokens.ids.empty()))
+    return UploadStored(path + ".weight");
+  if (const auto* values = adapter->Replacement(path, false))
+    return UploadFloats(*values, spec_.vocab_size, spec_.hidden_size);
   const StoredTensor& stored = *files_.Find(path + ".weight");
   std::vector<float> values(static_cast<size_t>(stored.rows() * stored.columns()));
   files_.ReadRows(stored, 0, stored.rows(), values.data());
@@ -251,7 +263,8 @@ std::span<const float> InferenceModel::Append(std::span<const int32_t> ids) {
     BadInput("{} tokens do not fit the context of {}", length_ + static_cast<int64_t>(ids.size()), capacity_);
   }
   for (const int32_t id : ids) {
-    if (id < 0 || id >= spec_.vocab_size) BadInput("token id {} is outside the model's vocabulary of {}", id, spec_.vocab_size);
+    if (id < 0 || id >= spec_.vocab_size)
+      BadInput("token id {} is outside the model's vocabulary of {}", id, spec_.vocab_size);
   }
   int64_t last = 0;
   for (size_t first = 0; first < ids.size(); first += kPieceRows) {
@@ -264,8 +277,9 @@ std::span<const float> InferenceModel::Append(std::span<const int32_t> ids) {
   RunLinear(head_, h, logits_, {});
   device_.Download(host_logits_.data(), logits_.data, spec_.vocab_size * 4);
   if (!std::all_of(host_logits_.begin(), host_logits_.end(), [](float logit) { return std::isfinite(logit); })) {
-    BadInput("{}: what it predicts after {} tokens is not finite: the weights of the model or of its adapter are damaged", files_.path(),
-             length_);
+    BadInput(
+        "{}: what it predicts after {} tokens is not finite: the weights of the model or of its adapter are damaged",
+        files_.path(), length_);
   }
   return host_logits_;
 }

@@ -1,5 +1,6 @@
-// A decoder for generation: weights as they are stored (a Q4_1 file stays Q4_1 in memory), a cache of keys and values, a
-// few rows at a time. Single tokens are bound by the bytes of the weights; for a prompt they are decoded inside the product.
+// A decoder for generation: weights as they are stored (a Q4_1 file stays Q4_1 in memory), a cache of keys and values,
+// a few rows at a time. Single tokens are bound by the bytes of the weights; for a prompt they are decoded inside the
+// product.
 #pragma once
 
 #include <cstdint>

@@ -36,9 +36,11 @@ void ExpectSame(const std::string& model, const std::string& adapter_folder) {
   const ModelFiles files = ModelFiles::Open(model);
   AdapterValues adapter;
   if (!adapter_folder.empty()) {
-    adapter.spec = BuildAdapterSpec(files.spec(), AdapterFolder::Open(adapter_folder).config, "test", UnknownTargets::kIgnore);
+    adapter.spec =
+        BuildAdapterSpec(files.spec(), AdapterFolder::Open(adapter_folder).config, "test", UnknownTargets::kIgnore);
     adapter.tensors = AdapterTrainables(adapter.spec);
-    adapter.values = ReadTrainedValues(adapter.tensors, OpenTrainedFile(adapter.tensors, AdapterFolder::WeightsPath(adapter_folder)));
+    adapter.values = ReadTrainedValues(adapter.tensors,
+                                       OpenTrainedFile(adapter.tensors, AdapterFolder::WeightsPath(adapter_folder)));
   }
   std::vector<int32_t> ids;
   for (int t = 0; t < 150; ++t) ids.push_back(static_cast<int32_t>((t * 37 + 11) % (files.spec().vocab_size - 5)));
@@ -66,7 +68,9 @@ TEST(Inference, AgreesWithTheDecoder) { ExpectSame(kData + "/models/llama", "");
 TEST(Inference, WithAnAdapter) { ExpectSame(kData + "/models/llama", kData + "/lora/llama_all7_r16"); }
 TEST(Inference, WithAWeightDecomposedAdapter) { ExpectSame(kData + "/models/llama", kData + "/lora/llama_dora"); }
 TEST(Inference, WithTrainedTokens) { ExpectSame(kData + "/models/llama", kData + "/lora/llama_trainable_tokens"); }
-TEST(Inference, WithTrainedBiases) { ExpectSame(kData + "/models/llama_tied_bias", kData + "/lora/llama_bias_lora_only"); }
+TEST(Inference, WithTrainedBiases) {
+  ExpectSame(kData + "/models/llama_tied_bias", kData + "/lora/llama_bias_lora_only");
+}
 TEST(Inference, WithATrainedHead) { ExpectSame(kData + "/models/llama", kData + "/lora/llama_modules_to_save"); }
 TEST(Inference, WithASlidingWindow) { ExpectSame(kData + "/models/mistral", ""); }
 TEST(Inference, WithNormsOnQueriesAndKeys) { ExpectSame(kData + "/models/qwen3", ""); }

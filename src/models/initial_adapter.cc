@@ -32,9 +32,12 @@ LowRankFactors FactorsOf(const AdapterModule& m, const std::vector<float>& w, co
   TorchGenerator generator(seed);
   const WeightView weight{w, m.out, m.in};
   switch (config.init_lora_weights) {
-    case Init::kOlora: return OloraFactors(weight, m.rank);
-    case Init::kOrthogonal: return OrthogonalFactors(m.out, m.in, m.rank, generator);
-    default: break;
+    case Init::kOlora:
+      return OloraFactors(weight, m.rank);
+    case Init::kOrthogonal:
+      return OrthogonalFactors(m.out, m.in, m.rank, generator);
+    default:
+      break;
   }
   if (config.pissa_iterations == 0) return PissaFactors(weight, m.rank, m.scale);
   return PissaFactorsByIteration(weight, m.rank, m.scale, config.pissa_iterations, generator);
@@ -105,13 +108,16 @@ std::vector<TrainableTensor> Doubled(std::vector<TrainableTensor> tensors) {
 std::vector<float> SideBySide(const std::vector<float>& first, const std::vector<float>& second, int64_t columns) {
   std::vector<float> joined;
   for (size_t at = 0; at < first.size(); at += static_cast<size_t>(columns)) {
-    joined.insert(joined.end(), first.begin() + static_cast<int64_t>(at), first.begin() + static_cast<int64_t>(at) + columns);
-    joined.insert(joined.end(), second.begin() + static_cast<int64_t>(at), second.begin() + static_cast<int64_t>(at) + columns);
+    joined.insert(joined.end(), first.begin() + static_cast<int64_t>(at),
+                  first.begin() + static_cast<int64_t>(at) + columns);
+    joined.insert(joined.end(), second.begin() + static_cast<int64_t>(at),
+                  second.begin() + static_cast<int64_t>(at) + columns);
   }
   return joined;
 }
 
-// The half of a doubled tensor in the layout of the files: of A its upper rows, of B its left columns; or the other one.
+// The half of a doubled tensor in the layout of the files: of A its upper rows, of B its left columns; or the other
+// one.
 std::vector<float> Half(const TrainableTensor& t, const std::vector<float>& whole, bool second) {
   const size_t half = whole.size() / 2;
   if (t.kind == Kind::kLoraA) {
@@ -120,15 +126,16 @@ std::vector<float> Half(const TrainableTensor& t, const std::vector<float>& whol
   }
   std::vector<float> values;
   for (size_t at = second ? static_cast<size_t>(t.rows) : 0; at < whole.size(); at += static_cast<size_t>(2 * t.rows)) {
-    values.insert(values.end(), whole.begin() + static_cast<int64_t>(at), whole.begin() + static_cast<int64_t>(at) + t.rows);
+    values.insert(values.end(), whole.begin() + static_cast<int64_t>(at),
+                  whole.begin() + static_cast<int64_t>(at) + t.rows);
   }
   return values;
 }
 
 }  // namespace
 
-InitialAdapter InitialAdapter::FromWeights(const ModelFiles& files, const AdapterSpec& adapter, const LoraConfig& config,
-                                           uint64_t seed, int threads) {
+InitialAdapter InitialAdapter::FromWeights(const ModelFiles& files, const AdapterSpec& adapter,
+                                           const LoraConfig& config, uint64_t seed, int threads) {
   InitialAdapter initial;
   for (const AdapterModule& m : adapter.modules) initial.modules_.push_back(m.path);
   initial.factors_.resize(initial.modules_.size());
@@ -200,9 +207,11 @@ const LowRankFactors* InitialAdapter::Find(const std::string& module) const {
   return found == modules_.end() ? nullptr : &factors_[static_cast<size_t>(found - modules_.begin())];
 }
 
-void InitialAdapter::Upload(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors) const {
+void InitialAdapter::Upload(Device& device, const TrainableVectors& vectors,
+                            const std::vector<TrainableTensor>& tensors) const {
   for (const TrainableTensor& t : tensors) {
-    if (IsLowRank(t)) UploadTrained(device, vectors.value(), t, t.kind == Kind::kLoraA ? Find(t.module)->a : Find(t.module)->b);
+    if (IsLowRank(t))
+      UploadTrained(device, vectors.value(), t, t.kind == Kind::kLoraA ? Find(t.module)->a : Find(t.module)->b);
   }
 }
 

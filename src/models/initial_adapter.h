@@ -1,9 +1,10 @@
 // Adapters that start from the weights themselves (PiSSA, OLoRA): scale B A is taken out of the base, so that training
 // starts from the same function, with what matters most in A and B. The base in memory is then another one than in the
-// files. So what is saved is the change alone, as PEFT's path_initial_model_for_weight_conversion makes it: a plain adapter
-// of twice the rank on the untouched base,
+// files. So what is saved is the change alone, as PEFT's path_initial_model_for_weight_conversion makes it: a plain
+// adapter of twice the rank on the untouched base,
 //   scale (B A - B0 A0) = scale [B, -B0] [A; A0].
-// Such a file holds the first values too, and a run goes on from it alone. Orthogonal factors have B A = 0 and need none of this.
+// Such a file holds the first values too, and a run goes on from it alone. Orthogonal factors have B A = 0 and need
+// none of this.
 #pragma once
 
 #include <cstdint>
@@ -31,13 +32,16 @@ class InitialAdapter {
                                     uint64_t seed, int threads);
 
   // LoftQ (Li et al. 2023) with one step: scale B A is the largest part of what quantising the weights lost, W - Q(W).
-  static InitialAdapter FromResidual(Device& device, const ModelWeights& weights, const ModelFiles& files, const AdapterSpec& adapter);
+  static InitialAdapter FromResidual(Device& device, const ModelWeights& weights, const ModelFiles& files,
+                                     const AdapterSpec& adapter);
 
   // From a file that Save wrote. Errors: Error{kBadInput} as OpenTrainedFile.
-  static InitialAdapter FromFile(const AdapterSpec& adapter, const std::vector<TrainableTensor>& tensors, const std::string& path);
+  static InitialAdapter FromFile(const AdapterSpec& adapter, const std::vector<TrainableTensor>& tensors,
+                                 const std::string& path);
 
   // W - scale B0 A0 into the weights in memory, which hold these modules in the compute type.
-  void SubtractFrom(Device& device, const ModelWeights& weights, const ModelFiles& files, const AdapterSpec& adapter) const;
+  void SubtractFrom(Device& device, const ModelWeights& weights, const ModelFiles& files,
+                    const AdapterSpec& adapter) const;
 
   // The first values of A and B.
   void Upload(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors) const;

@@ -1,5 +1,5 @@
-// Adapters taken out of the base: training starts from the model as it was, and what is saved, on the untouched base, is the
-// model that was trained.
+// Adapters taken out of the base: training starts from the model as it was, and what is saved, on the untouched base,
+// is the model that was trained.
 #include "models/initial_adapter.h"
 
 #include <gtest/gtest.h>
@@ -41,7 +41,8 @@ struct Engine {
     PackedBatch batch;
     batch.Append(ids, ids);
     std::vector<float> logits;
-    decoder->Logits(batch, [&](int64_t, std::span<const float> piece) { logits.insert(logits.end(), piece.begin(), piece.end()); });
+    decoder->Logits(
+        batch, [&](int64_t, std::span<const float> piece) { logits.insert(logits.end(), piece.begin(), piece.end()); });
     return logits;
   }
 
@@ -112,45 +113,53 @@ TEST_P(Decomposed, StartsFromTheModelAndIsSavedForTheUntouchedBase) {
 
   // A run goes on from the file alone, with the same bits.
   Engine resumed(config);
-  InitialAdapter::FromFile(resumed.spec, resumed.tensors, path).SubtractFrom(*resumed.device, *resumed.weights, resumed.files, resumed.spec);
+  InitialAdapter::FromFile(resumed.spec, resumed.tensors, path)
+      .SubtractFrom(*resumed.device, *resumed.weights, resumed.files, resumed.spec);
   InitialAdapter::Load(*resumed.device, *resumed.vectors, resumed.tensors, path);
   for (const TrainableTensor& t : trained.tensors) {
-    EXPECT_EQ(DownloadTrained(*resumed.device, resumed.vectors->value(), t), DownloadTrained(*trained.device, trained.vectors->value(), t));
+    EXPECT_EQ(DownloadTrained(*resumed.device, resumed.vectors->value(), t),
+              DownloadTrained(*trained.device, trained.vectors->value(), t));
   }
   for (const AdapterModule& m : trained.spec.modules) {
     const std::string weight = m.path + ".weight";
-    EXPECT_EQ(resumed.Download(resumed.weights->Find(weight)), trained.Download(trained.weights->Find(weight))) << weight;
+    EXPECT_EQ(resumed.Download(resumed.weights->Find(weight)), trained.Download(trained.weights->Find(weight)))
+        << weight;
   }
   std::filesystem::remove_all(folder);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Initialisations, Decomposed,
-    testing::Values(R"({"init_lora_weights": "pissa", "r": 4, "lora_alpha": 6, "target_modules": ["q_proj", "down_proj"]})",
-                    R"({"init_lora_weights": "pissa_niter_8", "r": 3, "target_modules": ["up_proj", "o_proj"], "use_rslora": true,
+    testing::Values(
+        R"({"init_lora_weights": "pissa", "r": 4, "lora_alpha": 6, "target_modules": ["q_proj", "down_proj"]})",
+        R"({"init_lora_weights": "pissa_niter_8", "r": 3, "target_modules": ["up_proj", "o_proj"], "use_rslora": true,
                         "rank_pattern": {"o_proj": 5}, "alpha_pattern": {"up_proj": 9}})",
-                    R"({"init_lora_weights": "olora", "r": 4, "lora_alpha": 4, "target_modules": ["k_proj", "gate_proj"],
+        R"({"init_lora_weights": "olora", "r": 4, "lora_alpha": 4, "target_modules": ["k_proj", "gate_proj"],
                         "rank_pattern": {"k_proj": 2}})",
-                    R"({"init_lora_weights": "olora", "r": 4, "lora_alpha": 8, "target_modules": ["lm_head"], "modules_to_save": ["norm"]})",
-                    R"({"init_lora_weights": "pissa", "r": 4, "use_dora": true, "trainable_token_indices": [4, 9]})"));
+        R"({"init_lora_weights": "olora", "r": 4, "lora_alpha": 8, "target_modules": ["lm_head"], "modules_to_save": ["norm"]})",
+        R"({"init_lora_weights": "pissa", "r": 4, "use_dora": true, "trainable_token_indices": [4, 9]})"));
 
 TEST(Orthogonal, LeavesTheBaseAsItIs) {
-  const LoraConfig config = ConfigOf(R"({"init_lora_weights": "orthogonal", "r": 4, "target_modules": ["q_proj", "down_proj"]})");
+  const LoraConfig config =
+      ConfigOf(R"({"init_lora_weights": "orthogonal", "r": 4, "target_modules": ["q_proj", "down_proj"]})");
   Engine engine(config);
   EXPECT_FALSE(engine.spec.changes_base);
-  InitialAdapter::FromWeights(engine.files, engine.spec, config, 3, 2).Upload(*engine.device, *engine.vectors, engine.tensors);
+  InitialAdapter::FromWeights(engine.files, engine.spec, config, 3, 2)
+      .Upload(*engine.device, *engine.vectors, engine.tensors);
   engine.MakeDecoder();
   ExpectNear(engine.Logits(), BaseLogits(), 1e-4f);
 }
 
 // With few ranks the logits come closer to those of the unquantised base; with all of them W = Q(W) + scale B A.
 TEST(Loftq, TakesUpWhatQuantisingLoses) {
-  const LoraConfig config = ConfigOf(R"({"init_lora_weights": "loftq", "r": 12, "lora_alpha": 9, "target_modules": "all-linear"})");
+  const LoraConfig config =
+      ConfigOf(R"({"init_lora_weights": "loftq", "r": 12, "lora_alpha": 9, "target_modules": "all-linear"})");
   Engine engine(config);
   BnbConfig nf4;
   nf4.load_in_4bit = true;
   nf4.bnb_4bit_quant_type = Bnb4Type::kNf4;
-  engine.weights.emplace(*engine.device, engine.files, engine.spec, BaseStorage(engine.files, DType::kF32, {.is_qlora = true, .quantization = nf4}));
+  engine.weights.emplace(*engine.device, engine.files, engine.spec,
+                         BaseStorage(engine.files, DType::kF32, {.is_qlora = true, .quantization = nf4}));
   const auto distance = [&] {
     engine.MakeDecoder();
     const std::vector<float> logits = engine.Logits(), base = BaseLogits();
@@ -159,13 +168,16 @@ TEST(Loftq, TakesUpWhatQuantisingLoses) {
     return sum;
   };
   const double quantized = distance();  // B is zero
-  const InitialAdapter initial = InitialAdapter::FromResidual(*engine.device, *engine.weights, engine.files, engine.spec);
+  const InitialAdapter initial =
+      InitialAdapter::FromResidual(*engine.device, *engine.weights, engine.files, engine.spec);
   initial.Upload(*engine.device, *engine.vectors, engine.tensors);
   EXPECT_LT(distance(), 0.9 * quantized);
   // All of the residual's rank: nothing is lost in these modules.
   Engine whole(ConfigOf(R"({"init_lora_weights": "loftq", "r": 12, "lora_alpha": 9, "target_modules": ["k_proj"]})"));
-  whole.weights.emplace(*whole.device, whole.files, whole.spec, BaseStorage(whole.files, DType::kF32, {.is_qlora = true, .quantization = nf4}));
-  InitialAdapter::FromResidual(*whole.device, *whole.weights, whole.files, whole.spec).Upload(*whole.device, *whole.vectors, whole.tensors);
+  whole.weights.emplace(*whole.device, whole.files, whole.spec,
+                        BaseStorage(whole.files, DType::kF32, {.is_qlora = true, .quantization = nf4}));
+  InitialAdapter::FromResidual(*whole.device, *whole.weights, whole.files, whole.spec)
+      .Upload(*whole.device, *whole.vectors, whole.tensors);
   const Matrix held = whole.weights->Find("model.layers.0.self_attn.k_proj.weight");
   ASSERT_EQ(held.dtype, DType::kBnb4);
   const StoredTensor& stored = *whole.files.Find("model.layers.0.self_attn.k_proj.weight");
@@ -182,7 +194,8 @@ TEST(Loftq, TakesUpWhatQuantisingLoses) {
   for (int64_t j = 0; j < held.rows; ++j) {
     for (int64_t i = 0; i < held.cols; ++i) {
       double sum = decoded[static_cast<size_t>(j * held.cols + i)];
-      for (int64_t r = 0; r < 12; ++r) sum += 9.0 / 12 * b[static_cast<size_t>(j * 12 + r)] * a[static_cast<size_t>(r * held.cols + i)];
+      for (int64_t r = 0; r < 12; ++r)
+        sum += 9.0 / 12 * b[static_cast<size_t>(j * 12 + r)] * a[static_cast<size_t>(r * held.cols + i)];
       ASSERT_NEAR(sum, w[static_cast<size_t>(j * held.cols + i)], 1e-5);
     }
   }
@@ -203,7 +216,8 @@ TEST(BuildAdapterSpec, RefusesWhatAModuleCannotStartFrom) {
     const std::string error = ErrorOf(settings, model);
     EXPECT_NE(error.find(part), std::string::npos) << error;
   };
-  refuses(R"({"init_lora_weights": "pissa", "r": 13, "target_modules": ["k_proj"]})", "r 13 for model.layers.0.self_attn.k_proj is more than the 12");
+  refuses(R"({"init_lora_weights": "pissa", "r": 13, "target_modules": ["k_proj"]})",
+          "r 13 for model.layers.0.self_attn.k_proj is more than the 12");
   refuses(R"({"init_lora_weights": "olora", "target_modules": ["embed_tokens"]})", "leave model.embed_tokens out");
   refuses(R"({"init_lora_weights": "olora", "target_modules": ["lm_head"]})", "shares the weight", "llama_tied_bias");
   refuses(R"({"init_lora_weights": "orthogonal", "r": 5})", "needs an even r");

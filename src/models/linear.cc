@@ -80,7 +80,8 @@ void AdapterForward(const LinearContext& context, const Linear& layer, const Mat
 }
 
 void LinearBackward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& dy,
-                    const Matrix& dx, const Matrix& start, const Matrix& low, const Matrix& dlow, const Matrix& direction) {
+                    const Matrix& dx, const Matrix& start, const Matrix& low, const Matrix& dlow,
+                    const Matrix& direction) {
   if (layer.adapter.dora.magnitude) return DoraBackward(context, layer, x, dy, dx, start, low, dlow, direction);
   KeepMask mask;
   if (layer.adapter.rank > 0) mask = LowRankBackward(context, layer, x, dy, low, dlow);

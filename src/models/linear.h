@@ -21,8 +21,8 @@ struct LinearAdapter {
   int64_t rank = 0;  // 0: no adapter
   float scale = 1.0f;
   float dropout = 0.0f;
-  uint32_t module = 0;      // names the adapter in the dropout masks
-  Matrix a, b_transposed;   // (rank, in), (rank, out) in the compute dtype; bf16 ranks are padded to even with zeros
+  uint32_t module = 0;       // names the adapter in the dropout masks
+  Matrix a, b_transposed;    // (rank, in), (rank, out) in the compute dtype; bf16 ranks are padded to even with zeros
   Matrix da, db_transposed;  // (rank, in), (rank, out) f32 gradients, added to
   LinearDora dora;
 };
@@ -39,7 +39,7 @@ struct Linear {
 // What the adapters of a layer share while they run.
 struct LinearContext {
   Device& device;
-  Matrix keys;       // (1, T) I32 dropout keys; empty: no dropout (evaluation)
+  Matrix keys;              // (1, T) I32 dropout keys; empty: no dropout (evaluation)
   DeviceAddress mask_bits;  // room for the keep-bits of one input
   // Room of weight-decomposed adapters: an output's gradient (backward), and two inputs (with dropout).
   struct {
@@ -47,8 +47,9 @@ struct LinearContext {
   } dora;
 };
 
-// y (T, out) f32 or C = the layer of x (T, in) C, plus `start` (T, out) f32 if given. `low` (T, rank) C keeps the low-rank
-// activations for the backward pass; needed where there is an adapter; `direction` (T, out) C likewise for DoRA.
+// y (T, out) f32 or C = the layer of x (T, in) C, plus `start` (T, out) f32 if given. `low` (T, rank) C keeps the
+// low-rank activations for the backward pass; needed where there is an adapter; `direction` (T, out) C likewise for
+// DoRA.
 void LinearForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& y,
                    const Matrix& start, const Matrix& low, const Matrix& direction = {});
 
@@ -56,8 +57,8 @@ void LinearForward(const LinearContext& context, const Linear& layer, const Matr
 void AdapterForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& low,
                     const Matrix& direction);
 
-// Adds the layer's parameter gradients, and writes dx (T, in) f32 or C = dy W + adapter term + `start`; dx may be empty.
-// dlow (T, rank) C is working room.
+// Adds the layer's parameter gradients, and writes dx (T, in) f32 or C = dy W + adapter term + `start`; dx may be
+// empty. dlow (T, rank) C is working room.
 void LinearBackward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& dy,
                     const Matrix& dx, const Matrix& start, const Matrix& low, const Matrix& dlow,
                     const Matrix& direction = {});

@@ -98,8 +98,8 @@ void ModelFiles::OpenGguf() {
   // leave out.
   for (const TensorView& tensor : gguf_->tensors()) {
     if (!known.contains(tensor.name)) {
-      BadInput("{}: the tensor \"{}\" belongs to no model of architecture {} that is supported", path_,
-               tensor.name, spec_.model_type);
+      BadInput("{}: the tensor \"{}\" belongs to no model of architecture {} that is supported", path_, tensor.name,
+               spec_.model_type);
     }
   }
 }
@@ -150,9 +150,11 @@ bool ModelFiles::AddQuantized(const ExpectedTensor& expected, const TensorView& 
   } else if (scales != nullptr) {
     if (found.dtype != DType::kI8 || scales->dtype != DType::kF32 || found.shape.empty() ||
         static_cast<int64_t>(scales->bytes.size()) != found.shape[0] * 4) {
-      BadInput("{}: \"{}\" has the scales \"{}\" beside it, so it must be I8 (rows, columns) with F32 (rows), not {} {} with {} {}",
-               path_, found.name, scales->name, NameOf(found.dtype), ShapeText(found.shape), NameOf(scales->dtype),
-               ShapeText(scales->shape));
+      BadInput(
+          "{}: \"{}\" has the scales \"{}\" beside it, so it must be I8 (rows, columns) with F32 (rows), not {} {} "
+          "with {} {}",
+          path_, found.name, scales->name, NameOf(found.dtype), ShapeText(found.shape), NameOf(scales->dtype),
+          ShapeText(scales->shape));
     }
     tensor.dtype = DType::kInt8Rows;
     tensor.shape = found.shape;
@@ -162,8 +164,9 @@ bool ModelFiles::AddQuantized(const ExpectedTensor& expected, const TensorView& 
     return false;
   }
   if (expected.name == "model.embed_tokens.weight") {
-    BadInput("{}: \"{}\" is {}, but rows are looked up in it: only linear layers may be quantised; quantise the model again", path_,
-             found.name, NameOf(tensor.dtype));
+    BadInput(
+        "{}: \"{}\" is {}, but rows are looked up in it: only linear layers may be quantised; quantise the model again",
+        path_, found.name, NameOf(tensor.dtype));
   }
   CheckShape(path_, found.name, tensor.shape, expected.shape);
   tensor.name = expected.name;
@@ -179,8 +182,11 @@ void ModelFiles::CheckQuantized(const BnbConfig& config) const {
   for (const auto& [name, entry] : tensors_) {
     if (entry.tensor.dtype == wanted) return;
   }
-  BadInput("{}: config.json says load_in_{}bit, but none of the tensors is: remove quantization_config, or quantise the model "
-           "again", path_, config.load_in_4bit ? 4 : 8);
+  BadInput(
+      "{}: config.json says load_in_{}bit, but none of the tensors is: remove quantization_config, or quantise the "
+      "model "
+      "again",
+      path_, config.load_in_4bit ? 4 : 8);
 }
 
 // A checkpoint may be saved from the bare decoder, without the prefix "model.".
@@ -196,9 +202,8 @@ void ModelFiles::SettleTiedHead() {
   const TensorView* head = FindInFolder("lm_head.weight");
   const TensorView* embedding = FindInFolder("model.embed_tokens.weight");
   if (head == nullptr || embedding == nullptr) return;
-  spec_.tie_word_embeddings =
-      head->dtype == embedding->dtype && head->shape == embedding->shape &&
-      std::memcmp(head->bytes.data(), embedding->bytes.data(), head->bytes.size()) == 0;
+  spec_.tie_word_embeddings = head->dtype == embedding->dtype && head->shape == embedding->shape &&
+                              std::memcmp(head->bytes.data(), embedding->bytes.data(), head->bytes.size()) == 0;
   safetensors_->DropPages(*head);
   safetensors_->DropPages(*embedding);
 }
@@ -230,8 +235,7 @@ void ModelFiles::ReadRows(const StoredTensor& tensor, int64_t first_row, int64_t
   });
 }
 
-void ModelFiles::ReadRowsBf16(const StoredTensor& tensor, int64_t first_row, int64_t rows,
-                              uint16_t* out) const {
+void ModelFiles::ReadRowsBf16(const StoredTensor& tensor, int64_t first_row, int64_t rows, uint16_t* out) const {
   const int64_t columns = tensor.columns();
   VisitRuns(tensor, first_row, rows, [&](int64_t row, int64_t count, int64_t offset) {
     uint16_t* target = out + offset * columns;
@@ -256,20 +260,23 @@ void ModelFiles::ReadRowsBf16(const StoredTensor& tensor, int64_t first_row, int
 void ModelFiles::CopyRows(const StoredTensor& tensor, int64_t first_row, int64_t rows, std::byte* out) const {
   const int64_t row_bytes = BytesOf(tensor.dtype, tensor.columns());
   VisitRuns(tensor, first_row, rows, [&](int64_t row, int64_t count, int64_t offset) {
-    std::memcpy(out + offset * row_bytes, tensor.bytes.data() + row * row_bytes, static_cast<size_t>(count * row_bytes));
+    std::memcpy(out + offset * row_bytes, tensor.bytes.data() + row * row_bytes,
+                static_cast<size_t>(count * row_bytes));
   });
 }
 
 void ModelFiles::Prefetch(const StoredTensor& tensor) const {
   const auto found = tensors_.find(tensor.name);
   if (found == tensors_.end()) return;
-  for (const TensorView* view : found->second.views) gguf_ != nullptr ? gguf_->Prefetch(*view) : safetensors_->Prefetch(*view);
+  for (const TensorView* view : found->second.views)
+    gguf_ != nullptr ? gguf_->Prefetch(*view) : safetensors_->Prefetch(*view);
 }
 
 void ModelFiles::DropPages(const StoredTensor& tensor) const {
   const auto found = tensors_.find(tensor.name);
   if (found == tensors_.end()) return;
-  for (const TensorView* view : found->second.views) gguf_ != nullptr ? gguf_->DropPages(*view) : safetensors_->DropPages(*view);
+  for (const TensorView* view : found->second.views)
+    gguf_ != nullptr ? gguf_->DropPages(*view) : safetensors_->DropPages(*view);
 }
 
 }  // namespace attune

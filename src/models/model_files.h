@@ -26,16 +26,14 @@ struct StoredTensor {
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;  // (out, in) or (out)
   std::span<const std::byte> bytes;
-  std::optional<Bnb4Weight> bnb4;     // dtype kBnb4: of a 4-bit checkpoint of bitsandbytes; `bytes` are its packed codes
+  std::optional<Bnb4Weight> bnb4;  // dtype kBnb4: of a 4-bit checkpoint of bitsandbytes; `bytes` are its packed codes
   std::span<const std::byte> scales;  // dtype kInt8Rows: of an 8-bit one, F32 (rows)
   // Not 0: the rows of each head of so many are stored in the order of interleaved rotation (GGUF's q and k
   // of architecture llama): stored row 2i is row i, stored row 2i + 1 is row i + head_dim / 2.
   int64_t permuted_head_dim = 0;
 
   int64_t rows() const { return shape.front(); }
-  int64_t columns() const {
-    return shape.size() > 1 ? shape[1] : 1;
-  }  // a bias or norm has rows of one element
+  int64_t columns() const { return shape.size() > 1 ? shape[1] : 1; }  // a bias or norm has rows of one element
 };
 
 // Movable; const members are safe to call from several threads.

@@ -66,13 +66,11 @@ void RewriteWeights(const std::string& folder, Rename rename) {
 }
 
 TEST(ModelFiles, OpensEverySupportedFamilyCompletely) {
-  for (const std::string family :
-       {"llama", "llama3", "llama_tied_bias", "mistral", "qwen2", "qwen3", "smollm3"}) {
+  for (const std::string family : {"llama", "llama3", "llama_tied_bias", "mistral", "qwen2", "qwen3", "smollm3"}) {
     const ModelFiles model = ModelFiles::Open(kData + "/models/" + family);
     EXPECT_TRUE(model.ignored_tensors().empty()) << family;
     EXPECT_FALSE(model.is_gguf());
-    for (const ExpectedTensor& tensor : ExpectedTensors(model.spec()))
-      EXPECT_NE(model.Find(tensor.name), nullptr);
+    for (const ExpectedTensor& tensor : ExpectedTensors(model.spec())) EXPECT_NE(model.Find(tensor.name), nullptr);
   }
 }
 
@@ -161,9 +159,10 @@ TEST(ModelFiles, RowsOfAn8BitCheckpoint) {
   }
   SafetensorsWriter writer(folder + "/model.safetensors", tensors);
   for (const TensorDeclaration& next : writer.order()) {
-    writer.Write(next.name, next.name == name             ? std::as_bytes(std::span(codes))
-                            : next.dtype == DType::kF32 && next.name.ends_with(".SCB") ? std::as_bytes(std::span(scales))
-                                                          : plain.Find(next.name)->bytes);
+    writer.Write(next.name, next.name == name ? std::as_bytes(std::span(codes))
+                            : next.dtype == DType::kF32 && next.name.ends_with(".SCB")
+                                ? std::as_bytes(std::span(scales))
+                                : plain.Find(next.name)->bytes);
   }
   writer.Commit();
   SetConfig(folder, "quantization_config", {{"quant_method", "bitsandbytes"}, {"load_in_8bit", true}});
@@ -202,9 +201,8 @@ TEST(ModelFiles, GgufRowsComeBackInHuggingFaceOrder) {
 
 TEST(ModelFiles, PartsAndBfloat16AgreeWithTheWhole) {
   const ModelFiles model = ModelFiles::Open(kData + "/gguf/tiny_llama_mixed.gguf");
-  for (const std::string name :
-       {"model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.weight",
-        "model.layers.0.mlp.down_proj.weight", "model.norm.weight", "lm_head.weight"}) {
+  for (const std::string name : {"model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.weight",
+                                 "model.layers.0.mlp.down_proj.weight", "model.norm.weight", "lm_head.weight"}) {
     const StoredTensor& tensor = *model.Find(name);
     const std::vector<float> whole = ReadAll(model, name);
     const int64_t columns = tensor.columns(), first = 5, rows = tensor.rows() - 11;
@@ -234,8 +232,7 @@ TEST(ModelFiles, TheModelPrefixIsOptional) {
 TEST(ModelFiles, ATiedHeadInTheFileIsIgnoredIfEqualAndUsedIfNot) {
   const std::string equal = CopyOf("llama_tied_bias", "tied_equal");
   RewriteWeights(equal, [](const std::string& name) {
-    return name == "model.embed_tokens.weight" ? std::vector<std::string>{name, "lm_head.weight"}
-                                               : std::vector{name};
+    return name == "model.embed_tokens.weight" ? std::vector<std::string>{name, "lm_head.weight"} : std::vector{name};
   });
   const ModelFiles tied = ModelFiles::Open(equal);
   EXPECT_TRUE(tied.spec().tie_word_embeddings);
@@ -268,16 +265,14 @@ TEST(ModelFiles, NamesMissingAndMisshapedTensors) {
   config.replace(config.find("\"intermediate_size\": 40"), 23, "\"intermediate_size\": 44");
   WriteFileAtomic(shape + "/config.json", config);
   const std::string error = OpenError(shape);
-  EXPECT_NE(error.find("has shape (40, 36), but the configuration asks for (44, 36)"), std::string::npos)
-      << error;
+  EXPECT_NE(error.find("has shape (40, 36), but the configuration asks for (44, 36)"), std::string::npos) << error;
 }
 
 TEST(ModelFiles, ExtraTensorsOfAFolderAreListed) {
   const std::string folder = CopyOf("llama", "extra");
   RewriteWeights(folder, [](const std::string& name) {
-    return name == "model.norm.weight"
-               ? std::vector<std::string>{name, "model.layers.0.self_attn.rotary_emb.inv_freq"}
-               : std::vector{name};
+    return name == "model.norm.weight" ? std::vector<std::string>{name, "model.layers.0.self_attn.rotary_emb.inv_freq"}
+                                       : std::vector{name};
   });
   EXPECT_EQ(ModelFiles::Open(folder).ignored_tensors(),
             std::vector<std::string>{"model.layers.0.self_attn.rotary_emb.inv_freq"});

@@ -1,5 +1,5 @@
-// The shapes of published models, by name: what their config.json says of sizes, so that a model of that shape can be made
-// up without a download. Source: the config.json of each model on the Hugging Face Hub.
+// The shapes of published models, by name: what their config.json says of sizes, so that a model of that shape can be
+// made up without a download. Source: the config.json of each model on the Hugging Face Hub.
 #pragma once
 
 #include <nlohmann/json.hpp>

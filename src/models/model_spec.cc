@@ -30,12 +30,11 @@ void CheckRope(const ModelSpec& spec, const std::string& where) {
       BadInput("{}: rope scaling llama3 needs 0 < low_freq_factor < high_freq_factor, got {} and {}", where,
                scaling.low_freq_factor, scaling.high_freq_factor);
     }
-    CheckRange(where, "original_max_position_embeddings", scaling.original_max_position_embeddings,
-               1LL << 40);
+    CheckRange(where, "original_max_position_embeddings", scaling.original_max_position_embeddings, 1LL << 40);
   }
   if (!spec.rope_factors.empty() && static_cast<int64_t>(spec.rope_factors.size()) != spec.head_dim / 2) {
-    BadInput("{}: {} rope factors for a head_dim of {}; there must be half as many", where,
-             spec.rope_factors.size(), spec.head_dim);
+    BadInput("{}: {} rope factors for a head_dim of {}; there must be half as many", where, spec.rope_factors.size(),
+             spec.head_dim);
   }
   for (const float factor : spec.rope_factors) {
     if (!(factor > 0) || !std::isfinite(factor))
@@ -55,11 +54,10 @@ void ModelSpec::Validate(const std::string& where) const {
   CheckRange(where, "head_dim", head_dim, 1 << 16);
   CheckRange(where, "max_position_embeddings", max_position_embeddings, 1LL << 40);
   if (num_attention_heads % num_key_value_heads != 0) {
-    BadInput("{}: num_attention_heads {} is not a multiple of num_key_value_heads {}", where,
-             num_attention_heads, num_key_value_heads);
+    BadInput("{}: num_attention_heads {} is not a multiple of num_key_value_heads {}", where, num_attention_heads,
+             num_key_value_heads);
   }
-  if (head_dim % 2 != 0)
-    BadInput("{}: head_dim is {}; the rotation of q and k needs an even one", where, head_dim);
+  if (head_dim % 2 != 0) BadInput("{}: head_dim is {}; the rotation of q and k needs an even one", where, head_dim);
   if (!(rms_norm_eps >= 0 && rms_norm_eps <= 1)) {
     BadInput("{}: rms_norm_eps is {}; it must lie between 0 and 1", where, rms_norm_eps);
   }
@@ -71,28 +69,25 @@ void ModelSpec::Validate(const std::string& where) const {
 
 void RefuseWhatTheDecoderLacks(const ModelSpec& spec) {
   constexpr int64_t kMaxHeadDim = 1024;  // what attention's working memory is sized for
-  if (spec.head_dim > kMaxHeadDim) BadInput("head_dim {} is more than the {} that are supported", spec.head_dim, kMaxHeadDim);
+  if (spec.head_dim > kMaxHeadDim)
+    BadInput("head_dim {} is more than the {} that are supported", spec.head_dim, kMaxHeadDim);
 }
 
 std::vector<ExpectedTensor> ExpectedTensors(const ModelSpec& spec) {
   const int64_t hidden = spec.hidden_size, mlp = spec.intermediate_size;
-  const int64_t q_rows = spec.num_attention_heads * spec.head_dim,
-                kv_rows = spec.num_key_value_heads * spec.head_dim;
+  const int64_t q_rows = spec.num_attention_heads * spec.head_dim, kv_rows = spec.num_key_value_heads * spec.head_dim;
   std::vector<ExpectedTensor> tensors;
   tensors.push_back({"model.embed_tokens.weight", "token_embd.weight", {spec.vocab_size, hidden}});
   for (int64_t layer = 0; layer < spec.num_hidden_layers; ++layer) {
-    const auto add = [&](const char* name, const char* gguf_name, std::vector<int64_t> shape,
-                         bool is_rotated = false) {
-      tensors.push_back({fmt::format("model.layers.{}.{}", layer, name),
-                         fmt::format("blk.{}.{}", layer, gguf_name), std::move(shape), is_rotated});
+    const auto add = [&](const char* name, const char* gguf_name, std::vector<int64_t> shape, bool is_rotated = false) {
+      tensors.push_back({fmt::format("model.layers.{}.{}", layer, name), fmt::format("blk.{}.{}", layer, gguf_name),
+                         std::move(shape), is_rotated});
     };
     const auto add_linear = [&](const char* name, const char* gguf_name, int64_t out, int64_t in, bool bias,
                                 bool is_rotated = false) {
-      add(fmt::format("{}.weight", name).c_str(), fmt::format("{}.weight", gguf_name).c_str(), {out, in},
-          is_rotated);
+      add(fmt::format("{}.weight", name).c_str(), fmt::format("{}.weight", gguf_name).c_str(), {out, in}, is_rotated);
       if (bias) {
-        add(fmt::format("{}.bias", name).c_str(), fmt::format("{}.bias", gguf_name).c_str(), {out},
-            is_rotated);
+        add(fmt::format("{}.bias", name).c_str(), fmt::format("{}.bias", gguf_name).c_str(), {out}, is_rotated);
       }
     };
     add("input_layernorm.weight", "attn_norm.weight", {hidden});
@@ -110,8 +105,7 @@ std::vector<ExpectedTensor> ExpectedTensors(const ModelSpec& spec) {
     add_linear("mlp.down_proj", "ffn_down", hidden, mlp, spec.mlp_bias);
   }
   tensors.push_back({"model.norm.weight", "output_norm.weight", {hidden}});
-  if (!spec.tie_word_embeddings)
-    tensors.push_back({"lm_head.weight", "output.weight", {spec.vocab_size, hidden}});
+  if (!spec.tie_word_embeddings) tensors.push_back({"lm_head.weight", "output.weight", {spec.vocab_size, hidden}});
   return tensors;
 }
 
@@ -123,8 +117,7 @@ std::vector<float> RopeInverseFrequencies(const ModelSpec& spec) {
   for (int64_t i = 0; i < half; ++i) {
     const float exponent = static_cast<float>(2 * i) / static_cast<float>(spec.head_dim);
     // torch's float32 power is within an ulp of the exact one, which is what this rounds to.
-    const auto power =
-        static_cast<float>(std::pow(static_cast<double>(static_cast<float>(spec.rope_theta)), exponent));
+    const auto power = static_cast<float>(std::pow(static_cast<double>(static_cast<float>(spec.rope_theta)), exponent));
     float frequency = 1.0f / power;
     if (scaling.kind == RopeScaling::Kind::kLinear) frequency /= factor;
     if (scaling.kind == RopeScaling::Kind::kLlama3) {
@@ -136,9 +129,8 @@ std::vector<float> RopeInverseFrequencies(const ModelSpec& spec) {
       if (wave > longest) {
         frequency /= factor;
       } else if (wave >= shortest) {
-        const float smooth =
-            (static_cast<float>(length) / wave - static_cast<float>(scaling.low_freq_factor)) /
-            static_cast<float>(scaling.high_freq_factor - scaling.low_freq_factor);
+        const float smooth = (static_cast<float>(length) / wave - static_cast<float>(scaling.low_freq_factor)) /
+                             static_cast<float>(scaling.high_freq_factor - scaling.low_freq_factor);
         frequency = (1.0f - smooth) * frequency / factor + smooth * frequency;
       }
     }

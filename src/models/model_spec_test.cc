@@ -41,8 +41,7 @@ ModelSpec SpecWith(const std::string& model, const json& patch = json::object())
 }
 
 TEST(ModelSpec, LayoutsOfTransformers4And5GiveTheSameSpec) {
-  for (const std::string model :
-       {"llama", "llama3", "llama_tied_bias", "mistral", "qwen2", "qwen3", "smollm3"}) {
+  for (const std::string model : {"llama", "llama3", "llama_tied_bias", "mistral", "qwen2", "qwen3", "smollm3"}) {
     EXPECT_EQ(ModelSpec::FromConfig(ConfigOf(model), "a"),
               ModelSpec::FromConfig(ConfigOf(model, "config_v4.json"), "b"))
         << model;
@@ -59,8 +58,7 @@ TEST(ModelSpec, ReadsTheTraitsOfEveryFamily) {
   EXPECT_EQ(llama.eos_token_ids, std::vector<int64_t>{2});
   EXPECT_EQ(llama.pad_token_id, 0);
   EXPECT_EQ(llama.torch_dtype, "float32");
-  EXPECT_FALSE(llama.qkv_bias || llama.o_bias || llama.mlp_bias || llama.qk_norm ||
-               llama.tie_word_embeddings);
+  EXPECT_FALSE(llama.qkv_bias || llama.o_bias || llama.mlp_bias || llama.qk_norm || llama.tie_word_embeddings);
   EXPECT_EQ(llama.sliding_window, (std::vector<int64_t>{0, 0}));
 
   const ModelSpec llama3 = SpecWith("llama3");
@@ -94,8 +92,7 @@ TEST(ModelSpec, AbsentKeysTakeTheFamilysDefaults) {
   EXPECT_EQ(llama.eos_token_ids, (std::vector<int64_t>{2, 7}));
   EXPECT_FALSE(llama.pad_token_id.has_value());
   // An absent sliding_window is 4096 to Mistral, null none.
-  EXPECT_EQ(SpecWith("mistral", {{"sliding_window", none}}).sliding_window,
-            (std::vector<int64_t>{4096, 4096}));
+  EXPECT_EQ(SpecWith("mistral", {{"sliding_window", none}}).sliding_window, (std::vector<int64_t>{4096, 4096}));
   json config = ConfigOf("mistral");
   config["sliding_window"] = nullptr;
   EXPECT_EQ(ModelSpec::FromConfig(config, "c").sliding_window, (std::vector<int64_t>{0, 0}));
@@ -106,20 +103,19 @@ TEST(ModelSpec, AbsentKeysTakeTheFamilysDefaults) {
 
 TEST(ModelSpec, QwenSlidesOnTheLayersItNames) {
   const json none = nullptr;
-  EXPECT_EQ(SpecWith("qwen2", {{"use_sliding_window", true},
-                               {"sliding_window", 5},
-                               {"max_window_layers", 1},
-                               {"layer_types", none}})
-                .sliding_window,
-            (std::vector<int64_t>{0, 5}));
+  EXPECT_EQ(
+      SpecWith("qwen2",
+               {{"use_sliding_window", true}, {"sliding_window", 5}, {"max_window_layers", 1}, {"layer_types", none}})
+          .sliding_window,
+      (std::vector<int64_t>{0, 5}));
   EXPECT_EQ(SpecWith("qwen3", {{"use_sliding_window", true},
                                {"sliding_window", 5},
                                {"layer_types", {"sliding_attention", "full_attention"}}})
                 .sliding_window,
             (std::vector<int64_t>{5, 0}));
-  EXPECT_NE(ErrorWith("layer_types", {"sliding_attention", "full_attention"}, "qwen2")
-                .find("sliding_window is not set"),
-            std::string::npos);
+  EXPECT_NE(
+      ErrorWith("layer_types", {"sliding_attention", "full_attention"}, "qwen2").find("sliding_window is not set"),
+      std::string::npos);
   EXPECT_NE(ErrorWith("layer_types", {"chunked_attention", "full_attention"}, "qwen2").find("layer_types[0]"),
             std::string::npos);
 }
@@ -132,22 +128,19 @@ TEST(ModelSpec, RefusesByNameWhatItCannotCompute) {
   EXPECT_NE(ErrorWith("attn_logit_softcapping", 30.0).find("attn_logit_softcapping"), std::string::npos);
   EXPECT_NE(ErrorWith("num_experts", 8).find("num_experts"), std::string::npos);
   EXPECT_EQ(ErrorWith("num_experts", nullptr), "no error");
-  EXPECT_NE(ErrorWith("architectures", {"LlamaForSequenceClassification"}).find("LlamaForCausalLM"),
-            std::string::npos);
+  EXPECT_NE(ErrorWith("architectures", {"LlamaForSequenceClassification"}).find("LlamaForCausalLM"), std::string::npos);
   for (const std::string type : {"dynamic", "yarn", "longrope", "mrope"}) {
-    EXPECT_NE(ErrorWith("rope_parameters", {{"rope_type", type}, {"factor", 2.0}})
-                  .find("\"" + type + "\" is not supported"),
-              std::string::npos);
-    EXPECT_NE(ErrorWith("rope_scaling", {{"type", type}, {"factor", 2.0}}).find("\"" + type + "\""),
-              std::string::npos);
+    EXPECT_NE(
+        ErrorWith("rope_parameters", {{"rope_type", type}, {"factor", 2.0}}).find("\"" + type + "\" is not supported"),
+        std::string::npos);
+    EXPECT_NE(ErrorWith("rope_scaling", {{"type", type}, {"factor", 2.0}}).find("\"" + type + "\""), std::string::npos);
   }
   EXPECT_NE(ErrorWith("partial_rotary_factor", 0.5).find("partial_rotary_factor 0.5"), std::string::npos);
 }
 
 TEST(ModelSpec, RefusesAbsurdAndMistypedValuesByName) {
-  for (const std::string key :
-       {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-        "num_key_value_heads", "head_dim", "max_position_embeddings"}) {
+  for (const std::string key : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+                                "num_attention_heads", "num_key_value_heads", "head_dim", "max_position_embeddings"}) {
     for (const json& value :
          {json(0), json(-4), json(int64_t{1} << 50), json(UINT64_MAX), json(1.5), json("8"), json(true)}) {
       EXPECT_NE(ErrorWith(key, value).find(key), std::string::npos)
@@ -162,8 +155,7 @@ TEST(ModelSpec, RefusesAbsurdAndMistypedValuesByName) {
   EXPECT_NE(ErrorWith("eos_token_id", {"</s>"}).find("eos_token_id"), std::string::npos);
   EXPECT_NE(ErrorWith("rope_parameters", {{"rope_theta", 0}}).find("rope_theta"), std::string::npos);
   EXPECT_NE(ErrorWith("rope_parameters", {{"rope_type", "linear"}}).find("\"factor\""), std::string::npos);
-  EXPECT_NE(ErrorWith("rope_parameters", {{"rope_type", "linear"}, {"factor", 0}}).find("factor"),
-            std::string::npos);
+  EXPECT_NE(ErrorWith("rope_parameters", {{"rope_type", "linear"}, {"factor", 0}}).find("factor"), std::string::npos);
   EXPECT_NE(ErrorWith("rope_parameters", {{"rope_type", "llama3"}, {"factor", 8}}).find("low_freq_factor"),
             std::string::npos);
   EXPECT_NE(ErrorWith("no_rope_layers", {1, 0}, "smollm3").find("no_rope_layers"), std::string::npos);
@@ -196,10 +188,9 @@ TEST(RopeInverseFrequencies, AgreeWithTransformers) {
     for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], wanted[i], wanted[i] * 1.2e-7f) << i;
   };
   expect(SpecWith("llama"), {1.e+00f, 2.7144171e-02f, 7.3680613e-04f});
-  expect(SpecWith("llama3"), {1.e+00f, 8.514666e-02f, 1.6718509e-02f, 4.3234085e-03f, 1.118034e-03f,
-                              2.8912374e-04f, 7.476744e-05f, 1.933487e-05f});
-  expect(SpecWith("llama",
-                  {{"rope_parameters", {{"rope_type", "linear"}, {"factor", 4.0}, {"rope_theta", 10000.0}}}}),
+  expect(SpecWith("llama3"), {1.e+00f, 8.514666e-02f, 1.6718509e-02f, 4.3234085e-03f, 1.118034e-03f, 2.8912374e-04f,
+                              7.476744e-05f, 1.933487e-05f});
+  expect(SpecWith("llama", {{"rope_parameters", {{"rope_type", "linear"}, {"factor", 4.0}, {"rope_theta", 10000.0}}}}),
          {2.5e-01f, 1.1603971e-02f, 5.386086e-04f});
 }
 

@@ -17,7 +17,8 @@ std::optional<BnbConfig> QuantizationOf(const std::optional<BnbConfig>& given, c
   for (const ExpectedTensor& expected : ExpectedTensors(files.spec())) {
     const StoredTensor* stored = files.Find(expected.name);
     if (stored == nullptr) continue;
-    if (stored->bnb4 || stored->dtype == DType::kInt8Rows || LayoutOf(stored->dtype).block_elements > 1) return std::nullopt;
+    if (stored->bnb4 || stored->dtype == DType::kInt8Rows || LayoutOf(stored->dtype).block_elements > 1)
+      return std::nullopt;
   }
   return QloraQuantization();
 }

@@ -13,11 +13,12 @@ namespace attune {
 // The settings of the QLoRA paper: nf4 with double quantisation.
 BnbConfig QloraQuantization();
 
-// How the base of a qlora run is quantised while it is read: as `given` says, else as in the paper, or nothing where the
-// files are quantised already.
+// How the base of a qlora run is quantised while it is read: as `given` says, else as in the paper, or nothing where
+// the files are quantised already.
 std::optional<BnbConfig> QuantizationOf(const std::optional<BnbConfig>& given, const ModelFiles& files);
 
-// The linear layers, less those that transformers leaves alone: names of weights ("model.layers.0.mlp.up_proj.weight"). Errors: Error{kBadInput} when llm_int8_skip_modules leaves none.
+// The linear layers, less those that transformers leaves alone: names of weights ("model.layers.0.mlp.up_proj.weight").
+// Errors: Error{kBadInput} when llm_int8_skip_modules leaves none.
 std::set<std::string> QuantizedLayers(const ModelSpec& spec, const BnbConfig& config);
 
 }  // namespace attune

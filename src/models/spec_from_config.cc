@@ -92,14 +92,13 @@ const Family& FamilyOf(const Keys& config) {
   for (const Family& family : kFamilies) {
     if (type == family.model_type) return family;
   }
-  BadInput("{}: model_type \"{}\" is not supported (supported: llama, mistral, qwen2, qwen3, smollm3)",
-           config.where(), type.substr(0, 60));
+  BadInput("{}: model_type \"{}\" is not supported (supported: llama, mistral, qwen2, qwen3, smollm3)", config.where(),
+           type.substr(0, 60));
 }
 
 // Keys that ask for other mathematics than the decoder's. Null, false and zero ask for nothing.
 void RefuseUnsupported(const Keys& config) {
-  for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping", "num_local_experts",
-                          "num_experts"}) {
+  for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping", "num_local_experts", "num_experts"}) {
     const json* value = config.Find(key);
     if (value == nullptr || (value->is_number() && value->get<double>() == 0)) continue;
     BadInput("{}: \"{}\" is set, which is not supported yet", config.where(), key);
@@ -123,8 +122,7 @@ void ReadRope(const Keys& config, const Family& family, ModelSpec* spec) {
   const Keys rope(*given, config.where());
   spec->rope_theta = rope.Number("rope_theta", config.Number("rope_theta", family.rope_theta));
   const double partial = rope.Number("partial_rotary_factor", config.Number("partial_rotary_factor", 1));
-  if (partial != 1)
-    BadInput("{}: partial_rotary_factor {} is not supported (only 1 is)", config.where(), partial);
+  if (partial != 1) BadInput("{}: partial_rotary_factor {} is not supported (only 1 is)", config.where(), partial);
 
   const std::string type = rope.Text("rope_type", rope.Text("type", "default"));
   RopeScaling& scaling = spec->rope_scaling;
@@ -155,16 +153,14 @@ void ReadRopeLayers(const Keys& config, ModelSpec* spec) {
   const json* marks = config.Find("no_rope_layers");
   if (marks == nullptr) {
     const int64_t interval = config.Integer("no_rope_layer_interval", 4);
-    if (interval < 1)
-      BadInput("{}: no_rope_layer_interval is {}; it must be positive", config.where(), interval);
+    if (interval < 1) BadInput("{}: no_rope_layer_interval is {}; it must be positive", config.where(), interval);
     for (size_t i = 0; i < layers; ++i) spec->uses_rope[i] = (static_cast<int64_t>(i) + 1) % interval != 0;
     return;
   }
   if (!marks->is_array() || marks->size() < layers) {
     BadInput("{}: no_rope_layers must list 1 or 0 for each of the {} layers", config.where(), layers);
   }
-  for (size_t i = 0; i < layers; ++i)
-    spec->uses_rope[i] = config.ToInteger((*marks)[i], "no_rope_layers") != 0;
+  for (size_t i = 0; i < layers; ++i) spec->uses_rope[i] = config.ToInteger((*marks)[i], "no_rope_layers") != 0;
 }
 
 void ReadSlidingWindow(const Keys& config, ModelSpec* spec) {
@@ -198,9 +194,8 @@ void ReadSlidingWindow(const Keys& config, ModelSpec* spec) {
         BadInput("{}: layer_types[{}] is neither full_attention nor sliding_attention", config.where(), i);
       }
       if (slides && window == 0) {
-        BadInput(
-            "{}: layer_types[{}] is sliding_attention, but use_sliding_window or sliding_window is not set",
-            config.where(), i);
+        BadInput("{}: layer_types[{}] is sliding_attention, but use_sliding_window or sliding_window is not set",
+                 config.where(), i);
       }
     }
     spec->sliding_window[i] = slides ? window : 0;
@@ -251,10 +246,10 @@ ModelSpec ModelSpec::FromConfig(const json& object, const std::string& where) {
   spec.num_attention_heads = config.Integer("num_attention_heads");
   if (spec.num_attention_heads < 1) BadInput("{}: num_attention_heads must be positive", where);
   const bool kv_is_null = config.Has("num_key_value_heads") || family.num_key_value_heads == 0;
-  spec.num_key_value_heads = config.Integer(
-      "num_key_value_heads", kv_is_null ? spec.num_attention_heads : family.num_key_value_heads);
-  spec.head_dim = config.Integer(
-      "head_dim", family.head_dim > 0 ? family.head_dim : spec.hidden_size / spec.num_attention_heads);
+  spec.num_key_value_heads =
+      config.Integer("num_key_value_heads", kv_is_null ? spec.num_attention_heads : family.num_key_value_heads);
+  spec.head_dim =
+      config.Integer("head_dim", family.head_dim > 0 ? family.head_dim : spec.hidden_size / spec.num_attention_heads);
   spec.rms_norm_eps = config.Number("rms_norm_eps", 1e-6);
   const bool attention_bias = family.has_attention_bias && config.Boolean("attention_bias", false);
   spec.qkv_bias = family.always_qkv_bias || attention_bias;

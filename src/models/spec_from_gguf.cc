@@ -49,15 +49,14 @@ class GgufKeys {
 
 void RefuseUnsupported(const GgufFile& file, const GgufKeys& keys) {
   for (const char* key :
-       {"expert_count", "attn_logit_softcapping", "final_logit_softcapping", "attention.sliding_window",
-        "logit_scale", "embedding_scale", "residual_scale", "attention.scale"}) {
+       {"expert_count", "attn_logit_softcapping", "final_logit_softcapping", "attention.sliding_window", "logit_scale",
+        "embedding_scale", "residual_scale", "attention.scale"}) {
     if (keys.Number(key).value_or(0) != 0) {
       BadInput("{}: the metadata key \"{}\" is set, which is not supported yet", file.path(), keys.Name(key));
     }
   }
   if (file.Integer("split.count").value_or(1) > 1) {
-    BadInput("{}: is one part of a split model; join the parts first (llama-gguf-split --merge)",
-             file.path());
+    BadInput("{}: is one part of a split model; join the parts first (llama-gguf-split --merge)", file.path());
   }
 }
 
@@ -70,21 +69,19 @@ void ReadRope(const GgufFile& file, const GgufKeys& keys, ModelSpec* spec) {
   }
   const std::string_view type = keys.String("rope.scaling.type").value_or("none");
   // Files of 2023 have a factor without a type.
-  const double factor =
-      keys.Number("rope.scaling.factor").value_or(keys.Number("rope.scale_linear").value_or(1));
+  const double factor = keys.Number("rope.scaling.factor").value_or(keys.Number("rope.scale_linear").value_or(1));
   if (type == "linear" || (!keys.Has("rope.scaling.type") && factor != 1)) {
     spec->rope_scaling.kind = RopeScaling::Kind::kLinear;
     spec->rope_scaling.factor = factor;
   } else if (type != "none") {
-    BadInput("{}: rope scaling \"{}\" is not supported (supported: none, linear)", file.path(),
-             type.substr(0, 60));
+    BadInput("{}: rope scaling \"{}\" is not supported (supported: none, linear)", file.path(), type.substr(0, 60));
   }
   // llama3 scaling is stored as its result: one divisor a frequency.
   const TensorView* factors = file.FindTensor("rope_freqs.weight");
   if (factors == nullptr) return;
   if (factors->dtype != DType::kF32 || factors->shape != std::vector<int64_t>{spec->head_dim / 2}) {
-    BadInput("{}: tensor \"rope_freqs.weight\" has type {} and shape {}; F32 and ({}) are expected",
-             file.path(), NameOf(factors->dtype), ShapeText(factors->shape), spec->head_dim / 2);
+    BadInput("{}: tensor \"rope_freqs.weight\" has type {} and shape {}; F32 and ({}) are expected", file.path(),
+             NameOf(factors->dtype), ShapeText(factors->shape), spec->head_dim / 2);
   }
   spec->rope_factors.resize(static_cast<size_t>(spec->head_dim / 2));
   DecodeBlocks(DType::kF32, factors->bytes.data(), spec->head_dim / 2, spec->rope_factors.data());
@@ -114,8 +111,7 @@ ModelSpec ModelSpec::FromGguf(const GgufFile& file) {
   spec.intermediate_size = keys.Required("feed_forward_length");
   spec.num_hidden_layers = keys.Required("block_count");
   spec.num_attention_heads = keys.Required("attention.head_count");
-  if (spec.num_attention_heads < 1)
-    BadInput("{}: {} must be positive", file.path(), keys.Name("attention.head_count"));
+  if (spec.num_attention_heads < 1) BadInput("{}: {} must be positive", file.path(), keys.Name("attention.head_count"));
   spec.num_key_value_heads = keys.Integer("attention.head_count_kv").value_or(spec.num_attention_heads);
   spec.head_dim = keys.Integer("attention.key_length").value_or(spec.hidden_size / spec.num_attention_heads);
   if (const int64_t value_length = keys.Integer("attention.value_length").value_or(spec.head_dim);
@@ -124,8 +120,7 @@ ModelSpec ModelSpec::FromGguf(const GgufFile& file) {
              value_length);
   }
   if (!keys.Has("attention.layer_norm_rms_epsilon")) {
-    BadInput("{}: the metadata key \"{}\" is missing", file.path(),
-             keys.Name("attention.layer_norm_rms_epsilon"));
+    BadInput("{}: the metadata key \"{}\" is missing", file.path(), keys.Name("attention.layer_norm_rms_epsilon"));
   }
   spec.rms_norm_eps = *keys.Number("attention.layer_norm_rms_epsilon");
   const auto has = [&](const char* tensor) { return file.FindTensor(tensor) != nullptr; };

@@ -15,8 +15,7 @@ GgufBuilder Llama(const GgufBuilder& extra, uint64_t keys, const char* architect
   const std::string prefix = std::string(architecture) + ".";
   builder.Key(prefix + "block_count", uint32_t{1}).Key(prefix + "context_length", uint32_t{64});
   builder.Key(prefix + "embedding_length", uint32_t{8}).Key(prefix + "feed_forward_length", uint32_t{4});
-  builder.Key(prefix + "attention.head_count", uint32_t{2})
-      .Key(prefix + "attention.head_count_kv", uint32_t{1});
+  builder.Key(prefix + "attention.head_count", uint32_t{2}).Key(prefix + "attention.head_count_kv", uint32_t{1});
   builder.Key(prefix + "attention.layer_norm_rms_epsilon", 1e-5f);
   builder.Raw(extra.text());
   return builder.Tensor("token_embd.weight", {8, 16}, 0, 0).Data(512);
@@ -107,8 +106,7 @@ TEST(SpecFromGguf, ReadsRopeFactors) {
     builder.Header(2, 8).Key("general.architecture", "llama").Key("llama.block_count", uint32_t{1});
     builder.Key("llama.context_length", uint32_t{64}).Key("llama.embedding_length", uint32_t{8});
     builder.Key("llama.feed_forward_length", uint32_t{4}).Key("llama.attention.head_count", uint32_t{2});
-    builder.Key("llama.attention.head_count_kv", uint32_t{1})
-        .Key("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    builder.Key("llama.attention.head_count_kv", uint32_t{1}).Key("llama.attention.layer_norm_rms_epsilon", 1e-5f);
     builder.Tensor("token_embd.weight", {8, 16}, 0, 32).Tensor("rope_freqs.weight", {size}, 0, 0).Data(0);
     builder.Number(1.0f).Number(8.0f).Data(512);
     return builder;

@@ -7,8 +7,8 @@
 namespace attune {
 namespace {
 
-// What AssignOffsets must know of a buffer that has its place: small, for a large model has thousands that each new one is
-// held against.
+// What AssignOffsets must know of a buffer that has its place: small, for a large model has thousands that each new one
+// is held against.
 struct Placed {
   int first, last;
   int64_t offset, end;
@@ -25,7 +25,8 @@ StepPlan::Id StepPlan::Add(std::string name, Part part, DType dtype, int64_t row
 void StepPlan::AssignOffsets() {
   std::vector<size_t> order(buffers_.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return buffers_[a].bytes > buffers_[b].bytes; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return buffers_[a].bytes > buffers_[b].bytes; });
   std::vector<Placed> placed;  // by offset
   arena_bytes_ = 0;
   for (size_t index : order) {
@@ -52,7 +53,8 @@ Matrix StepPlan::View(DeviceAddress base, Id id, int64_t rows) const {
 int64_t StepPlan::PeakBytes(Part part) const {
   int last = 0;
   for (const Buffer& b : buffers_) last = std::max(last, b.last);
-  std::vector<int64_t> change(static_cast<size_t>(last) + 2);  // by stage: bytes that begin to be used, less those that end
+  std::vector<int64_t> change(static_cast<size_t>(last) +
+                              2);  // by stage: bytes that begin to be used, less those that end
   for (const Buffer& b : buffers_) {
     if (b.part != part) continue;
     change[static_cast<size_t>(b.first)] += b.bytes;

@@ -1,5 +1,5 @@
-// The static plan of a step's memory: every buffer with its name, its size and the span of the step in which it is alive;
-// offsets are assigned once. The trainer allocates exactly this arena and the planner prints exactly this table.
+// The static plan of a step's memory: every buffer with its name, its size and the span of the step in which it is
+// alive; offsets are assigned once. The trainer allocates exactly this arena and the planner prints exactly this table.
 //
 // Time in a step is counted in stages: layer l runs forward at stage l, the head at stage L, layer l backward at stage
 // 2 L - l. Two buffers may share bytes when their spans do not touch.

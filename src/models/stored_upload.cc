@@ -25,7 +25,9 @@ T* Room(std::vector<std::byte>& room, int64_t elements) {
 
 // Without the places of its parts.
 Bnb4Header MakeHeader(const StoredFormat& format, const std::array<float, 16>& table, float offset) {
-  Bnb4Header header{{}, offset, static_cast<int32_t>(format.block_size),
+  Bnb4Header header{{},
+                    offset,
+                    static_cast<int32_t>(format.block_size),
                     static_cast<int32_t>(format.nested ? format.nested_block_size : 0)};
   std::copy(table.begin(), table.end(), header.table);
   return header;
@@ -43,7 +45,9 @@ Bnb4Header HeaderOfPiece(const StoredFormat& format, int64_t elements, const std
   return header;
 }
 
-void UploadHeader(Device& device, const Bnb4Header& header, DeviceAddress to) { device.Upload(to, &header, sizeof header); }
+void UploadHeader(Device& device, const Bnb4Header& header, DeviceAddress to) {
+  device.Upload(to, &header, sizeof header);
+}
 
 void UploadNested(Device& device, const Bnb4Header& header, const void* map, const void* codes, int64_t blocks,
                   const void* absmax, int64_t nested_blocks) {
@@ -88,7 +92,9 @@ PlainValues ValuesToEncode(const StoredTensor& tensor, const StoredFormat& forma
 void CheckFinite(const std::vector<float>& absmax, const StoredTensor& tensor) {
   for (const float scale : absmax) {
     if (!std::isfinite(scale)) {
-      BadInput("\"{}\" holds a value that is not finite, or not in the type it passes through, so it cannot be quantised", tensor.name);
+      BadInput(
+          "\"{}\" holds a value that is not finite, or not in the type it passes through, so it cannot be quantised",
+          tensor.name);
     }
   }
 }
@@ -105,7 +111,8 @@ void EncodeBnb4Into(Device& device, const StoredTensor& tensor, const StoredForm
   for (int64_t first = 0; first < elements; first += step) {
     const int64_t count = std::min(step, elements - first);
     const PlainValues values = ValuesToEncode(tensor, format, first, count, rounded);
-    EncodeBnb4(format.type, format.block_size, values.dtype, values.data, count, packed, absmax.data() + first / format.block_size);
+    EncodeBnb4(format.type, format.block_size, values.dtype, values.data, count, packed,
+               absmax.data() + first / format.block_size);
     device.Upload(header.codes.Plus(first / 2), packed, Bnb4PackedBytes(count));
   }
   CheckFinite(absmax, tensor);
@@ -175,7 +182,8 @@ void UploadPiece(Device& device, const ModelFiles& files, const StoredTensor& te
                  int64_t first, int64_t rows, DeviceAddress to, std::vector<std::byte>& room) {
   const int64_t columns = tensor.columns(), offset = BytesOf(format.dtype, first * columns);
   if (format.dtype == DType::kBnb4) {
-    return tensor.bnb4 ? UploadBnb4(device, *tensor.bnb4, format, to) : EncodeBnb4Into(device, tensor, format, to, room);
+    return tensor.bnb4 ? UploadBnb4(device, *tensor.bnb4, format, to)
+                       : EncodeBnb4Into(device, tensor, format, to, room);
   }
   if (format.dtype == DType::kInt8Rows) return UploadInt8(device, tensor, format, first, rows, to, room);
   if (format.dtype == tensor.dtype) {

@@ -15,7 +15,8 @@ constexpr int64_t kHashedBytes = int64_t{1} << 22;
 std::vector<float> Transposed(const std::vector<float>& values, int64_t rows, int64_t cols) {
   std::vector<float> out(values.size());
   for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = 0; j < cols; ++j) out[static_cast<size_t>(j * rows + i)] = values[static_cast<size_t>(i * cols + j)];
+    for (int64_t j = 0; j < cols; ++j)
+      out[static_cast<size_t>(j * rows + i)] = values[static_cast<size_t>(i * cols + j)];
   }
   return out;
 }
@@ -74,7 +75,8 @@ void WriteTrainedFile(Device& device, const Matrix& vector, const std::vector<Tr
   writer.Commit();
 }
 
-SafetensorsFile OpenTrainedFile(const std::vector<TrainableTensor>& tensors, const std::string& path, OtherTensors others) {
+SafetensorsFile OpenTrainedFile(const std::vector<TrainableTensor>& tensors, const std::string& path,
+                                OtherTensors others) {
   SafetensorsFile file(path);
   std::set<std::string> known;
   for (const TrainableTensor& t : tensors) {
@@ -93,10 +95,12 @@ SafetensorsFile OpenTrainedFile(const std::vector<TrainableTensor>& tensors, con
   }
   for (const TensorView& view : file.tensors()) {
     // PEFT also saves the frozen table of an embedding that has an adapter.
-    if (known.contains(view.name) || others == OtherTensors::kIgnore || view.name.ends_with(".base_layer.weight")) continue;
-    BadInput("{}: tensor \"{}\" has no place in this base model: it was made for another base or by a method that is not "
-             "supported",
-             path, view.name);
+    if (known.contains(view.name) || others == OtherTensors::kIgnore || view.name.ends_with(".base_layer.weight"))
+      continue;
+    BadInput(
+        "{}: tensor \"{}\" has no place in this base model: it was made for another base or by a method that is not "
+        "supported",
+        path, view.name);
   }
   return file;
 }
@@ -106,7 +110,8 @@ void LoadTrainedFile(Device& device, const Matrix& vector, const std::vector<Tra
   for (const TrainableTensor& t : tensors) UploadTrained(device, vector, t, ReadValues(t, file));
 }
 
-std::vector<std::vector<float>> ReadTrainedValues(const std::vector<TrainableTensor>& tensors, const SafetensorsFile& file) {
+std::vector<std::vector<float>> ReadTrainedValues(const std::vector<TrainableTensor>& tensors,
+                                                  const SafetensorsFile& file) {
   std::vector<std::vector<float>> all;
   for (const TrainableTensor& t : tensors) all.push_back(ReadValues(t, file));
   return all;

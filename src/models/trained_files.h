@@ -1,5 +1,5 @@
-// Trained tensors in safetensors files: in the layout of the files, a piece at a time, so that saving and loading need no
-// second copy of what is trained.
+// Trained tensors in safetensors files: in the layout of the files, a piece at a time, so that saving and loading need
+// no second copy of what is trained.
 #pragma once
 
 #include <functional>
@@ -25,7 +25,8 @@ void WriteTrainedFile(Device& device, const Matrix& vector, const std::vector<Tr
 // Writes a matrix of device memory as the next tensor of a writer, a piece at a time.
 void WriteMatrix(Device& device, const Matrix& matrix, const std::string& name, SafetensorsWriter& writer);
 
-// What to make of tensors that are not trained: in an adapter they are of another base; a model holds frozen weights too.
+// What to make of tensors that are not trained: in an adapter they are of another base; a model holds frozen weights
+// too.
 enum class OtherTensors { kRefuse, kIgnore };
 
 // The file of trained tensors, with every one of them checked: Error{kBadInput} naming the first that is missing, left
@@ -36,7 +37,8 @@ SafetensorsFile OpenTrainedFile(const std::vector<TrainableTensor>& tensors, con
 // Reads checked tensors into the vector, one at a time, or all of them to the host.
 void LoadTrainedFile(Device& device, const Matrix& vector, const std::vector<TrainableTensor>& tensors,
                      const SafetensorsFile& file);
-std::vector<std::vector<float>> ReadTrainedValues(const std::vector<TrainableTensor>& tensors, const SafetensorsFile& file);
+std::vector<std::vector<float>> ReadTrainedValues(const std::vector<TrainableTensor>& tensors,
+                                                  const SafetensorsFile& file);
 
 // Puts such values into the trained vector.
 void LoadTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,

@@ -20,8 +20,8 @@ std::vector<ExpectedTensor> FrozenTensors(const ModelSpec& spec, const AdapterSp
   return frozen;
 }
 
-// The format of each tensor: what an adapter changes in memory, weights of its modules or rows of the embedding, is held as it
-// is computed with.
+// The format of each tensor: what an adapter changes in memory, weights of its modules or rows of the embedding, is
+// held as it is computed with.
 class Formats {
  public:
   Formats(const BaseStorage& storage, const AdapterSpec& adapter) : storage_(storage), computed_(storage.compute()) {
@@ -29,7 +29,9 @@ class Formats {
     if (!adapter.changes_base) return;
     for (const AdapterModule& m : adapter.modules) changed_.insert(m.path + ".weight");
   }
-  const BaseStorage& For(const ExpectedTensor& tensor) const { return changed_.contains(tensor.name) ? computed_ : storage_; }
+  const BaseStorage& For(const ExpectedTensor& tensor) const {
+    return changed_.contains(tensor.name) ? computed_ : storage_;
+  }
 
  private:
   const BaseStorage& storage_;
@@ -67,7 +69,8 @@ int64_t AllocatedBytes(const ModelSpec& spec, const AdapterSpec& adapter, const 
 }
 
 // Bytes used in their files, by layer.
-std::map<int64_t, int64_t> MappedBytesByLayer(const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
+std::map<int64_t, int64_t> MappedBytesByLayer(const ModelSpec& spec, const AdapterSpec& adapter,
+                                              const BaseStorage& storage) {
   const Formats formats(storage, adapter);
   std::map<int64_t, int64_t> bytes;
   for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) {
@@ -84,7 +87,8 @@ int64_t ModelWeights::PlannedBytes(const ModelSpec& spec, const AdapterSpec& ada
   return AllocatedBytes(spec, adapter, storage) + largest;
 }
 
-int64_t ModelWeights::BytesHeldAs(DType type, const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
+int64_t ModelWeights::BytesHeldAs(DType type, const ModelSpec& spec, const AdapterSpec& adapter,
+                                  const BaseStorage& storage) {
   const Formats formats(storage, adapter);
   int64_t bytes = 0;
   for (const ExpectedTensor& tensor : FrozenTensors(spec, adapter)) {
@@ -112,7 +116,8 @@ void ModelWeights::Release(int64_t layer) const {
   for (const StoredTensor* tensor : found->second) files_->DropPages(*tensor);
 }
 
-ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const AdapterSpec& adapter, const BaseStorage& storage)
+ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const AdapterSpec& adapter,
+                           const BaseStorage& storage)
     : files_(&files) {
   const std::vector<ExpectedTensor> frozen = FrozenTensors(files.spec(), adapter);
   DeviceAddress next = device.Allocate(AllocatedBytes(files.spec(), adapter, storage), "the base weights");
@@ -145,11 +150,13 @@ ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const Adapte
   for (const Piece& p : pieces) files.DropPages(*p.tensor);
 }
 
-ModelWeights::ModelWeights(Device& device, const ModelSpec& spec, const AdapterSpec& adapter, const BaseStorage& storage) {
+ModelWeights::ModelWeights(Device& device, const ModelSpec& spec, const AdapterSpec& adapter,
+                           const BaseStorage& storage) {
   const Formats formats(storage, adapter);
   for (const ExpectedTensor& expected : FrozenTensors(spec, adapter)) {
     const BaseStorage& its = formats.For(expected);
-    matrices_[expected.name] = MatrixOf(expected, its.FormatOf(expected), device.Allocate(its.BytesOfTensor(expected), expected.name));
+    matrices_[expected.name] =
+        MatrixOf(expected, its.FormatOf(expected), device.Allocate(its.BytesOfTensor(expected), expected.name));
   }
 }
 

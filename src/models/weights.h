@@ -16,7 +16,8 @@ namespace attune {
 
 class ModelWeights {
  public:
-  // Reads every frozen weight once, in threads. What `adapter` trains whole is left out: it lives in the trained vector.
+  // Reads every frozen weight once, in threads. What `adapter` trains whole is left out: it lives in the trained
+  // vector.
   ModelWeights(Device& device, const ModelFiles& files, const AdapterSpec& adapter, const BaseStorage& storage);
 
   // The same without files: types and places alone, for a device that only counts.
@@ -25,8 +26,8 @@ class ModelWeights {
   // By Hugging Face name; an empty matrix when the model has no such tensor, or when it is trained whole.
   Matrix Find(const std::string& name) const;
 
-  // Of weights that are used where they lie in their files: begins to read those of a layer, and lets a layer's go. -1 is the
-  // embedding, num_hidden_layers the head. Nothing to do for others. (The files must outlive the weights.)
+  // Of weights that are used where they lie in their files: begins to read those of a layer, and lets a layer's go. -1
+  // is the embedding, num_hidden_layers the head. Nothing to do for others. (The files must outlive the weights.)
   void Prefetch(int64_t layer) const;
   void Release(int64_t layer) const;
 

@@ -1,5 +1,5 @@
-// Causal attention over packed sequences, grouped-query heads, blockwise softmax (Dao et al. 2022: no (T, T) matrix ever
-// exists). A token sees itself and earlier tokens of its own sequence, at most `window` of them when window > 0.
+// Causal attention over packed sequences, grouped-query heads, blockwise softmax (Dao et al. 2022: no (T, T) matrix
+// ever exists). A token sees itself and earlier tokens of its own sequence, at most `window` of them when window > 0.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +10,9 @@ namespace attune {
 
 struct AttentionShape {
   int64_t heads = 0, kv_heads = 0, head_dim = 0;  // head_dim is at most 1024
-  int64_t window = 0;  // 0: unlimited
-  float scale = 1.0f;  // of q k^T
-  int64_t pairs = 0;   // AttentionPairs (ops/work.h) of the batch: for who counts its work, kernels read the starts
+  int64_t window = 0;                             // 0: unlimited
+  float scale = 1.0f;                             // of q k^T
+  int64_t pairs = 0;  // AttentionPairs (ops/work.h) of the batch: for who counts its work, kernels read the starts
 };
 
 struct Attention {
@@ -23,25 +23,25 @@ struct Attention {
   Matrix k, v;    // (T, kv_heads * head_dim) C
   Matrix starts;  // (1, sequences + 1) I32: sequence s is tokens [starts[s], starts[s+1])
   AttentionShape shape;
-  // Generation: rows of k and v before the first query, of the one sequence there is; starts count them in, q and out do
-  // not have them.
+  // Generation: rows of k and v before the first query, of the one sequence there is; starts count them in, q and out
+  // do not have them.
   int64_t past = 0;
 };
 
 struct AttentionBackward {
   static constexpr const char* kName = "attention_backward";
-  Matrix dq, dk, dv;              // as q, k, v, C
-  Matrix dk_sum, dv_sum;          // (T, kv_heads * head_dim) f32 working sums; dk and dv themselves where C is f32
+  Matrix dq, dk, dv;      // as q, k, v, C
+  Matrix dk_sum, dv_sum;  // (T, kv_heads * head_dim) f32 working sums; dk and dv themselves where C is f32
   Matrix out, dout, lse, q, k, v, starts;
   AttentionShape shape;
 };
 
-// One new token for each row against a cache of keys and values: q row i attends to the first `length` rows of the cache
-// plus itself up to its own position (rows of a prompt piece follow each other).
+// One new token for each row against a cache of keys and values: q row i attends to the first `length` rows of the
+// cache plus itself up to its own position (rows of a prompt piece follow each other).
 struct AttentionCached {
   static constexpr const char* kName = "attention_cached";
-  Matrix out, q;                // (m, heads * head_dim) f32; row i stands at position first + i
-  Matrix k, v;                  // (capacity, kv_heads * head_dim) f32, rows [0, first + m) filled, at most 2^20
+  Matrix out, q;  // (m, heads * head_dim) f32; row i stands at position first + i
+  Matrix k, v;    // (capacity, kv_heads * head_dim) f32, rows [0, first + m) filled, at most 2^20
   int64_t first = 0;
   AttentionShape shape;
 };

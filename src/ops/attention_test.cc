@@ -19,9 +19,8 @@ struct Case {
 };
 
 std::string Describe(const Case& c) {
-  return fmt::format("lengths {} kv_heads {} group {} head_dim {} window {} {} gap {}",
-                     fmt::join(c.lengths, ","), c.kv_heads, c.group, c.head_dim, c.window, NameOf(c.type),
-                     c.gap);
+  return fmt::format("lengths {} kv_heads {} group {} head_dim {} window {} {} gap {}", fmt::join(c.lengths, ","),
+                     c.kv_heads, c.group, c.head_dim, c.window, NameOf(c.type), c.gap);
 }
 
 Attention MakeAttention(Operands& o, const Case& c) {
@@ -155,7 +154,8 @@ TEST(Attention, HeadSizes) {
 }
 
 TEST(Attention, Lengths) {
-  for (int32_t length : {1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 130, 200, 300}) CheckTypes({.lengths = {length}});
+  for (int32_t length : {1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 130, 200, 300})
+    CheckTypes({.lengths = {length}});
   CheckTypes({.lengths = {1, 63, 64, 65, 130, 1, 2}, .kv_heads = 2, .group = 3});
   CheckTypes({.lengths = {513, 5}, .head_dim = 64});
 }
@@ -251,8 +251,7 @@ TEST(Attention, SameBitsHoweverPacked) {
 TEST(Attention, BackwardIsTheGradient) {
   for (int64_t window : {0, 3}) {
     Operands o;
-    const Case c{
-        .lengths = {5, 1, 4}, .kv_heads = 2, .group = 2, .head_dim = 4, .window = window, .type = kF64};
+    const Case c{.lengths = {5, 1, 4}, .kv_heads = 2, .group = 2, .head_dim = 4, .window = window, .type = kF64};
     const Attention forward = MakeAttention(o, c);
     const AttentionBackward back = MakeBackward(o, c, forward);
     Reference(forward);
@@ -272,8 +271,7 @@ AttentionCached MakeCached(Operands& o, int64_t rows, int64_t first, const Case&
   AttentionCached op;
   op.out = o.Make(rows, heads * c.head_dim, kF32, c.gap);
   op.q = o.Random(rows, heads * c.head_dim, kF32, 1, c.gap);
-  op.k =
-      o.Make(first + rows + 5, c.kv_heads * c.head_dim, kF32, c.gap);  // rows beyond the filled ones stay NaN
+  op.k = o.Make(first + rows + 5, c.kv_heads * c.head_dim, kF32, c.gap);  // rows beyond the filled ones stay NaN
   op.v = o.Clone(op.k);
   for (Matrix* m : {&op.k, &op.v}) {
     const Matrix filled = o.Random(first + rows, m->cols);
@@ -291,8 +289,7 @@ TEST(AttentionCached, AgainstReference) {
     for (int64_t group : {1, 3}) {
       for (int64_t window : {0, 1, 9, 100}) {
         for (const auto& [rows, first] : {std::pair<int64_t, int64_t>{1, 0}, {1, 130}, {7, 0}, {64, 65}}) {
-          const Case c{
-              .lengths = {}, .kv_heads = 2, .group = group, .head_dim = head_dim, .window = window, .gap = 3};
+          const Case c{.lengths = {}, .kv_heads = 2, .group = group, .head_dim = head_dim, .window = window, .gap = 3};
           SCOPED_TRACE(Describe(c) + fmt::format(" rows {} first {}", rows, first));
           Operands o;
           const AttentionCached op = MakeCached(o, rows, first, c);

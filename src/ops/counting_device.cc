@@ -1,5 +1,5 @@
-// A device that only counts, for plans: a step runs on it in a moment and touches no memory, and its profile says what the
-// step asks of a machine. What is planned is then what the trainer does, and not a second account of it.
+// A device that only counts, for plans: a step runs on it in a moment and touches no memory, and its profile says what
+// the step asks of a machine. What is planned is then what the trainer does, and not a second account of it.
 #include "ops/device.h"
 
 namespace attune {

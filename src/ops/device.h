@@ -30,16 +30,14 @@ struct Kernel {
   void (*run)(void* state, const Op& op) = nullptr;
 };
 
-using OpTable =
-    std::tuple<Kernel<Gemm>, Kernel<Embedding>, Kernel<EmbeddingBackward>, Kernel<RmsNorm>,
-               Kernel<RmsNormBackward>, Kernel<RmsNormWeightBackward>, Kernel<HeadNorm>,
-               Kernel<HeadNormBackward>, Kernel<HeadNormWeightBackward>, Kernel<Rope>, Kernel<SwiGlu>,
-               Kernel<SwiGluBackward>, Kernel<DropoutMask>, Kernel<EmbeddingNoise>, Kernel<Copy>,
-               Kernel<Fill>, Kernel<AddBias>, Kernel<SumRows>, Kernel<Attention>, Kernel<AttentionBackward>,
-               Kernel<AttentionCached>, Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<FindNonFinite>,
-               Kernel<AdamW>, Kernel<AdamW8bit>, Kernel<Sgd>, Kernel<Lion>, Kernel<Adafactor>,
-               Kernel<StoredLinear>, Kernel<RowSquares>, Kernel<DoraFactors>, Kernel<ScaleColumns>,
-               Kernel<ColumnProducts>, Kernel<SelectScale>, Kernel<GatherColumns>>;
+using OpTable = std::tuple<
+    Kernel<Gemm>, Kernel<Embedding>, Kernel<EmbeddingBackward>, Kernel<RmsNorm>, Kernel<RmsNormBackward>,
+    Kernel<RmsNormWeightBackward>, Kernel<HeadNorm>, Kernel<HeadNormBackward>, Kernel<HeadNormWeightBackward>,
+    Kernel<Rope>, Kernel<SwiGlu>, Kernel<SwiGluBackward>, Kernel<DropoutMask>, Kernel<EmbeddingNoise>, Kernel<Copy>,
+    Kernel<Fill>, Kernel<AddBias>, Kernel<SumRows>, Kernel<Attention>, Kernel<AttentionBackward>,
+    Kernel<AttentionCached>, Kernel<CrossEntropy>, Kernel<SumSquares>, Kernel<FindNonFinite>, Kernel<AdamW>,
+    Kernel<AdamW8bit>, Kernel<Sgd>, Kernel<Lion>, Kernel<Adafactor>, Kernel<StoredLinear>, Kernel<RowSquares>,
+    Kernel<DoraFactors>, Kernel<ScaleColumns>, Kernel<ColumnProducts>, Kernel<SelectScale>, Kernel<GatherColumns>>;
 
 // Where the time of a step goes, by tag and by kind of work: filled while a profile is set on the device.
 struct OpCost {
@@ -58,8 +56,8 @@ struct Profile {
 };
 
 struct DeviceOptions {
-  int threads = 0;         // 0: as many as the process may use
-  bool guarded = false;    // memory is inaccessible except during an op (tests)
+  int threads = 0;            // 0: as many as the process may use
+  bool guarded = false;       // memory is inaccessible except during an op (tests)
   bool emulate_bf16 = false;  // bf16 products without AVX512-BF16, for tests of the bf16 path on any machine
 };
 
@@ -123,8 +121,8 @@ class Device {
 
 std::unique_ptr<Device> MakeCpuDevice(const DeviceOptions& options);
 
-// A device whose memory is addresses alone and whose ops do nothing: while a profile is set it counts what they would ask of a
-// machine. What is downloaded from it stays as it was.
+// A device whose memory is addresses alone and whose ops do nothing: while a profile is set it counts what they would
+// ask of a machine. What is downloaded from it stays as it was.
 std::unique_ptr<Device> MakeCountingDevice();
 
 }  // namespace attune

@@ -66,8 +66,7 @@ TEST(GuardedDevice, Products) {
   }
   Guarded g;
   const std::vector<uint8_t> blocks(20 * 5 * 2);
-  const StoredLinear host{o.Make(3, 5), o.Random(3, 64), o.Bytes(blocks.data(), 64, DType::kQ4_1, 5),
-                          o.Random(3, 5)};
+  const StoredLinear host{o.Make(3, 5), o.Random(3, 64), o.Bytes(blocks.data(), 64, DType::kQ4_1, 5), o.Random(3, 5)};
   const StoredLinear here{g.Copy(host.y), g.Copy(host.x), g.Copy(host.w), g.Copy(host.start)};
   g.Compare(here, host, {{here.y, host.y}});
 }
@@ -86,13 +85,12 @@ TEST(GuardedDevice, RowsOfABlock) {
     g.Compare(here, host, {{here.dtable, host.dtable}});
   }
   {
-    const RmsNorm host{o.Make(2, 20, kBF16), o.Random(5, 20), o.Random(1, 20),
-                       o.Make(1, 2),         o.Ints({4, 1}),  1e-5f};
+    const RmsNorm host{o.Make(2, 20, kBF16), o.Random(5, 20), o.Random(1, 20), o.Make(1, 2), o.Ints({4, 1}), 1e-5f};
     const RmsNorm here{g.Copy(host.out),  g.Copy(host.x),    g.Copy(host.weight),
                        g.Copy(host.rstd), g.Copy(host.rows), 1e-5f};
     g.Compare(here, host, {{here.out, host.out}, {here.rstd, host.rstd}});
-    const RmsNormBackward back{
-        o.Random(5, 20), o.Make(5, 20, kBF16), o.Random(2, 20), host.x, host.weight, host.rstd, host.rows};
+    const RmsNormBackward back{o.Random(5, 20), o.Make(5, 20, kBF16), o.Random(2, 20), host.x, host.weight, host.rstd,
+                               host.rows};
     const RmsNormBackward back_here{
         g.Copy(back.dx), g.Copy(back.dx_copy), g.Copy(back.dy), here.x, here.weight, here.rstd, here.rows};
     g.Compare(back_here, back, {{back_here.dx, back.dx}, {back_here.dx_copy, back.dx_copy}});
@@ -127,8 +125,7 @@ TEST(GuardedDevice, SmallOps) {
     g.Compare(here, host, {{here.x, host.x}});
   }
   {
-    const RmsNormWeightBackward host{o.Random(1, 20), o.Random(2, 20), o.Random(3, 20), o.Random(1, 2),
-                                     o.Ints({2, 0})};
+    const RmsNormWeightBackward host{o.Random(1, 20), o.Random(2, 20), o.Random(3, 20), o.Random(1, 2), o.Ints({2, 0})};
     const RmsNormWeightBackward here{g.Copy(host.dweight), g.Copy(host.dy), g.Copy(host.x), g.Copy(host.rstd),
                                      g.Copy(host.rows)};
     g.Compare(here, host, {{here.dweight, host.dweight}});
@@ -156,8 +153,9 @@ void CompareAttention(DType type) {
   Operands o;
   Guarded g;
   const AttentionShape shape{2, 1, 8, 0, 0.3f};
-  const Attention host{o.Make(9, 16, type),   o.Make(9, 2),         o.Random(9, 16, type),
-                       o.Random(9, 8, type), o.Random(9, 8, type), o.Ints({0, 4, 9}), shape};
+  const Attention host{
+      o.Make(9, 16, type), o.Make(9, 2), o.Random(9, 16, type), o.Random(9, 8, type), o.Random(9, 8, type),
+      o.Ints({0, 4, 9}),   shape};
   const Attention here{g.Copy(host.out), g.Copy(host.lse),    g.Copy(host.q), g.Copy(host.k),
                        g.Copy(host.v),   g.Copy(host.starts), shape};
   g.Compare(here, host, {{here.out, host.out}, {here.lse, host.lse}});
@@ -195,12 +193,10 @@ TEST(GuardedDevice, LossAndOptimiser) {
   Operands o;
   Guarded g;
   {
-    const CrossEntropy host{o.Random(2, 30), o.Ints({29, 0}),      o.Make(1, 2),
-                            o.Make(1, 2),    o.Make(2, 30, kBF16), 0.5f};
+    const CrossEntropy host{o.Random(2, 30), o.Ints({29, 0}), o.Make(1, 2), o.Make(1, 2), o.Make(2, 30, kBF16), 0.5f};
     const CrossEntropy here{g.Copy(host.logits),  g.Copy(host.targets),  g.Copy(host.losses),
                             g.Copy(host.correct), g.Copy(host.gradient), 0.5f};
-    g.Compare(here, host,
-              {{here.losses, host.losses}, {here.correct, host.correct}, {here.gradient, host.gradient}});
+    g.Compare(here, host, {{here.losses, host.losses}, {here.correct, host.correct}, {here.gradient, host.gradient}});
   }
   {
     const SumSquares host{o.Random(1, 30), o.Make(1, 1, kF64)}, here{g.Copy(host.x), g.Copy(host.out)};
@@ -231,8 +227,7 @@ TEST(GuardedDevice, OtherOptimisers) {
     g.Compare(here, host, {{here.weight, host.weight}});
   }
   {
-    const Lion host{
-        .weight = o.Random(1, 30), .gradient = o.Random(1, 30), .m = o.Zeros(1, 30), .learning_rate = 0.1};
+    const Lion host{.weight = o.Random(1, 30), .gradient = o.Random(1, 30), .m = o.Zeros(1, 30), .learning_rate = 0.1};
     Lion here = host;
     for (Matrix* m : {&here.weight, &here.gradient, &here.m}) *m = g.Copy(*m);
     g.Compare(here, host, {{here.weight, host.weight}, {here.m, host.m}});
@@ -244,8 +239,7 @@ TEST(GuardedDevice, OtherOptimisers) {
     if (!vector) host.row = o.Zeros(1, rows);
     Adafactor here = host;
     for (Matrix* m : {&here.weight, &here.gradient, &here.row, &here.col, &here.full}) *m = g.Copy(*m);
-    g.Compare(here, host,
-              {{here.weight, host.weight}, {vector ? here.full : here.row, vector ? host.full : host.row}});
+    g.Compare(here, host, {{here.weight, host.weight}, {vector ? here.full : here.row, vector ? host.full : host.row}});
   }
 }
 
@@ -300,8 +294,7 @@ TEST(PlainDevice, SaysWhatItCannotDo) {
   EXPECT_THROW(device->Allocate(int64_t{1} << 60, "far too much"), Error);
   if (device->has_bf16()) return;
   Operands o;
-  EXPECT_THROW(device->Run(Gemm{.c = o.Make(2, 2), .a = o.Random(2, 2, kBF16), .b = o.Random(2, 2, kBF16)}),
-               Error);
+  EXPECT_THROW(device->Run(Gemm{.c = o.Make(2, 2), .a = o.Random(2, 2, kBF16), .b = o.Random(2, 2, kBF16)}), Error);
 }
 
 TEST(PlainDevice, ProfileCountsCallsAndFlops) {

@@ -4,8 +4,8 @@
 
 namespace attune::dropout_test {
 
-Matrix MaskBits(Operands& o, const std::vector<int32_t>& keys, int64_t columns, uint32_t module,
-                float probability, int threads = 2) {
+Matrix MaskBits(Operands& o, const std::vector<int32_t>& keys, int64_t columns, uint32_t module, float probability,
+                int threads = 2) {
   const auto rows = static_cast<int64_t>(keys.size()), bytes = 2 * ((columns + 15) / 16);
   const std::vector<uint8_t> zeros(static_cast<size_t>(rows * bytes));
   const DropoutMask op{o.Bytes(zeros.data(), bytes, DType::kU8, rows), o.Ints(keys), module, probability};
@@ -73,8 +73,7 @@ TEST(DropoutMask, KeepsAtTheRate) {
     }
     ExpectRate(kept, kTokens * kColumns, 1 - probability, "all");
     for (double hits : of_column) ExpectRate(hits, kTokens, 1 - probability, "one column");
-    for (double hits : of_bit)
-      ExpectRate(hits, kTokens * kColumns / 16.0, 1 - probability, "one place of sixteen");
+    for (double hits : of_bit) ExpectRate(hits, kTokens * kColumns / 16.0, 1 - probability, "one place of sixteen");
   }
 }
 
@@ -89,8 +88,7 @@ TEST(DropoutMask, NeighboursAreIndependent) {
     for (int32_t step : {1, 256, 65536}) {
       std::vector<int32_t> keys = Sequential(kTokens);
       for (int32_t& key : keys) key *= step;
-      const Matrix a = MaskBits(o, keys, kColumns, 5, probability),
-                   b = MaskBits(o, keys, kColumns, 6, probability);
+      const Matrix a = MaskBits(o, keys, kColumns, 5, probability), b = MaskBits(o, keys, kColumns, 6, probability);
       double modules = 0;
       for (int64_t t = 0; t < kTokens; ++t) {
         for (int64_t c = 0; c < kColumns; ++c) modules += !Bit(a, t, c) && !Bit(b, t, c);

@@ -5,10 +5,9 @@
 namespace attune::embedding_noise_test {
 
 // The noise itself: what is added to zeros.
-Matrix Noise(Operands& o, const std::vector<int32_t>& keys, const std::vector<int32_t>& starts,
-             int64_t columns, float alpha, int threads = 2) {
-  const EmbeddingNoise op{o.Zeros(static_cast<int64_t>(keys.size()), columns), o.Ints(keys), o.Ints(starts),
-                          alpha};
+Matrix Noise(Operands& o, const std::vector<int32_t>& keys, const std::vector<int32_t>& starts, int64_t columns,
+             float alpha, int threads = 2) {
+  const EmbeddingNoise op{o.Zeros(static_cast<int64_t>(keys.size()), columns), o.Ints(keys), o.Ints(starts), alpha};
   Cpu(threads).Run(op);
   return op.x;
 }
@@ -23,8 +22,8 @@ TEST(EmbeddingNoise, AgainstReference) {
   for (int64_t columns : {1, 7, 16, 33, 576}) {
     for (int64_t gap : {0, 3}) {
       Operands o;
-      const EmbeddingNoise op{o.Random(9, columns, DType::kF32, 1, gap),
-                              o.Ints({0, 1, -1, 7, INT32_MIN, 7, 5, 6, 8}), o.Ints({0, 2, 2, 8, 9}), 5.0f};
+      const EmbeddingNoise op{o.Random(9, columns, DType::kF32, 1, gap), o.Ints({0, 1, -1, 7, INT32_MIN, 7, 5, 6, 8}),
+                              o.Ints({0, 2, 2, 8, 9}), 5.0f};
       EmbeddingNoise expected = op, one = op;
       expected.x = o.Clone(op.x);
       one.x = o.Clone(op.x);
@@ -83,14 +82,13 @@ TEST(EmbeddingNoise, IndependentOfDropout) {
   const double a = 1 / std::sqrt(static_cast<double>(kTokens * kColumns));
   for (const uint32_t module : {0u, 1u}) {
     const std::vector<uint8_t> zeros(kTokens * kColumns / 8);
-    const DropoutMask mask{o.Bytes(zeros.data(), kColumns / 8, DType::kU8, kTokens), o.Ints(Keys(kTokens)),
-                           module, 0.5f};
+    const DropoutMask mask{o.Bytes(zeros.data(), kColumns / 8, DType::kU8, kTokens), o.Ints(Keys(kTokens)), module,
+                           0.5f};
     Cpu().Run(mask);
     double sum = 0;
     for (int64_t t = 0; t < kTokens; ++t) {
       const uint8_t* bits = Operands::Pointer(mask.bits.Rows(t, 1));
-      for (int64_t c = 0; c < kColumns; ++c)
-        sum += Get(noise, t, c) / a * ((bits[c / 8] >> (c % 8) & 1) != 0 ? 1 : -1);
+      for (int64_t c = 0; c < kColumns; ++c) sum += Get(noise, t, c) / a * ((bits[c / 8] >> (c % 8) & 1) != 0 ? 1 : -1);
     }
     EXPECT_NEAR(sum / (kTokens * kColumns), 0, 5 * std::sqrt(1 / 3.0 / (kTokens * kColumns)));
   }

@@ -20,10 +20,10 @@ struct Case {
 };
 
 std::string Describe(const Case& c) {
-  return fmt::format("m {} n {} k {} r {} a{} b{} low_b{} masks {}{}{} start {} alpha {} {} -> {} gap {}",
-                     c.m, c.n, c.k, c.r, c.a_transposed ? "T" : "", c.b_transposed ? "T" : "",
-                     c.low_b_transposed ? "T" : "", c.a_mask, c.b_mask, c.low_mask, static_cast<int>(c.start),
-                     c.alpha, NameOf(c.compute), NameOf(c.out), c.gap);
+  return fmt::format("m {} n {} k {} r {} a{} b{} low_b{} masks {}{}{} start {} alpha {} {} -> {} gap {}", c.m, c.n,
+                     c.k, c.r, c.a_transposed ? "T" : "", c.b_transposed ? "T" : "", c.low_b_transposed ? "T" : "",
+                     c.a_mask, c.b_mask, c.low_mask, static_cast<int>(c.start), c.alpha, NameOf(c.compute),
+                     NameOf(c.out), c.gap);
 }
 
 Gemm Build(Operands& o, const Case& c) {
@@ -96,8 +96,7 @@ TEST(Gemm, ShapesAndTranspositions) {
                                {200, 100, 330}, {385, 70, 20}, {3, 800, 50}, {65, 5, 640},  {1, 300, 321}};
   for (const auto& [m, n, k] : shapes) {
     for (bool at : {false, true}) {
-      for (bool bt : {false, true})
-        CheckTypes({.m = m, .n = n, .k = k, .a_transposed = at, .b_transposed = bt});
+      for (bool bt : {false, true}) CheckTypes({.m = m, .n = n, .k = k, .a_transposed = at, .b_transposed = bt});
     }
   }
 }
@@ -163,13 +162,7 @@ TEST(Gemm, LowRank) {
     }
   }
   // More than one block of the reduction: the term must be added once.
-  CheckTypes({.m = 40,
-              .n = 40,
-              .k = 1500,
-              .r = 16,
-              .b_transposed = true,
-              .low_b_transposed = true,
-              .low_mask = true});
+  CheckTypes({.m = 40, .n = 40, .k = 1500, .r = 16, .b_transposed = true, .low_b_transposed = true, .low_mask = true});
 }
 
 TEST(Gemm, Masks) {
@@ -178,13 +171,8 @@ TEST(Gemm, Masks) {
       CheckTypes({.m = 20, .n = n, .k = k, .a_mask = true});
       CheckTypes({.m = 20, .n = n, .k = k, .b_transposed = true, .a_mask = true});
       CheckTypes({.m = 20, .n = n, .k = k, .b_mask = true});
-      CheckTypes({.m = 16,
-                  .n = n,
-                  .k = k,
-                  .a_transposed = true,
-                  .b_mask = true,
-                  .start = Case::kOutput,
-                  .alpha = 2.0f});
+      CheckTypes(
+          {.m = 16, .n = n, .k = k, .a_transposed = true, .b_mask = true, .start = Case::kOutput, .alpha = 2.0f});
     }
   }
 }
@@ -195,7 +183,8 @@ TEST(Gemm, ThinOperands) {
     for (bool mask : {false, true}) {
       CheckTypes({.m = 101, .n = r, .k = 1601, .b_transposed = true, .a_mask = mask, .alpha = 0.5f});
       CheckTypes({.m = 50, .n = r, .k = 96, .b_transposed = true, .a_mask = mask, .start = Case::kBias, .gap = 6});
-      CheckTypes({.m = r, .n = 213, .k = 1101, .a_transposed = true, .b_mask = mask, .start = Case::kOutput, .alpha = 0.5f});
+      CheckTypes(
+          {.m = r, .n = 213, .k = 1101, .a_transposed = true, .b_mask = mask, .start = Case::kOutput, .alpha = 0.5f});
       CheckTypes({.m = r, .n = 64, .k = 67, .a_transposed = true, .b_mask = mask, .start = Case::kResidual, .gap = 6});
     }
   }
@@ -217,26 +206,21 @@ TEST(Gemm, LongReductions) {
       // Weight gradients: the reduction runs over tokens.
       Check({.m = 8, .n = 70, .k = k, .a_transposed = transposed, .b_mask = true, .start = Case::kOutput});
       Check({.m = 70, .n = 40, .k = k, .b_transposed = transposed, .a_mask = true, .compute = kBF16});
-      Check({.m = 5,
-             .n = 200,
-             .k = k,
-             .r = 64,
-             .b_transposed = transposed,
-             .low_mask = true,
-             .compute = kBF16});
+      Check({.m = 5, .n = 200, .k = k, .r = 64, .b_transposed = transposed, .low_mask = true, .compute = kBF16});
     }
   }
   // The longest reduction of one piece with a high rank fills a thread's room for panels.
   Check({.m = 3, .n = 200, .k = 8192, .r = 512, .b_transposed = true, .compute = kBF16, .out = kBF16});
 }
 
-// Sums of many rows wait in f32 between the parts of a reduction, also where the result is bf16: the tile of a thread is used
-// several times over.
+// Sums of many rows wait in f32 between the parts of a reduction, also where the result is bf16: the tile of a thread
+// is used several times over.
 TEST(Gemm, LongReductionsOfManyRows) {
   Check({.m = 510, .n = 512, .k = 2050, .compute = kBF16, .out = kBF16});
   for (DType out : {kF32, kBF16}) {
     Check({.m = 130, .n = 70, .k = 5000, .start = Case::kBias, .compute = kBF16, .out = out});
-    Check({.m = 20, .n = 300, .k = 5000, .r = 16, .b_transposed = true, .low_mask = true, .compute = kBF16, .out = out});
+    Check(
+        {.m = 20, .n = 300, .k = 5000, .r = 16, .b_transposed = true, .low_mask = true, .compute = kBF16, .out = out});
   }
   Check({.m = 130, .n = 600, .k = 1300, .r = 16, .b_transposed = true, .low_mask = true});
 }

@@ -136,8 +136,7 @@ TEST(CrossEntropy, LabelSmoothingOfTransformers) {
   const auto rows = load("logits")->shape[0], vocabulary = load("logits")->shape[1];
   const Matrix logits = o.Bytes(load("logits")->bytes.data(), vocabulary, kF32, rows);
   const Matrix targets = o.Bytes(load("targets")->bytes.data(), rows, DType::kI32, 1);
-  const CrossEntropy op{logits, targets, o.Make(1, rows), o.Make(1, rows), o.Make(rows, vocabulary),
-                        1.0f,   0.1f};
+  const CrossEntropy op{logits, targets, o.Make(1, rows), o.Make(1, rows), o.Make(rows, vocabulary), 1.0f, 0.1f};
   Cpu().Run(op);
   double sum = 0;
   for (int64_t r = 0; r < rows; ++r) sum += Get(op.losses, 0, r);

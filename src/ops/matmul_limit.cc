@@ -1,7 +1,7 @@
 #include "ops/matmul_limit.h"
 
-#include <dnnl.hpp>
 #include <omp.h>
+#include <dnnl.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -15,7 +15,8 @@ struct Shape {
 };
 
 // Square and like a decoder's: hidden 576 to 2048, a few hundred to a few thousand rows.
-constexpr Shape kShapes[] = {{2048, 1536, 576}, {2048, 576, 1536}, {2048, 576, 576}, {1024, 1024, 1024}, {2048, 2048, 2048}};
+constexpr Shape kShapes[] = {
+    {2048, 1536, 576}, {2048, 576, 1536}, {2048, 576, 576}, {1024, 1024, 1024}, {2048, 2048, 2048}};
 
 double BestRate(dnnl::engine& engine, dnnl::stream& stream, const Shape& s, dnnl::memory::data_type type) {
   using Tag = dnnl::memory::format_tag;

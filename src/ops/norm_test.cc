@@ -97,8 +97,7 @@ TEST(RmsNorm, BackwardIsTheGradient) {
   const Matrix x = o.Random(3, 10, kF64), weight = o.Random(1, 10, kF64), dy = o.Random(2, 10, kF64);
   RmsNorm forward{o.Make(2, 10, kF64), x, weight, o.Make(1, 2, kF64), o.Ints({2, 0}), 1e-5f};
   Reference(forward);
-  const RmsNormBackward back{o.Zeros(3, 10, kF64),  Matrix{},    dy, x, weight,
-                             o.Clone(forward.rstd), forward.rows};
+  const RmsNormBackward back{o.Zeros(3, 10, kF64), Matrix{}, dy, x, weight, o.Clone(forward.rstd), forward.rows};
   Reference(back);
   ExpectGradient(x, back.dx, [&] {
     Reference(forward);

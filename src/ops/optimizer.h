@@ -41,8 +41,8 @@ struct AdamW8bit {
   int64_t step = 1;  // counts from 1
 };
 
-// As torch.optim.SGD: decay is added to the gradient. With a buffer m = momentum m + (1 - dampening) g, where the first step
-// takes g whole, and the weight follows m, or g + momentum m with nesterov.
+// As torch.optim.SGD: decay is added to the gradient. With a buffer m = momentum m + (1 - dampening) g, where the first
+// step takes g whole, and the weight follows m, or g + momentum m with nesterov.
 struct Sgd {
   static constexpr const char* kName = "sgd";
   Matrix weight, gradient;  // (1, n) f32

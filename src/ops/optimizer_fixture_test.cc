@@ -18,8 +18,7 @@ const SafetensorsFile& Fixture() {
 }
 
 // Matrix number `index` of (rows, cols) of a tensor, turned if `transposed`.
-Matrix Load(Operands& o, const std::string& name, int64_t rows, int64_t cols, int64_t index,
-            bool transposed) {
+Matrix Load(Operands& o, const std::string& name, int64_t rows, int64_t cols, int64_t index, bool transposed) {
   const TensorView* tensor = Fixture().Find(name);
   if (tensor == nullptr) throw std::runtime_error(name);
   const float* data = reinterpret_cast<const float*>(tensor->bytes.data()) + index * rows * cols;
@@ -32,8 +31,8 @@ Matrix Load(Operands& o, const std::string& name, int64_t rows, int64_t cols, in
 
 // Runs the steps of one case; step(weight, gradient, number, learning rate) makes one.
 template <class Step>
-void ExpectTrajectory(const std::string& run, const std::string& shape, int64_t rows, int64_t cols,
-                      bool transposed, const Step& step) {
+void ExpectTrajectory(const std::string& run, const std::string& shape, int64_t rows, int64_t cols, bool transposed,
+                      const Step& step) {
   Operands o;
   const Matrix weight = Load(o, shape + ".initial", rows, cols, 0, transposed);
   int64_t kept = 0;
@@ -78,7 +77,8 @@ TEST(OptimizerFixture, AdamWOfSmallTensorsIn8BitOptimisers) {
     const std::pair<Matrix, const char*> results[] = {{op.weight, "param."}, {op.m, "state1."}, {op.v, "state2."}};
     for (const auto& [matrix, name] : results) {
       const Matrix expected = load(name + step);
-      for (int64_t i = 0; i < kCount; ++i) ASSERT_NEAR(Get(matrix, 0, i), Get(expected, 0, i), 1e-6) << name << step << " " << i;
+      for (int64_t i = 0; i < kCount; ++i)
+        ASSERT_NEAR(Get(matrix, 0, i), Get(expected, 0, i), 1e-6) << name << step << " " << i;
     }
   }
 }
@@ -103,10 +103,11 @@ TEST(OptimizerFixture, SgdWithMomentum) {
       SCOPED_TRACE(run + shape.name);
       Operands o;
       const Matrix m = o.Zeros(1, shape.rows * shape.cols);
-      ExpectTrajectory(run, shape.name, shape.rows, shape.cols, false,
-                       [&](const Matrix& weight, const Matrix& gradient, int64_t step, double rate) {
-                         Cpu().Run(Sgd{Flat(weight), Flat(gradient), m, kScale, rate, 0.1, 0.9, nesterov ? 0 : 0.3, nesterov, step});
-                       });
+      ExpectTrajectory(
+          run, shape.name, shape.rows, shape.cols, false,
+          [&](const Matrix& weight, const Matrix& gradient, int64_t step, double rate) {
+            Cpu().Run(Sgd{Flat(weight), Flat(gradient), m, kScale, rate, 0.1, 0.9, nesterov ? 0 : 0.3, nesterov, step});
+          });
       ExpectClose(m, Flat(Load(o, run + "." + shape.name + ".m", shape.rows, shape.cols, 0, false)), 1e-6);
     }
   }

@@ -152,7 +152,8 @@ TEST(AdamW8bit, ManyStepsToTheBit) {
       for (int threads = 1; threads <= 3; ++threads) Cpu(threads).Run(ops[threads - 1]);
       Reference(ops[3]);
       for (int i = 0; i < 3; ++i) {
-        for (const auto field : {&AdamW8bit::weight, &AdamW8bit::m, &AdamW8bit::v, &AdamW8bit::absmax_m, &AdamW8bit::absmax_v}) {
+        for (const auto field :
+             {&AdamW8bit::weight, &AdamW8bit::m, &AdamW8bit::v, &AdamW8bit::absmax_m, &AdamW8bit::absmax_v}) {
           ExpectSameBits(ops[i].*field, ops[3].*field);
         }
       }
@@ -241,10 +242,8 @@ TEST(Adafactor, ManyStepsAgainstReference) {
 TEST(Adafactor, VeryWide) {
   Operands o;
   const int64_t cols = kSharedColumns;
-  Adafactor op{.weight = o.Random(2, cols),
-               .gradient = o.Random(2, cols),
-               .row = o.Zeros(1, 2),
-               .col = o.Zeros(1, cols)};
+  Adafactor op{
+      .weight = o.Random(2, cols), .gradient = o.Random(2, cols), .row = o.Zeros(1, 2), .col = o.Zeros(1, cols)};
   op.learning_rate = 0.1;
   Adafactor expected = op;
   expected.weight = o.Clone(op.weight);
@@ -257,8 +256,7 @@ TEST(Adafactor, VeryWide) {
 
 TEST(Adafactor, NaNIsSeen) {
   Operands o;
-  Adafactor op{
-      .weight = o.Random(3, 20), .gradient = o.Random(3, 20), .row = o.Zeros(1, 3), .col = o.Zeros(1, 20)};
+  Adafactor op{.weight = o.Random(3, 20), .gradient = o.Random(3, 20), .row = o.Zeros(1, 3), .col = o.Zeros(1, 20)};
   Put(op.gradient, 1, 2, std::nan(""));
   op.learning_rate = 0.1;
   Cpu().Run(op);

@@ -47,9 +47,9 @@ struct RmsNorm {
 // dx[r] += the gradient through RmsNorm. dx_copy, if given, receives the sum in C (what the next product reads).
 struct RmsNormBackward {
   static constexpr const char* kName = "rms_norm_backward";
-  Matrix dx;       // (T, H) f32, added to
-  Matrix dx_copy;  // (T, H) C; may be empty
-  Matrix dy;       // (n, H) f32
+  Matrix dx;                     // (T, H) f32, added to
+  Matrix dx_copy;                // (T, H) C; may be empty
+  Matrix dy;                     // (n, H) f32
   Matrix x, weight, rstd, rows;  // as in the forward op
 };
 
@@ -64,7 +64,8 @@ struct RmsNormWeightBackward {
   Matrix rows;     // (1, n) I32; may be empty
 };
 
-// RmsNorm of each head by itself, as Qwen3 has it on queries and keys: a row of x is heads of head_dim, all with one weight.
+// RmsNorm of each head by itself, as Qwen3 has it on queries and keys: a row of x is heads of head_dim, all with one
+// weight.
 struct HeadNorm {
   static constexpr const char* kName = "head_norm";
   Matrix out;     // (T, heads * head_dim) C; may be x
@@ -89,8 +90,8 @@ struct HeadNormWeightBackward {
   Matrix rstd;     // (T, heads) f32
 };
 
-// Rotary position embedding in place, half-split layout (Su et al. 2021; Hugging Face's rotate_half): within a head of d,
-// (x[i], x[i+d/2]) turns by the angle of (position, i). `inverse` turns back: the gradient.
+// Rotary position embedding in place, half-split layout (Su et al. 2021; Hugging Face's rotate_half): within a head of
+// d, (x[i], x[i+d/2]) turns by the angle of (position, i). `inverse` turns back: the gradient.
 struct Rope {
   static constexpr const char* kName = "rope";
   Matrix x;          // (T, heads * head_dim) C

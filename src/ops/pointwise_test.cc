@@ -45,10 +45,8 @@ TEST(Embedding, BackwardAddsEveryOccurrence) {
     Operands o;
     std::vector<int32_t> ids;
     for (int64_t t = 0; t < rows; ++t) ids.push_back(t % 5 == 3 ? -1 : static_cast<int32_t>(t * t % 11));
-    const EmbeddingBackward op{o.Random(11, cols, kF32, 1, gap), o.Random(rows, cols, kF32, 1, gap),
-                               o.Ints(ids)};
-    const EmbeddingBackward expected{o.Clone(op.dtable), op.dx, op.ids},
-        one{o.Clone(op.dtable), op.dx, op.ids};
+    const EmbeddingBackward op{o.Random(11, cols, kF32, 1, gap), o.Random(rows, cols, kF32, 1, gap), o.Ints(ids)};
+    const EmbeddingBackward expected{o.Clone(op.dtable), op.dx, op.ids}, one{o.Clone(op.dtable), op.dx, op.ids};
     Cpu(3).Run(op);
     Cpu(1).Run(one);
     Reference(expected);
@@ -78,8 +76,8 @@ Rope MakeRope(Operands& o, int64_t tokens, int64_t heads, int64_t head_dim, DTyp
   op.sin = o.Make(64, head_dim / 2, type == DType::kF64 ? type : kF32);
   for (int64_t p = 0; p < 64; ++p) {
     for (int64_t i = 0; i < head_dim / 2; ++i) {
-      const double angle = static_cast<double>(p) *
-                           std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
+      const double angle =
+          static_cast<double>(p) * std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
       Put(op.cos, p, i, std::cos(angle));
       Put(op.sin, p, i, std::sin(angle));
     }
@@ -97,8 +95,8 @@ TEST(Rope, TurnsPairs) {
       for (int64_t tokens : {1, 33}) {
         for (int64_t gap : {0, 5}) {
           for (bool inverse : {false, true}) {
-            SCOPED_TRACE(fmt::format("{} head_dim {} tokens {} gap {} inverse {}", NameOf(type), head_dim,
-                                     tokens, gap, inverse));
+            SCOPED_TRACE(fmt::format("{} head_dim {} tokens {} gap {} inverse {}", NameOf(type), head_dim, tokens, gap,
+                                     inverse));
             Operands o;
             Rope op = MakeRope(o, tokens, 3, head_dim, type, gap);
             op.inverse = inverse;

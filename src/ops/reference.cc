@@ -36,8 +36,7 @@ struct Values {
 // 1 / (1 - p) where element (r, c) is kept, else 0; 1 without a mask.
 double KeepFactor(const KeepMask& mask, int64_t r, int64_t c) {
   if (!mask.bits) return 1;
-  return (RawRow<const uint8_t>(mask.bits, r)[c / 8] >> (c % 8) & 1) != 0 ? static_cast<double>(mask.scale)
-                                                                          : 0;
+  return (RawRow<const uint8_t>(mask.bits, r)[c / 8] >> (c % 8) & 1) != 0 ? static_cast<double>(mask.scale) : 0;
 }
 
 // An operand with its mask applied, turned so that it reads as (rows, cols) of the product.
@@ -108,8 +107,7 @@ void Reference(const Gemm& op) {
   const Values b = MaskedOperand(op.b, op.b_transposed, op.b_mask);
   Values sum = Multiply(a, b, op.c.rows);
   if (op.low_a) {
-    const Values low =
-        Multiply(Values(op.low_a), MaskedOperand(op.low_b, op.low_b_transposed, KeepMask{}), op.c.rows);
+    const Values low = Multiply(Values(op.low_a), MaskedOperand(op.low_b, op.low_b_transposed, KeepMask{}), op.c.rows);
     for (int64_t i = 0; i < op.c.rows; ++i) {
       for (int64_t j = 0; j < op.c.cols; ++j) sum(i, j) += low(i, j) * KeepFactor(op.low_mask, i, j);
     }
@@ -163,8 +161,7 @@ void Reference(const RmsNormBackward& op) {
       mean += Get(op.weight, 0, c) * Get(op.dy, i, c) * Get(op.x, r, c) * rstd / static_cast<double>(n);
     }
     for (int64_t c = 0; c < n; ++c) {
-      const double gradient =
-          rstd * (Get(op.weight, 0, c) * Get(op.dy, i, c) - Get(op.x, r, c) * rstd * mean);
+      const double gradient = rstd * (Get(op.weight, 0, c) * Get(op.dy, i, c) - Get(op.x, r, c) * rstd * mean);
       Put(op.dx, r, c, Get(op.dx, r, c) + gradient);
       if (op.dx_copy) Put(op.dx_copy, r, c, Get(op.dx, r, c));
     }
@@ -189,7 +186,8 @@ void Reference(const HeadNorm& op) {
       for (int64_t c = h * n; c < (h + 1) * n; ++c) squares += Get(op.x, t, c) * Get(op.x, t, c);
       const double rstd = 1 / std::sqrt(squares / static_cast<double>(n) + op.eps);
       if (op.rstd) Put(op.rstd, t, h, rstd);
-      for (int64_t c = h * n; c < (h + 1) * n; ++c) Put(op.out, t, c, Get(op.x, t, c) * rstd * Get(op.weight, 0, c - h * n));
+      for (int64_t c = h * n; c < (h + 1) * n; ++c)
+        Put(op.out, t, c, Get(op.x, t, c) * rstd * Get(op.weight, 0, c - h * n));
     }
   }
 }
@@ -202,7 +200,8 @@ void Reference(const HeadNormBackward& op) {
       const auto scaled = [&](int64_t c) { return Get(op.weight, 0, c) * Get(op.dy, t, h * n + c); };
       double mean = 0;  // of w dy xhat
       for (int64_t c = 0; c < n; ++c) mean += scaled(c) * Get(op.x, t, h * n + c) * rstd / static_cast<double>(n);
-      for (int64_t c = 0; c < n; ++c) Put(op.dy, t, h * n + c, rstd * (scaled(c) - Get(op.x, t, h * n + c) * rstd * mean));
+      for (int64_t c = 0; c < n; ++c)
+        Put(op.dy, t, h * n + c, rstd * (scaled(c) - Get(op.x, t, h * n + c) * rstd * mean));
     }
   }
 }
@@ -212,7 +211,8 @@ void Reference(const HeadNormWeightBackward& op) {
   for (int64_t c = 0; c < n; ++c) {
     double sum = Get(op.dweight, 0, c);
     for (int64_t t = 0; t < op.x.rows; ++t) {
-      for (int64_t h = 0; h < op.x.cols / n; ++h) sum += Get(op.dy, t, h * n + c) * Get(op.x, t, h * n + c) * Get(op.rstd, t, h);
+      for (int64_t h = 0; h < op.x.cols / n; ++h)
+        sum += Get(op.dy, t, h * n + c) * Get(op.x, t, h * n + c) * Get(op.rstd, t, h);
     }
     Put(op.dweight, 0, c, sum);
   }
@@ -256,8 +256,7 @@ void Reference(const SwiGluBackward& op) {
 
 void Reference(const Copy& op) {
   for (int64_t r = 0; r < op.out.rows; ++r) {
-    for (int64_t c = 0; c < op.out.cols; ++c)
-      Put(op.out, r, c, Get(op.x, r, c) + (op.add ? Get(op.add, r, c) : 0));
+    for (int64_t c = 0; c < op.out.cols; ++c) Put(op.out, r, c, Get(op.x, r, c) + (op.add ? Get(op.add, r, c) : 0));
   }
 }
 
@@ -290,15 +289,14 @@ struct Probabilities {
   double log_sum;
 };
 
-Probabilities SoftmaxOfScores(const AttentionShape& s, const Values& q, int64_t row, int64_t head,
-                              const Values& k, int64_t first, int64_t last) {
+Probabilities SoftmaxOfScores(const AttentionShape& s, const Values& q, int64_t row, int64_t head, const Values& k,
+                              int64_t first, int64_t last) {
   const int64_t kv = head / (s.heads / s.kv_heads);
   Probabilities result{first, {}, 0};
   double max = -INFINITY, sum = 0;
   for (int64_t t = first; t <= last; ++t) {
     double score = 0;
-    for (int64_t i = 0; i < s.head_dim; ++i)
-      score += q(row, head * s.head_dim + i) * k(t, kv * s.head_dim + i);
+    for (int64_t i = 0; i < s.head_dim; ++i) score += q(row, head * s.head_dim + i) * k(t, kv * s.head_dim + i);
     result.p.push_back(score * s.scale);
     max = std::max(max, score * s.scale);
   }
@@ -313,8 +311,8 @@ int64_t FirstVisible(const AttentionShape& s, int64_t begin, int64_t query) {
 }
 
 // out[row, head] = sum of p v.
-void WeightedSum(const AttentionShape& s, const Probabilities& weights, const Values& v, int64_t row,
-                 int64_t head, const Matrix& out) {
+void WeightedSum(const AttentionShape& s, const Probabilities& weights, const Values& v, int64_t row, int64_t head,
+                 const Matrix& out) {
   const int64_t kv = head / (s.heads / s.kv_heads);
   for (int64_t i = 0; i < s.head_dim; ++i) {
     double sum = 0;
@@ -386,8 +384,7 @@ void Reference(const AttentionCached& op) {
   for (int64_t row = 0; row < op.q.rows; ++row) {
     const int64_t position = op.first + row;
     for (int64_t head = 0; head < op.shape.heads; ++head) {
-      const auto weights =
-          SoftmaxOfScores(op.shape, q, row, head, k, FirstVisible(op.shape, 0, position), position);
+      const auto weights = SoftmaxOfScores(op.shape, q, row, head, k, FirstVisible(op.shape, 0, position), position);
       WeightedSum(op.shape, weights, v, row, head, op.out);
     }
   }
@@ -396,8 +393,7 @@ void Reference(const AttentionCached& op) {
 void Reference(const StoredLinear& op) {
   std::vector<float> row(static_cast<size_t>(op.w.cols));
   for (int64_t n = 0; n < op.w.rows; ++n) {
-    DecodeBlocks(op.w.dtype, Raw<const std::byte>(op.w) + n * BytesOf(op.w.dtype, op.w.stride), op.w.cols,
-                 row.data());
+    DecodeBlocks(op.w.dtype, Raw<const std::byte>(op.w) + n * BytesOf(op.w.dtype, op.w.stride), op.w.cols, row.data());
     for (int64_t m = 0; m < op.x.rows; ++m) {
       double sum = op.start ? Get(op.start, m, n) : 0;
       for (int64_t u = 0; u < op.w.cols; ++u) sum += Get(op.x, m, u) * row[static_cast<size_t>(u)];

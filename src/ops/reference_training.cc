@@ -24,8 +24,7 @@ void Reference(const CrossEntropy& op) {
     const double classes = static_cast<double>(op.logits.cols), smoothing = op.label_smoothing;
     double mean = 0;
     for (int64_t c = 0; smoothing > 0 && c < op.logits.cols; ++c) mean += Get(op.logits, r, c) / classes;
-    Put(op.losses, 0, r,
-        std::log(sum) + max - (1 - smoothing) * at_target - (smoothing > 0 ? smoothing * mean : 0));
+    Put(op.losses, 0, r, std::log(sum) + max - (1 - smoothing) * at_target - (smoothing > 0 ? smoothing * mean : 0));
     Put(op.correct, 0, r, at_target >= max ? 1 : 0);
     if (!op.gradient) continue;
     for (int64_t c = 0; c < op.logits.cols; ++c) {

@@ -1,5 +1,5 @@
-// Products by weights as they are stored: tiles to the bits of the plain decoders, and a product to the bits of the same
-// product by weights decoded beforehand.
+// Products by weights as they are stored: tiles to the bits of the plain decoders, and a product to the bits of the
+// same product by weights decoded beforehand.
 #include "ops/cpu/stored_tile.h"
 
 #include "base/error.h"
@@ -102,7 +102,8 @@ TEST(StoredTile, InfinitiesAndNanStay) {
 
 // c = a w or a w^T by the stored matrix and by its values.
 void CheckProduct(Operands& o, const Sample& s, int64_t m, bool transposed, DType compute, bool with_rest) {
-  SCOPED_TRACE(fmt::format("{} ({}, {}) m {} {} {}", NameOf(s.w.dtype), s.w.rows, s.w.cols, m, transposed ? "T" : "", NameOf(compute)));
+  SCOPED_TRACE(fmt::format("{} ({}, {}) m {} {} {}", NameOf(s.w.dtype), s.w.rows, s.w.cols, m, transposed ? "T" : "",
+                           NameOf(compute)));
   Matrix dense = o.Make(s.w.rows, s.w.cols, compute);
   for (int64_t r = 0; r < dense.rows; ++r) {
     for (int64_t c = 0; c < dense.cols; ++c) Put(dense, r, c, s.values[static_cast<size_t>(r * dense.cols + c)]);

@@ -71,7 +71,8 @@ inline Sample Int8(Operands& o, int64_t rows, int64_t cols) {
   const std::vector<float> source = Normal(o, rows * cols);
   std::vector<float> absmax(static_cast<size_t>(rows));
   std::vector<int8_t> codes(source.size());
-  EncodeInt8Rows(DType::kF32, reinterpret_cast<const std::byte*>(source.data()), rows, cols, codes.data(), absmax.data());
+  EncodeInt8Rows(DType::kF32, reinterpret_cast<const std::byte*>(source.data()), rows, cols, codes.data(),
+                 absmax.data());
   const Int8RowsHeader header{Part(o, absmax), Part(o, codes)};
   Sample s{WithHeader(o, header, DType::kInt8Rows, rows, cols), std::vector<float>(source.size())};
   DecodeInt8Rows(codes.data(), absmax.data(), rows, cols, s.values.data());

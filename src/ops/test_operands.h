@@ -33,8 +33,7 @@ class Operands {
   explicit Operands(uint32_t seed = 1) : random_(seed) {}
 
   // Values of a normal distribution; `gap` elements of NaN lie between rows.
-  Matrix Random(int64_t rows, int64_t cols, DType dtype = DType::kF32, double deviation = 1,
-                int64_t gap = 0) {
+  Matrix Random(int64_t rows, int64_t cols, DType dtype = DType::kF32, double deviation = 1, int64_t gap = 0) {
     Matrix m = Make(rows, cols, dtype, gap);
     std::normal_distribution<double> normal(0, deviation);
     for (int64_t r = 0; r < rows; ++r) {
@@ -119,8 +118,7 @@ inline double UlpOf(DType type) { return type == DType::kBF16 ? 0x1p-7 : 0x1p-22
 // Every element within tolerance * (size + |expected|), size being the root mean square of `expected` (or
 // least_size, where results may cancel to nothing), plus one unit in the last place; and the gaps between
 // rows untouched.
-inline void ExpectClose(const Matrix& actual, const Matrix& expected, double tolerance = 2e-6,
-                        double least_size = 0) {
+inline void ExpectClose(const Matrix& actual, const Matrix& expected, double tolerance = 2e-6, double least_size = 0) {
   double squares = 0;
   for (int64_t r = 0; r < expected.rows; ++r) {
     for (int64_t c = 0; c < expected.cols; ++c) squares += std::pow(Get(expected, r, c), 2);
@@ -133,8 +131,7 @@ inline void ExpectClose(const Matrix& actual, const Matrix& expected, double tol
       const double a = Get(actual, r, c), e = Get(expected, r, c);
       const double allowed = tolerance * (size + std::abs(e)) + UlpOf(actual.dtype) * std::abs(e);
       if (std::abs(a - e) <= allowed || a == e) continue;
-      ADD_FAILURE() << "element (" << r << ", " << c << ") is " << a << ", expected " << e << " +- "
-                    << allowed;
+      ADD_FAILURE() << "element (" << r << ", " << c << ") is " << a << ", expected " << e << " +- " << allowed;
       ++reported;
     }
     for (int64_t c = actual.cols; c < actual.stride && r + 1 < actual.rows; ++c) {
@@ -165,8 +162,7 @@ void ExpectGradient(const Matrix& x, const Matrix& gradient, const Loss& loss) {
       const double below = loss();
       Put(x, r, c, value);
       const double slope = (above - below) / (2 * kStep);
-      ASSERT_NEAR(Get(gradient, r, c), slope, 1e-7 * (1 + std::abs(slope)))
-          << "element (" << r << ", " << c << ")";
+      ASSERT_NEAR(Get(gradient, r, c), slope, 1e-7 * (1 + std::abs(slope))) << "element (" << r << ", " << c << ")";
     }
   }
 }
@@ -175,15 +171,14 @@ inline void ExpectSameBits(const Matrix& a, const Matrix& b) {
   for (int64_t r = 0; r < a.rows; ++r) {
     const auto* x = Operands::Pointer(a.Rows(r, 1));
     const auto* y = Operands::Pointer(b.Rows(r, 1));
-    ASSERT_EQ(std::memcmp(x, y, static_cast<size_t>(BytesOf(a.dtype, a.cols))), 0)
-        << "row " << r << " differs";
+    ASSERT_EQ(std::memcmp(x, y, static_cast<size_t>(BytesOf(a.dtype, a.cols))), 0) << "row " << r << " differs";
   }
 }
 
 // Every type that weights have in files.
 constexpr DType kFileTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0, DType::kQ4_1,
-                            DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K,
-                            DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+                                DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K,
+                                DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
 
 // Offsets of the float16 factors in a block: the only bytes that may not be anything at all.
 inline std::vector<int> FactorsOf(DType type) {

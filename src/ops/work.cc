@@ -55,10 +55,13 @@ OpWork WorkOf(const Gemm& op) {
 }
 
 OpWork WorkOf(const StoredLinear& op) {
-  return {"thin products", 2.0 * static_cast<double>(op.y.rows) * static_cast<double>(op.w.rows) * static_cast<double>(op.w.cols), 0};
+  return {"thin products",
+          2.0 * static_cast<double>(op.y.rows) * static_cast<double>(op.w.rows) * static_cast<double>(op.w.cols), 0};
 }
 
-OpWork WorkOf(const Attention& op) { return {"attention", AttentionFlops(op.shape, static_cast<double>(op.shape.pairs)), 0}; }
+OpWork WorkOf(const Attention& op) {
+  return {"attention", AttentionFlops(op.shape, static_cast<double>(op.shape.pairs)), 0};
+}
 OpWork WorkOf(const AttentionBackward& op) {
   return {"attention backward", 2.5 * AttentionFlops(op.shape, static_cast<double>(op.shape.pairs)), 0};
 }

@@ -1,5 +1,5 @@
-// What an op asks of a machine: how much work, and of which kind. Ops of one kind run at about one rate, whatever the model, so
-// that the time of a step is known before it runs: the sum over kinds of amount by rate (docs/planner.md).
+// What an op asks of a machine: how much work, and of which kind. Ops of one kind run at about one rate, whatever the
+// model, so that the time of a step is known before it runs: the sum over kinds of amount by rate (docs/planner.md).
 #pragma once
 
 #include <cstdint>

@@ -17,7 +17,9 @@ TEST(Work, PairsAreThoseACausalWindowSees) {
 
 TEST(Work, ProductsAreToldApartByTheirShapeAndTheirWeights) {
   const auto device = MakeCountingDevice();
-  const auto matrix = [&](DType dtype, int64_t rows, int64_t cols) { return DenseMatrix(device->Allocate(64, ""), dtype, rows, cols); };
+  const auto matrix = [&](DType dtype, int64_t rows, int64_t cols) {
+    return DenseMatrix(device->Allocate(64, ""), dtype, rows, cols);
+  };
   Gemm op;
   op.c = matrix(DType::kF32, 100, 200);
   op.a = matrix(DType::kF32, 100, 300);
@@ -41,7 +43,8 @@ TEST(Work, ProductsAreToldApartByTheirShapeAndTheirWeights) {
 
 TEST(CountingDevice, CountsOpsOnMemoryThatIsNotThere) {
   const auto device = MakeCountingDevice();
-  const DeviceAddress huge = device->Allocate(int64_t{1} << 50, "more than there is"), next = device->Allocate(4, "some");
+  const DeviceAddress huge = device->Allocate(int64_t{1} << 50, "more than there is"),
+                      next = device->Allocate(4, "some");
   EXPECT_NE(huge.value, next.value);
   Profile profile;
   device->SetProfile(&profile);

@@ -1,5 +1,5 @@
-// What to do with a goal, some data and a machine, as rules: each with its condition, its advice and where it comes from, so
-// that a person can see why and disagree. The table is in advice.cc.
+// What to do with a goal, some data and a machine, as rules: each with its condition, its advice and where it comes
+// from, so that a person can see why and disagree. The table is in advice.cc.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +15,10 @@ struct AdviceFacts {
   int64_t tokens = 0, trained_tokens = 0;  // of one pass over the rows
   bool has_held_out = false;
   bool lora_fits = false, qlora_fits = false, full_fits = false;  // as they are or with settings that cost no text
-  double hours = 0;         // of one pass with LoRA on the device
-  double budget_hours = 0;  // 0: none given
-  int64_t parameters_a_rank = 0;  // of an adapter of rank 1 on all linear layers
-  bool has_losses = false;        // the next two were measured: of the model before training, nats a token
+  double hours = 0;                                               // of one pass with LoRA on the device
+  double budget_hours = 0;                                        // 0: none given
+  int64_t parameters_a_rank = 0;                                  // of an adapter of rank 1 on all linear layers
+  bool has_losses = false;  // the next two were measured: of the model before training, nats a token
   double loss_on_rows = 0, loss_on_general = 0;
 };
 

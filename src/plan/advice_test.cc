@@ -29,7 +29,8 @@ TEST(Advice, EveryRuleHasItsReasonAndCanFire) {
   std::set<std::string> ids, fired;
   for (const AdviceRule& rule : AdviceRules()) {
     EXPECT_TRUE(ids.insert(rule.id).second) << rule.id;
-    for (const char* text : {rule.condition, rule.advice, rule.source}) EXPECT_GT(std::string(text).size(), 3u) << rule.id;
+    for (const char* text : {rule.condition, rule.advice, rule.source})
+      EXPECT_GT(std::string(text).size(), 3u) << rule.id;
   }
   for (const std::string& goal : AdviceGoals()) {
     for (const int64_t rows : {50, 500, 3000, 60000, 40000000}) {
@@ -55,7 +56,8 @@ TEST(Advice, EveryRuleHasItsReasonAndCanFire) {
 TEST(Advice, FollowsThePublishedGuidance) {
   EXPECT_EQ(FollowRules(Facts("style", 40)).choice.first, "prompt");
   EXPECT_EQ(FollowRules(Facts("style", 500)).choice.first, "train");
-  for (const char* goal : {"style", "domain", "code"}) EXPECT_EQ(FollowRules(Facts(goal, 50000)).choice.method, "lora") << goal;
+  for (const char* goal : {"style", "domain", "code"})
+    EXPECT_EQ(FollowRules(Facts(goal, 50000)).choice.method, "lora") << goal;
 
   AdviceFacts tight = Facts("style", 500);
   tight.lora_fits = false;

@@ -29,13 +29,14 @@ TEST(ModelCatalogue, HasTheFamiliesPeopleAskForOnceEach) {
     EXPECT_EQ(m.spec.num_attention_heads % m.spec.num_key_value_heads, 0) << m.name;
     EXPECT_FALSE(m.source.empty()) << m.name;
   }
-  for (const char* family : {"llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "smollm3"}) {
+  for (const char* family :
+       {"llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "smollm3"}) {
     EXPECT_TRUE(families.contains(family)) << family;
   }
 }
 
-// The sizes of the decoder's own families give the published count to the last parameter; of the others the rest is small or
-// experts.
+// The sizes of the decoder's own families give the published count to the last parameter; of the others the rest is
+// small or experts.
 TEST(ModelCatalogue, CountsAgreeWithTheSizes) {
   for (const CatalogueModel& m : ModelCatalogue()) {
     const PlannedModel planned = FindModel(m.name);
@@ -74,8 +75,8 @@ TEST(DeviceCatalogue, HasMemoryRatesAndMarks) {
 }
 
 nlohmann::ordered_json SomePrices() {
-  return {{"date", "2026-01-01"}, {"source", "a list"}, {"currency", "EUR"}, {"electricity_per_kwh", 0.3},
-          {"this_machine_watts", 50}, {"per_hour", {{"H100 SXM", 2.5}}}};
+  return {{"date", "2026-01-01"},       {"source", "a list"},       {"currency", "EUR"},
+          {"electricity_per_kwh", 0.3}, {"this_machine_watts", 50}, {"per_hour", {{"H100 SXM", 2.5}}}};
 }
 
 TEST(Prices, AreReadAndChecked) {

@@ -9,8 +9,8 @@
 namespace attune {
 namespace {
 
-// What a training step reaches of an accelerator's dense rate. Of 67 published runs on one device (docs/planner.md) the middle
-// one reaches 0.49, eight in ten lie between 0.16 and 0.85.
+// What a training step reaches of an accelerator's dense rate. Of 67 published runs on one device (docs/planner.md) the
+// middle one reaches 0.49, eight in ten lie between 0.16 and 0.85.
 constexpr double kAcceleratorFraction = 0.4, kAcceleratorErrorFactor = 2;
 constexpr int64_t kAcceleratorRuntimeBytes = int64_t{600} << 20;  // context and libraries
 constexpr int64_t kAcceleratorScratchBytes = int64_t{64} << 20;   // a product library's workspace
@@ -39,7 +39,8 @@ PlanDevice ReadDevice(const nlohmann::json& j) {
 const std::vector<PlanDevice>& DeviceCatalogue() {
   static const std::vector<PlanDevice> devices = [] {
     std::vector<PlanDevice> read;
-    for (const nlohmann::json& j : ParseJson(EmbeddedDevices(), "catalogue/devices.json")) read.push_back(ReadDevice(j));
+    for (const nlohmann::json& j : ParseJson(EmbeddedDevices(), "catalogue/devices.json"))
+      read.push_back(ReadDevice(j));
     return read;
   }();
   return devices;

@@ -48,14 +48,16 @@ struct Means {
 
 // The table of docs/published-peaks.md, and the mean errors of rows whose settings are complete and of the rest.
 std::string Table(Means* complete, Means* rest) {
-  std::string text = "| run | stack | settings | predicted, GiB | published, GiB | error |\n|---|---|---|---|---|---|\n";
+  std::string text =
+      "| run | stack | settings | predicted, GiB | published, GiB | error |\n|---|---|---|---|---|---|\n";
   for (const nlohmann::json& j : ParseJsonFile(std::string(ATTUNE_TEST_DATA) + "/published_peaks.json")) {
-    const double predicted = PredictStackPeak(FindStack(j.at("stack")), RunOf(j)) / (1 << 30), published = j.at("peak_gib");
+    const double predicted = PredictStackPeak(FindStack(j.at("stack")), RunOf(j)) / (1 << 30),
+                 published = j.at("peak_gib");
     const double error = predicted / published - 1;
     (j.at("complete").get<bool>() ? complete : rest)->Add(error);
     text += fmt::format("| {} | {} | {} | {:.2f} | {:.2f} | {:+.1f} % |\n", j.at("id").get<std::string>(),
-                        j.at("stack").get<std::string>(), j.at("complete").get<bool>() ? "complete" : "", predicted, published,
-                        100 * error);
+                        j.at("stack").get<std::string>(), j.at("complete").get<bool>() ? "complete" : "", predicted,
+                        published, 100 * error);
   }
   return text;
 }
@@ -76,12 +78,13 @@ TEST(ForeignStack, TheDocumentShowsEveryRow) {
   const std::filesystem::path root = std::filesystem::path(ATTUNE_TEST_DATA).parent_path().parent_path();
   if (ReadFile((root / "docs/published-peaks.md").string()).find(table) != std::string::npos) return;
   WriteFileAtomic(made, table);
-  FAIL() << "docs/published-peaks.md has not the table that is in " << made << " (means " << complete.percent() << " and "
-         << rest.percent() << " %)";
+  FAIL() << "docs/published-peaks.md has not the table that is in " << made << " (means " << complete.percent()
+         << " and " << rest.percent() << " %)";
 }
 
 TEST(ForeignStack, CountsWhatIsKept) {
-  const StackProfile profile{.name = "some", .checkpointed = 2, .hidden = 10, .mlp = 4, .quantized = 1, .logits = 6, .chunked_logits = 1};
+  const StackProfile profile{
+      .name = "some", .checkpointed = 2, .hidden = 10, .mlp = 4, .quantized = 1, .logits = 6, .chunked_logits = 1};
   StackRun run;
   run.parameters = 1100;
   run.linear_parameters = 1000;
@@ -95,7 +98,8 @@ TEST(ForeignStack, CountsWhatIsKept) {
   const double lora = 2 * 1100 + 160;
   EXPECT_DOUBLE_EQ(PredictStackPeak(profile, run), lora + 3 * (2 * (10 * 8 + 4 * 16) + 6 * 50));
   run.bits = 4;
-  EXPECT_DOUBLE_EQ(PredictStackPeak(profile, run), 1000 * 4.5 / 8 + 200 + 160 + 3 * (2 * (10 * 8 + 4 * 16 + 32 + 16) + 6 * 50));
+  EXPECT_DOUBLE_EQ(PredictStackPeak(profile, run),
+                   1000 * 4.5 / 8 + 200 + 160 + 3 * (2 * (10 * 8 + 4 * 16 + 32 + 16) + 6 * 50));
   run.bits = 0;
   run.checkpointing = run.chunked_loss = true;
   EXPECT_DOUBLE_EQ(PredictStackPeak(profile, run), lora + 3 * (2 * 2 * 8 + 50));

@@ -1,5 +1,5 @@
-// Looking an entry of a catalogue up by what a person types: the whole name, the part behind "/", or a beginning that only
-// one entry has, in letters of any case.
+// Looking an entry of a catalogue up by what a person types: the whole name, the part behind "/", or a beginning that
+// only one entry has, in letters of any case.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,8 @@
 namespace attune {
 
 inline std::string LowerCase(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
 }
 

@@ -18,7 +18,8 @@ int64_t BlockParameters(const ModelSpec& spec) {
   return total;
 }
 
-// "" or why the engine refuses the family: asked of the engine itself, so that the catalogue need not be told when it learns one.
+// "" or why the engine refuses the family: asked of the engine itself, so that the catalogue need not be told when it
+// learns one.
 std::string Lacking(const nlohmann::json& config, const std::string& name) {
   try {
     RefuseWhatTheDecoderLacks(ModelSpec::FromConfig(config, name));
@@ -117,7 +118,8 @@ PlannedModel ModelOfSpec(const std::string& name, const ModelSpec& spec) {
 }
 
 PlannedModel FindModel(const std::string& name) {
-  if (name.empty()) BadInput("--model is missing: a model folder, a config.json, a .gguf file, org/name or a name of the catalogue");
+  if (name.empty())
+    BadInput("--model is missing: a model folder, a config.json, a .gguf file, org/name or a name of the catalogue");
   if (name.ends_with(".gguf") && FileExists(name)) return FromGgufFile(name);
   if (name.ends_with(".json") && FileExists(name)) return FromConfigFile(name, name);
   if (FileExists(name + "/config.json")) return FromConfigFile(name, name + "/config.json");

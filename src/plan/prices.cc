@@ -20,7 +20,8 @@ double PriceOf(const nlohmann::ordered_json& value, const std::string& where) {
 }
 
 std::string TextOf(const nlohmann::ordered_json& value, const std::string& where) {
-  if (!value.is_string() || value.get<std::string>().empty()) BadInput("{}: must be a text, not {}", where, value.dump());
+  if (!value.is_string() || value.get<std::string>().empty())
+    BadInput("{}: must be a text, not {}", where, value.dump());
   return value.get<std::string>();
 }
 
@@ -32,7 +33,8 @@ std::optional<double> Prices::PerHour(const std::string& device) const {
 }
 
 Prices Prices::FromJson(const nlohmann::ordered_json& json, const std::string& where) {
-  const std::vector<std::string> keys = {"date", "source", "currency", "electricity_per_kwh", "this_machine_watts", "per_hour"};
+  const std::vector<std::string> keys = {"date",    "source", "currency", "electricity_per_kwh", "this_machine_watts",
+                                         "per_hour"};
   if (!json.is_object()) BadInput("{}: must hold the keys {}", where, fmt::join(keys, ", "));
   for (const auto& [key, value] : json.items()) {
     if (std::find(keys.begin(), keys.end(), key) != keys.end()) continue;

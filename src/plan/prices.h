@@ -1,5 +1,5 @@
-// What an hour of a device and a kilowatt-hour cost: figures of a file that people edit, with its date and source, because
-// prices change faster than programs.
+// What an hour of a device and a kilowatt-hour cost: figures of a file that people edit, with its date and source,
+// because prices change faster than programs.
 #pragma once
 
 #include <map>
@@ -17,8 +17,8 @@ struct Prices {
 
   std::optional<double> PerHour(const std::string& device) const;
 
-  // The layout of catalogue/prices.yaml; `where` names it. Errors: Error{kBadInput} naming the key: missing, unknown, of the
-  // wrong type or below 0; a device that is not in the catalogue.
+  // The layout of catalogue/prices.yaml; `where` names it. Errors: Error{kBadInput} naming the key: missing, unknown,
+  // of the wrong type or below 0; a device that is not in the catalogue.
   static Prices FromJson(const nlohmann::ordered_json& json, const std::string& where);
 };
 

@@ -15,15 +15,15 @@ struct StepWork {
   int64_t missing_parameters = 0;
 };
 
-// Operations a token: 4 N (6 N where the weights are trained) and 6 of the adapter's parameters, N the weights that multiply
-// (head included, embedding not), and causal attention, forward and backward, 6 L S H.
+// Operations a token: 4 N (6 N where the weights are trained) and 6 of the adapter's parameters, N the weights that
+// multiply (head included, embedding not), and causal attention, forward and backward, 6 L S H.
 double FlopsPerToken(const ModelSpec& spec, const StepWork& work);
 
 // What the head costs of that: rows whose next token is not trained skip it.
 double HeadFlopsPerToken(const ModelSpec& spec, const StepWork& work);
 
-// The blocks' forward pass once more, as gradient checkpointing runs it: without down_proj, whose result is the next block's
-// input, which is kept.
+// The blocks' forward pass once more, as gradient checkpointing runs it: without down_proj, whose result is the next
+// block's input, which is kept.
 double RecomputedFlopsPerToken(const ModelSpec& spec, const StepWork& work);
 
 // The forward pass alone, as an evaluation runs it; head included.

@@ -5,7 +5,8 @@
 namespace attune {
 namespace {
 
-// For products by weights of a type that was not measured: those without decoding, slowed down, else the slowest with it.
+// For products by weights of a type that was not measured: those without decoding, slowed down, else the slowest with
+// it.
 std::optional<double> RateOfOtherProducts(const std::string& kind, const WorkRates& rates) {
   if (!kind.starts_with(kProducts)) return std::nullopt;
   if (const auto plain = rates.find(kProducts); plain != rates.end()) return plain->second / kDecodeFactor;

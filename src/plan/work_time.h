@@ -11,9 +11,9 @@ namespace attune {
 
 using WorkRates = std::map<std::string, double>;  // amounts a second, by kind of work
 
-// Decoding 4-bit weights on the way to a product, beside the product itself, where it has not been measured. Of eleven published
-// pairs of QLoRA and LoRA with 1,024 tokens or more at once on one device, ten take 1.03 to 1.40 times as long
-// (docs/planner.md); fewer tokens cost more.
+// Decoding 4-bit weights on the way to a product, beside the product itself, where it has not been measured. Of eleven
+// published pairs of QLoRA and LoRA with 1,024 tokens or more at once on one device, ten take 1.03 to 1.40 times as
+// long (docs/planner.md); fewer tokens cost more.
 inline constexpr double kDecodeFactor = 1.2;
 
 // By which a time may be off either way where some products go by the rate of others.

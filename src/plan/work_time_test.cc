@@ -5,7 +5,8 @@
 namespace attune::work_time_test {
 
 TEST(WorkTime, IsTheSumOverKinds) {
-  const auto time = TimeOf({{"products", 600}, {"element-wise", 50}, {"optimiser", 0}}, {{"products", 200}, {"element-wise", 100}});
+  const auto time =
+      TimeOf({{"products", 600}, {"element-wise", 50}, {"optimiser", 0}}, {{"products", 200}, {"element-wise", 100}});
   ASSERT_TRUE(time);
   EXPECT_DOUBLE_EQ(time->seconds(), 3.5);
   EXPECT_DOUBLE_EQ(time->seconds_by_kind.at("products"), 3);

@@ -74,8 +74,7 @@ TEST(AdamW8bit, FollowsBitsandbytes) {
                               std::span(state.absmax_m).subspan(from_block, to_block - from_block),
                               std::span(state.absmax_v).subspan(from_block, to_block - from_block)};
       };
-      StepAdamW8bit(settings, std::stoi(step),
-                    part(half, parameters.size(), blocks, state.absmax_m.size()));
+      StepAdamW8bit(settings, std::stoi(step), part(half, parameters.size(), blocks, state.absmax_m.size()));
       StepAdamW8bit(settings, std::stoi(step), part(0, half, 0, blocks));
       ExpectCodes(state.m, name + ".state1." + step);
       ExpectCodes(state.v, name + ".state2." + step);

@@ -35,9 +35,8 @@ constexpr std::array<float, 16> kNf4 = {-1.0f,
                                         1.0f};
 
 // Three bits in an order of their own, then the sign.
-constexpr std::array<float, 16> kFp4 = {
-    0.0f, 0.0625f / 12,  8.0f / 12,  1.0f,  4.0f / 12,  0.5f,  2.0f / 12,  0.25f,
-    0.0f, -0.0625f / 12, -8.0f / 12, -1.0f, -4.0f / 12, -0.5f, -2.0f / 12, -0.25f};
+constexpr std::array<float, 16> kFp4 = {0.0f, 0.0625f / 12,  8.0f / 12,  1.0f,  4.0f / 12,  0.5f,  2.0f / 12,  0.25f,
+                                        0.0f, -0.0625f / 12, -8.0f / 12, -1.0f, -4.0f / 12, -0.5f, -2.0f / 12, -0.25f};
 
 // A table sorted: the code of each place, and the numbers above which a value belongs to the next place.
 struct SortedTable {
@@ -48,10 +47,8 @@ struct SortedTable {
 SortedTable Sort(const std::array<float, 16>& table) {
   SortedTable sorted;
   for (uint8_t i = 0; i < 16; ++i) sorted.codes[i] = i;
-  std::stable_sort(sorted.codes.begin(), sorted.codes.end(),
-                   [&](uint8_t a, uint8_t b) { return table[a] < table[b]; });
-  for (size_t i = 0; i < 15; ++i)
-    sorted.bounds[i] = (table[sorted.codes[i]] + table[sorted.codes[i + 1]]) / 2.0f;
+  std::stable_sort(sorted.codes.begin(), sorted.codes.end(), [&](uint8_t a, uint8_t b) { return table[a] < table[b]; });
+  for (size_t i = 0; i < 15; ++i) sorted.bounds[i] = (table[sorted.codes[i]] + table[sorted.codes[i + 1]]) / 2.0f;
   return sorted;
 }
 
@@ -142,9 +139,8 @@ void LookUpFast(const float* table, const uint8_t* packed, int64_t bytes, float*
     for (int half = 0; half < 2; ++half, codes = _mm_srli_si128(codes, 8)) {
       const __m256i code = _mm256_cvtepu8_epi32(codes);
       const __m256 fourth_bit = _mm256_castsi256_ps(_mm256_slli_epi32(code, 28));
-      _mm256_storeu_ps(out + 2 * i + 8 * half,
-                       _mm256_blendv_ps(_mm256_permutevar8x32_ps(lower, code),
-                                        _mm256_permutevar8x32_ps(upper, code), fourth_bit));
+      _mm256_storeu_ps(out + 2 * i + 8 * half, _mm256_blendv_ps(_mm256_permutevar8x32_ps(lower, code),
+                                                                _mm256_permutevar8x32_ps(upper, code), fourth_bit));
     }
   }
   LookUp(table, packed + i, bytes - i, out + 2 * i);
@@ -228,13 +224,10 @@ NestedScales EncodeNestedScales(const std::vector<float>& absmax) {
 float Bnb4View::Scale(int64_t block) const {
   if (!nested) return LoadFloat(absmax + 4 * block);
   const auto code = static_cast<size_t>(absmax[block]);
-  return LoadFloat(nested_map + 4 * code) * LoadFloat(nested_absmax + 4 * (block / nested_block_size)) +
-         offset;
+  return LoadFloat(nested_map + 4 * code) * LoadFloat(nested_absmax + 4 * (block / nested_block_size)) + offset;
 }
 
-void DecodeBnb4(const Bnb4View& view, int64_t first, int64_t count, float* out) {
-  Decode(view, first, count, out);
-}
+void DecodeBnb4(const Bnb4View& view, int64_t first, int64_t count, float* out) { Decode(view, first, count, out); }
 
 void DecodeBnb4(const Bnb4View& view, int64_t first, int64_t count, uint16_t* bf16_out) {
   Decode(view, first, count, bf16_out);

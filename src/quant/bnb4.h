@@ -29,9 +29,7 @@ std::optional<Bnb4Type> Bnb4TypeOf(std::string_view name);  // nothing for anoth
 const std::array<float, 16>& Bnb4Table(Bnb4Type type);      // by code; FP4 has two zeros, codes 0 and 8
 
 // 32, 64, 128 ... 4096.
-constexpr bool IsBnb4BlockSize(int64_t size) {
-  return size >= 32 && size <= 4096 && (size & (size - 1)) == 0;
-}
+constexpr bool IsBnb4BlockSize(int64_t size) { return size >= 32 && size <= 4096 && (size & (size - 1)) == 0; }
 
 constexpr int64_t Bnb4PackedBytes(int64_t elements) { return elements / 2 + elements % 2; }
 constexpr int64_t BlockCount(int64_t elements, int64_t block_size) {

@@ -128,8 +128,7 @@ TEST(Bnb4, DecodesTheFixturesToTheSameBits) {
       view.nested_map = Tensor("nested_quant_map").bytes.data();
       view.offset = Values(c.name + ".nested_offset")[0];
       const std::vector<float> scales = Values(c.name + ".absmax_restored");
-      for (size_t i = 0; i < scales.size(); ++i)
-        ASSERT_EQ(view.Scale(static_cast<int64_t>(i)), scales[i]) << i;
+      for (size_t i = 0; i < scales.size(); ++i) ASSERT_EQ(view.Scale(static_cast<int64_t>(i)), scales[i]) << i;
     } else {
       view.absmax = Tensor(c.name + ".absmax").bytes.data();
     }
@@ -262,8 +261,7 @@ TEST(TorchMean, RoundsAsTorchDoes) {
                                              {30001, 0x1.ff7bc00000000p-2f}};
   for (const auto& [count, mean] : cases) {
     std::vector<float> values(static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i)
-      values[static_cast<size_t>(i)] = static_cast<float>(i * 7919 % 1009) / 1009.0f;
+    for (int64_t i = 0; i < count; ++i) values[static_cast<size_t>(i)] = static_cast<float>(i * 7919 % 1009) / 1009.0f;
     EXPECT_EQ(TorchMean(values.data(), count), mean) << count;
   }
 }

@@ -60,8 +60,7 @@ void CheckMap(const TensorView& tensor, std::span<const float> known, const std:
   const std::vector<float> values = Floats(tensor);
   for (size_t i = 0; i < values.size(); ++i) {
     if (!(std::abs(values[i] - known[i]) <= kMapTolerance)) {
-      BadInput("{}: \"{}\" is not {}: entry {} is {}, expected {}", where, tensor.name, what, i, values[i],
-               known[i]);
+      BadInput("{}: \"{}\" is not {}: entry {} is {}, expected {}", where, tensor.name, what, i, values[i], known[i]);
     }
   }
 }
@@ -74,8 +73,8 @@ std::optional<BnbQuantState> ReadState(const PartFinder& finder) {
     const TensorView* tensor = finder.find(StateName(finder.name, type));
     if (tensor == nullptr) continue;
     if (found != nullptr) {
-      BadInput("{}: \"{}\" has two states, \"{}\" and \"{}\"; remove the one that is not its own",
-               finder.where, finder.name, found->name, tensor->name);
+      BadInput("{}: \"{}\" has two states, \"{}\" and \"{}\"; remove the one that is not its own", finder.where,
+               finder.name, found->name, tensor->name);
     }
     found = tensor;
     named = type;
@@ -84,9 +83,8 @@ std::optional<BnbQuantState> ReadState(const PartFinder& finder) {
     for (const std::string_view part : kPartNames) {
       const TensorView* tensor = finder.find(finder.name + std::string(part));
       if (tensor == nullptr) continue;
-      BadInput(
-          "{}: \"{}\" has \"{}\" but no quant_state.bitsandbytes__nf4 or __fp4; quantise the model again",
-          finder.where, finder.name, tensor->name);
+      BadInput("{}: \"{}\" has \"{}\" but no quant_state.bitsandbytes__nf4 or __fp4; quantise the model again",
+               finder.where, finder.name, tensor->name);
     }
     return std::nullopt;
   }
@@ -126,8 +124,7 @@ void Bnb4Weight::DecodeRows(int64_t first, int64_t count, uint16_t* bf16_out) co
   DecodeBnb4(view, first * columns(), count * columns(), bf16_out);
 }
 
-std::optional<Bnb4Weight> FindBnb4Weight(const FindTensor& find, const std::string& name,
-                                         const std::string& where) {
+std::optional<Bnb4Weight> FindBnb4Weight(const FindTensor& find, const std::string& name, const std::string& where) {
   const TensorView* packed = find(name);
   if (packed == nullptr) return std::nullopt;
   Bnb4Weight weight;
@@ -138,9 +135,9 @@ std::optional<Bnb4Weight> FindBnb4Weight(const FindTensor& find, const std::stri
   const int64_t elements = *ElementCount(state->shape), blocks = BlockCount(elements, state->block_size);
   if (std::find(std::begin(kStorages), std::end(kStorages), packed->dtype) == std::end(kStorages) ||
       static_cast<int64_t>(packed->bytes.size()) != Bnb4PackedBytes(elements)) {
-    BadInput("{}: \"{}\" is {} {} ({} bytes), but its quant_state says shape {}, which takes {} bytes", where,
-             name, NameOf(packed->dtype), ShapeText(packed->shape), packed->bytes.size(),
-             ShapeText(state->shape), Bnb4PackedBytes(elements));
+    BadInput("{}: \"{}\" is {} {} ({} bytes), but its quant_state says shape {}, which takes {} bytes", where, name,
+             NameOf(packed->dtype), ShapeText(packed->shape), packed->bytes.size(), ShapeText(state->shape),
+             Bnb4PackedBytes(elements));
   }
   const std::array<float, 16>& table = Bnb4Table(state->type);
   const TensorView& map = finder.Require(".quant_map", DType::kF32, 16);
@@ -148,8 +145,7 @@ std::optional<Bnb4Weight> FindBnb4Weight(const FindTensor& find, const std::stri
   std::memcpy(weight.view.table.data(), map.bytes.data(), sizeof weight.view.table);
   weight.view.block_size = state->block_size;
   weight.view.packed = packed->bytes.data();
-  weight.view.absmax =
-      finder.Require(".absmax", state->nested ? DType::kU8 : DType::kF32, blocks).bytes.data();
+  weight.view.absmax = finder.Require(".absmax", state->nested ? DType::kU8 : DType::kF32, blocks).bytes.data();
   if (state->nested) {
     weight.view.nested = true;
     weight.view.nested_block_size = state->nested->block_size;
@@ -160,8 +156,7 @@ std::optional<Bnb4Weight> FindBnb4Weight(const FindTensor& find, const std::stri
     CheckMap(nested_map, DynamicMap(true), "the signed dynamic map", where);
     weight.view.nested_map = nested_map.bytes.data();
   } else if (const TensorView* extra = find(name + ".nested_absmax")) {
-    BadInput("{}: \"{}\" is there, but the quant_state of \"{}\" has no nested fields", where, extra->name,
-             name);
+    BadInput("{}: \"{}\" is there, but the quant_state of \"{}\" has no nested fields", where, extra->name, name);
   }
   weight.state = *std::move(state);
   return weight;
@@ -180,8 +175,8 @@ Bnb4Encoder::Bnb4Encoder(const Bnb4Settings& settings, const std::string& name, 
   state_ = {settings.type, settings.block_size, dtype, shape, std::nullopt};
   const int64_t bytes = Bnb4PackedBytes(elements_), unit = LayoutOf(settings.storage).block_bytes;
   if (bytes % unit != 0) {
-    BadInput("\"{}\" packs into {} bytes, which are no whole {}: use bnb_4bit_quant_storage: uint8", name,
-             bytes, NameOf(settings.storage));
+    BadInput("\"{}\" packs into {} bytes, which are no whole {}: use bnb_4bit_quant_storage: uint8", name, bytes,
+             NameOf(settings.storage));
   }
   packed_.resize(static_cast<size_t>(bytes));
   absmax_.resize(static_cast<size_t>(BlockCount(elements_, settings.block_size)));
@@ -197,8 +192,7 @@ TensorGroup Bnb4Encoder::Declare() const {
   const int64_t length = std::ssize(BnbQuantStateText(known));
   group.tensors.push_back({name_ + ".absmax", settings_.nested ? DType::kU8 : DType::kF32, {blocks()}});
   if (settings_.nested) {
-    group.tensors.push_back(
-        {name_ + ".nested_absmax", DType::kF32, {BlockCount(blocks(), NestedScales::kBlockSize)}});
+    group.tensors.push_back({name_ + ".nested_absmax", DType::kF32, {BlockCount(blocks(), NestedScales::kBlockSize)}});
     group.tensors.push_back({name_ + ".nested_quant_map", DType::kF32, {256}});
     group.late = {state, DType::kU8, {length + kLongestNumber}};
   } else {

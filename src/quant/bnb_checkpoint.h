@@ -44,8 +44,7 @@ using FindTensor = std::function<const TensorView*(std::string_view)>;
 // it). Any spans are safe to decode from afterwards, whatever the file held. `where` names the checkpoint in
 // errors. Errors: Error{kBadInput}, one line naming the tensor: a part missing, of a wrong type or size, or
 // contradicting another; a table that is not that of the type; a state that ParseBnbQuantState refuses.
-std::optional<Bnb4Weight> FindBnb4Weight(const FindTensor& find, const std::string& name,
-                                         const std::string& where);
+std::optional<Bnb4Weight> FindBnb4Weight(const FindTensor& find, const std::string& name, const std::string& where);
 
 // The names of the parts of `name` besides itself, those that belong to either type and to nested scales too:
 // what a reader of the checkpoint's other tensors skips. Not all need exist.
@@ -64,8 +63,7 @@ class Bnb4Encoder {
  public:
   // A weight called `name` of this shape, its values of type F32, F16 or BF16. Errors: Error{kBadInput} when
   // its packed bytes are no whole number of `storage`, or it has no elements.
-  Bnb4Encoder(const Bnb4Settings& settings, const std::string& name, DType dtype,
-              const std::vector<int64_t>& shape);
+  Bnb4Encoder(const Bnb4Settings& settings, const std::string& name, DType dtype, const std::vector<int64_t>& shape);
 
   // The tensors that Finish will give, for a writer that wants sizes first. Nested, the state holds a mean whose digits
   // are not known before: it is the group's late tensor.

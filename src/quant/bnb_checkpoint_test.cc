@@ -63,8 +63,7 @@ void ExpectPart(const Bnb4Encoder::Part& part, const SafetensorsFile& file, bool
   if (fp4_codes) {
     EXPECT_EQ(Codes(part.bytes, true), Codes(expected->bytes, true));
   } else {
-    EXPECT_TRUE(
-        std::equal(part.bytes.begin(), part.bytes.end(), expected->bytes.begin(), expected->bytes.end()));
+    EXPECT_TRUE(std::equal(part.bytes.begin(), part.bytes.end(), expected->bytes.begin(), expected->bytes.end()));
   }
 }
 
@@ -133,8 +132,7 @@ TEST(BnbCheckpoint, QuantisesAModelToTheBytesOfTransformers) {
     if (!FindBnb4Weight(In(file), tensor.name, "here")) continue;
     const TensorView* original = source.Find(tensor.name);
     ASSERT_NE(original, nullptr) << tensor.name;
-    for (auto& part :
-         Encode({.nested = true}, tensor.name, original->dtype, original->shape, original->bytes.data())) {
+    for (auto& part : Encode({.nested = true}, tensor.name, original->dtype, original->shape, original->bytes.data())) {
       if (part.declaration.name.ends_with(".absmax")) {
         const std::span<const std::byte> expected = file.Find(part.declaration.name)->bytes;
         ASSERT_EQ(part.bytes.size(), expected.size());
@@ -217,9 +215,8 @@ TEST(BnbCheckpoint, StoragesAreViewsOfTheSameBytes) {
     Bnb4Encoder({.storage = DType::kF32}, "x.weight", DType::kF32, {1, 6});
     FAIL();
   } catch (const Error& error) {
-    EXPECT_STREQ(
-        error.what(),
-        "\"x.weight\" packs into 3 bytes, which are no whole F32: use bnb_4bit_quant_storage: uint8");
+    EXPECT_STREQ(error.what(),
+                 "\"x.weight\" packs into 3 bytes, which are no whole F32: use bnb_4bit_quant_storage: uint8");
   }
 }
 
@@ -227,9 +224,8 @@ TEST(BnbCheckpoint, NamesWhatIsMissing) {
   for (const char* part : {".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map"}) {
     Memory memory(true);
     memory.parts.erase("x.weight" + std::string(part));
-    EXPECT_EQ(memory.ErrorOf(),
-              "m.safetensors: \"x.weight\" is 4-bit but \"x.weight" + std::string(part) +
-                  "\" is missing; download the checkpoint again or quantise the model again");
+    EXPECT_EQ(memory.ErrorOf(), "m.safetensors: \"x.weight\" is 4-bit but \"x.weight" + std::string(part) +
+                                    "\" is missing; download the checkpoint again or quantise the model again");
   }
   Memory memory(false);
   memory.parts.erase("x.weight.quant_state.bitsandbytes__nf4");
@@ -258,21 +254,17 @@ TEST(BnbCheckpoint, NamesWhatContradicts) {
       {true, [](Memory& m) { m[".nested_absmax"].bytes.clear(); }, "\"x.weight.nested_absmax\" is F32 (1)"},
       {true, [](Memory& m) { m[".nested_quant_map"].bytes[3] = std::byte{0x7F}; },
        "\"x.weight.nested_quant_map\" is not the signed dynamic map: entry 0"},
-      {false,
-       [](Memory& m) { m[".quant_map"].bytes[0] = std::byte{1}, m[".quant_map"].bytes[2] = std::byte{1}; },
+      {false, [](Memory& m) { m[".quant_map"].bytes[0] = std::byte{1}, m[".quant_map"].bytes[2] = std::byte{1}; },
        "\"x.weight.quant_map\" is not the table of nf4: entry 0 is -0.5039063, expected -1"},
       {false, [](Memory& m) { m.Set(".quant_state.bitsandbytes__fp4", DType::kU8, "{}"); }, "has two states"},
       {false, [](Memory& m) { m.Set(".nested_absmax", DType::kF32, "1234"); }, "has no nested fields"},
       {false, [](Memory& m) { m[".quant_state.bitsandbytes__nf4"].declaration.dtype = DType::kI8; },
        "is I8, expected U8 (JSON)"},
-      {false,
-       [&](Memory& m) { m.SetState(R"({"quant_type": "fp4", "blocksize": 64, )" + rest + "[6, 33]}"); },
+      {false, [&](Memory& m) { m.SetState(R"({"quant_type": "fp4", "blocksize": 64, )" + rest + "[6, 33]}"); },
        "\"quant_type\" is \"fp4\""},
-      {false,
-       [&](Memory& m) { m.SetState(R"({"quant_type": "nf4", "blocksize": 128, )" + rest + "[6, 33]}"); },
+      {false, [&](Memory& m) { m.SetState(R"({"quant_type": "nf4", "blocksize": 128, )" + rest + "[6, 33]}"); },
        "asks for F32 (2)"},
-      {false,
-       [&](Memory& m) { m.SetState(R"({"quant_type": "nf4", "blocksize": 64, )" + rest + "[6, 34]}"); },
+      {false, [&](Memory& m) { m.SetState(R"({"quant_type": "nf4", "blocksize": 64, )" + rest + "[6, 34]}"); },
        "which takes 102 bytes"},
   };
   for (const auto& c : cases) {
@@ -293,9 +285,8 @@ TEST(BnbCheckpoint, WillNotPackWhatIsNotFinite) {
     encoder.Finish();
     FAIL();
   } catch (const Error& error) {
-    EXPECT_STREQ(
-        error.what(),
-        "\"x.weight\" holds a value that is not finite among elements 64 to 127: the model is damaged");
+    EXPECT_STREQ(error.what(),
+                 "\"x.weight\" holds a value that is not finite among elements 64 to 127: the model is damaged");
   }
   EXPECT_THROW(Bnb4Encoder({}, "x.weight", DType::kF32, {0, 4}), Error);
 }

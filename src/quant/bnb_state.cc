@@ -43,8 +43,7 @@ struct Fields {
   }
   int64_t BlockSize(const char* key) const {
     const json& value = At(key);
-    if (!value.is_number_integer() || !IsBnb4BlockSize(IntegerOf(value)))
-      Bad(key, "a power of two from 32 to 4096");
+    if (!value.is_number_integer() || !IsBnb4BlockSize(IntegerOf(value))) Bad(key, "a power of two from 32 to 4096");
     return IntegerOf(value);
   }
   // -1 for an integer beyond 63 bits, which is out of range anywhere.
@@ -69,8 +68,7 @@ std::vector<int64_t> ReadShape(const Fields& fields) {
 
 std::optional<BnbQuantState::Nested> ReadNested(const Fields& fields) {
   const auto is_there = [&](const char* key) { return fields.object.contains(key); };
-  if (!is_there("nested_blocksize") && !is_there("nested_dtype") && !is_there("nested_offset"))
-    return std::nullopt;
+  if (!is_there("nested_blocksize") && !is_there("nested_dtype") && !is_there("nested_offset")) return std::nullopt;
   BnbQuantState::Nested nested;
   nested.block_size = fields.BlockSize("nested_blocksize");
   if (fields.Text("nested_dtype", "\"float32\"") != "float32") fields.Bad("nested_dtype", "\"float32\"");
@@ -92,8 +90,7 @@ std::string PythonFloat(double value) {
   const char* digits_of_exponent = buffer + e + (text[e + 1] == '+' ? 2 : 1);  // from_chars takes no plus
   std::from_chars(digits_of_exponent, end, exponent);
   if (exponent < -4 || exponent >= 16) return std::string(text);
-  std::string plain(buffer,
-                    std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::fixed).ptr);
+  std::string plain(buffer, std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::fixed).ptr);
   return plain.find('.') == std::string::npos ? plain + ".0" : plain;
 }
 
@@ -138,8 +135,8 @@ BnbQuantState ParseBnbQuantState(std::string_view text, const std::string& where
 
 std::string BnbQuantStateText(const BnbQuantState& state) {
   std::string text =
-      fmt::format(R"({{"quant_type": "{}", "blocksize": {}, "dtype": "{}", "shape": [{}])",
-                  NameOf(state.type), state.block_size, TorchName(state.dtype), fmt::join(state.shape, ", "));
+      fmt::format(R"({{"quant_type": "{}", "blocksize": {}, "dtype": "{}", "shape": [{}])", NameOf(state.type),
+                  state.block_size, TorchName(state.dtype), fmt::join(state.shape, ", "));
   if (state.nested) {
     text += fmt::format(R"(, "nested_blocksize": {}, "nested_dtype": "float32", "nested_offset": {})",
                         state.nested->block_size, PythonFloat(state.nested->offset));

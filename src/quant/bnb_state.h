@@ -24,9 +24,8 @@ struct BnbQuantState {
 
   Bnb4Type type = Bnb4Type::kNf4;
   int64_t block_size = 64;
-  DType dtype = DType::kF32;  // F32, F16 or BF16: of the weight before it was packed
-  std::vector<int64_t>
-      shape;  // (out, in) for a linear weight; every size at least 1, the product fits 63 bits
+  DType dtype = DType::kF32;     // F32, F16 or BF16: of the weight before it was packed
+  std::vector<int64_t> shape;    // (out, in) for a linear weight; every size at least 1, the product fits 63 bits
   std::optional<Nested> nested;  // the scales are quantised too
 
   bool operator==(const BnbQuantState&) const = default;

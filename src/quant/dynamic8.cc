@@ -42,7 +42,8 @@ CodeMap MakeDynamicMap(bool is_signed) {
 
 // Numbers fall into buckets by sign, exponent and seven bits of fraction, finer than any map's spacing where
 // it matters; magnitudes below 2^-32 share a bucket, and so do those of 2 and above.
-constexpr uint32_t kSmallest = NearestCode::kSmallest, kLargest = NearestCode::kLargest, kBuckets = NearestCode::kBuckets;
+constexpr uint32_t kSmallest = NearestCode::kSmallest, kLargest = NearestCode::kLargest,
+                   kBuckets = NearestCode::kBuckets;
 
 uint32_t BucketOf(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
@@ -88,8 +89,8 @@ const NearestCode& NearestDynamic(bool is_signed) {
   return instances[is_signed];
 }
 
-void EncodeDynamic8(const NearestCode& nearest, int64_t block_size, const float* values, int64_t count,
-                    uint8_t* codes, float* absmax) {
+void EncodeDynamic8(const NearestCode& nearest, int64_t block_size, const float* values, int64_t count, uint8_t* codes,
+                    float* absmax) {
   for (int64_t start = 0; start < count; start += block_size) {
     const int64_t end = std::min(count, start + block_size);
     const float largest = LargestMagnitude(values + start, end - start);
@@ -99,8 +100,8 @@ void EncodeDynamic8(const NearestCode& nearest, int64_t block_size, const float*
   }
 }
 
-void DecodeDynamic8(const CodeMap& map, int64_t block_size, const uint8_t* codes, const float* absmax,
-                    int64_t count, float* out) {
+void DecodeDynamic8(const CodeMap& map, int64_t block_size, const uint8_t* codes, const float* absmax, int64_t count,
+                    float* out) {
   for (int64_t start = 0; start < count; start += block_size) {
     const int64_t end = std::min(count, start + block_size);
     const float scale = *absmax++;

@@ -28,9 +28,9 @@ class NearestCode {
   uint8_t operator()(float x) const;
 
   // The search as tables, for kernels: the bucket of a number x is the upper half of the bits of |x|, clamped to
-  // [kSmallest, kLargest], less kSmallest, plus kBuckets where x is negative. first()[bucket] is the lowest code that it
-  // can have, one more where x lies above middles()[that code]. (Of the two shared instances: no bucket holds two middles.
-  // Not for a NaN.)
+  // [kSmallest, kLargest], less kSmallest, plus kBuckets where x is negative. first()[bucket] is the lowest code that
+  // it can have, one more where x lies above middles()[that code]. (Of the two shared instances: no bucket holds two
+  // middles. Not for a NaN.)
   static constexpr uint32_t kSmallest = (127u - 32) << 7, kLargest = 128u << 7, kBuckets = kLargest - kSmallest + 1;
   const CodeMap& middles() const { return middles_; }
   const std::vector<uint8_t>& first() const { return first_; }  // 2 kBuckets, and 3 bytes so that 4 can be read at each
@@ -48,11 +48,11 @@ const NearestCode& NearestDynamic(bool is_signed);
 // largest magnitude of each block in absmax[(count + block_size - 1) / block_size]. The value looked up is x
 // / absmax in float32 (x / 1e-38 in a block of zeros). A block that holds a NaN or an infinity decodes to
 // NaN. Threads may take ranges of whole blocks.
-void EncodeDynamic8(const NearestCode& nearest, int64_t block_size, const float* values, int64_t count,
-                    uint8_t* codes, float* absmax);
+void EncodeDynamic8(const NearestCode& nearest, int64_t block_size, const float* values, int64_t count, uint8_t* codes,
+                    float* absmax);
 
 // out[i] = map[codes[i]] * absmax[i / block_size], in float32.
-void DecodeDynamic8(const CodeMap& map, int64_t block_size, const uint8_t* codes, const float* absmax,
-                    int64_t count, float* out);
+void DecodeDynamic8(const CodeMap& map, int64_t block_size, const uint8_t* codes, const float* absmax, int64_t count,
+                    float* out);
 
 }  // namespace attune

@@ -16,8 +16,7 @@ inline float HalfToFloat(uint16_t half) {
   const uint32_t normal = (magnitude << 13) + (112u << 23);  // exponent bias 15 to 127
   const uint32_t special = normal + (112u << 23);            // infinity and NaN keep an all-ones exponent
   // A subnormal half is magnitude * 2^-24: glue it below the exponent of 2^-14 and subtract 2^-14.
-  const float subnormal =
-      std::bit_cast<float>((magnitude << 13) + (113u << 23)) - std::bit_cast<float>(113u << 23);
+  const float subnormal = std::bit_cast<float>((magnitude << 13) + (113u << 23)) - std::bit_cast<float>(113u << 23);
   uint32_t bits = magnitude >= 0x7C00 ? special : normal;
   bits = magnitude < 0x0400 ? std::bit_cast<uint32_t>(subnormal) : bits;
   return std::bit_cast<float>(bits | sign);

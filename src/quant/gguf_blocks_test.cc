@@ -43,8 +43,7 @@ TEST(GgufBlocks, EveryTypeDecodesToTheReferenceWithinOneUlp) {
     seen[static_cast<size_t>(tensor.dtype)] = true;
   }
   for (int type = 0; type <= static_cast<int>(DType::kQ6_K); ++type) {
-    EXPECT_EQ(seen[static_cast<size_t>(type)], CanDecode(static_cast<DType>(type)))
-        << NameOf(static_cast<DType>(type));
+    EXPECT_EQ(seen[static_cast<size_t>(type)], CanDecode(static_cast<DType>(type))) << NameOf(static_cast<DType>(type));
   }
 }
 

@@ -26,8 +26,7 @@ void Decode(const int8_t* codes, const float* absmax, int64_t rows, int64_t colu
 
 }  // namespace
 
-void EncodeInt8Rows(DType dtype, const std::byte* source, int64_t rows, int64_t columns, int8_t* codes,
-                    float* absmax) {
+void EncodeInt8Rows(DType dtype, const std::byte* source, int64_t rows, int64_t columns, int8_t* codes, float* absmax) {
   std::vector<float> values(static_cast<size_t>(columns));
   const int64_t row_bytes = BytesOf(dtype, columns);
   for (int64_t row = 0; row < rows; ++row, source += row_bytes, codes += columns) {
@@ -52,8 +51,7 @@ void DecodeInt8Rows(const int8_t* codes, const float* absmax, int64_t rows, int6
   Decode(codes, absmax, rows, columns, out);
 }
 
-void DecodeInt8Rows(const int8_t* codes, const float* absmax, int64_t rows, int64_t columns,
-                    uint16_t* bf16_out) {
+void DecodeInt8Rows(const int8_t* codes, const float* absmax, int64_t rows, int64_t columns, uint16_t* bf16_out) {
   Decode(codes, absmax, rows, columns, bf16_out);
 }
 

@@ -19,13 +19,11 @@ inline constexpr float kInt8Unit = 7.874015718698502e-3f;
 // even, with absmax the largest magnitude of the row, stored in absmax[rows] (SCB). A row of zeros has codes
 // and absmax 0; one that holds a NaN or an infinity has codes 0 and that absmax, so decodes to NaN. Threads
 // may take ranges of rows.
-void EncodeInt8Rows(DType dtype, const std::byte* source, int64_t rows, int64_t columns, int8_t* codes,
-                    float* absmax);
+void EncodeInt8Rows(DType dtype, const std::byte* source, int64_t rows, int64_t columns, int8_t* codes, float* absmax);
 
 // code * absmax * (1 / 127) in float32, for rows that follow one another; rounded to nearest even for
 // bfloat16.
 void DecodeInt8Rows(const int8_t* codes, const float* absmax, int64_t rows, int64_t columns, float* out);
-void DecodeInt8Rows(const int8_t* codes, const float* absmax, int64_t rows, int64_t columns,
-                    uint16_t* bf16_out);
+void DecodeInt8Rows(const int8_t* codes, const float* absmax, int64_t rows, int64_t columns, uint16_t* bf16_out);
 
 }  // namespace attune

@@ -19,8 +19,8 @@ struct Encoded {
 Encoded Encode(const std::vector<float>& values, int64_t rows) {
   const auto columns = static_cast<int64_t>(values.size()) / rows;
   Encoded out{std::vector<int8_t>(values.size()), std::vector<float>(static_cast<size_t>(rows))};
-  EncodeInt8Rows(DType::kF32, reinterpret_cast<const std::byte*>(values.data()), rows, columns,
-                 out.codes.data(), out.absmax.data());
+  EncodeInt8Rows(DType::kF32, reinterpret_cast<const std::byte*>(values.data()), rows, columns, out.codes.data(),
+                 out.absmax.data());
   return out;
 }
 

@@ -41,7 +41,8 @@ float LogOf(float x) {
   return m + p + 0.693359375f * exponent;
 }
 
-// Sixteen values: `pair` numbers their eight pairs from pair * 8 on. Plain loops over eight, which the compiler vectorises.
+// Sixteen values: `pair` numbers their eight pairs from pair * 8 on. Plain loops over eight, which the compiler
+// vectorises.
 void NormalGroup(uint32_t low_key, uint32_t high_key, uint32_t group, float stddev, float* out) {
   for (uint32_t j = 0; j < kPairs; ++j) {
     const uint32_t pair = group * static_cast<uint32_t>(kPairs) + j;
@@ -54,7 +55,8 @@ void NormalGroup(uint32_t low_key, uint32_t high_key, uint32_t group, float stdd
     const float t = (static_cast<float>(static_cast<int32_t>(b & 0xffffff)) - 0x1p23f) * (1.57079632679f * 0x1p-24f);
     const float z = t * t;
     const float s = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * t + t;
-    const float c = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
+    const float c =
+        ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
     const uint32_t quadrant = b >> 30;
     const bool swapped = (quadrant & 1) != 0;
     const float x = swapped ? s : c, y = swapped ? c : s;

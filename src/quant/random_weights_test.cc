@@ -29,7 +29,8 @@ double Reference(uint64_t key, uint32_t place) {
   const uint32_t pair = place / 16 * 8 + place % 8;
   const uint32_t a = Mix(Mix(pair ^ low) + high), b = Mix(a ^ 0x9e3779b9u ^ Mix(pair + high));
   const double radius = std::sqrt(-2 * std::log(((a >> 8) + 1.0) / 0x1p24));
-  const double angle = std::numbers::pi / 2 * (b >> 30) + (static_cast<double>(b & 0xffffff) / 0x1p24 - 0.5) * std::numbers::pi / 2;
+  const double angle =
+      std::numbers::pi / 2 * (b >> 30) + (static_cast<double>(b & 0xffffff) / 0x1p24 - 0.5) * std::numbers::pi / 2;
   return radius * (place % 16 < 8 ? std::cos(angle) : std::sin(angle));
 }
 

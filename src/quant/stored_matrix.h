@@ -1,6 +1,6 @@
-// How a frozen matrix lies in a device's memory: plain values, rows of ggml's blocks, or one of the two formats that have
-// scales of their own. Of these a matrix is a header that says where its parts are: behind it, or in a file that is mapped.
-// Kernels decode it tile by tile (ops/cpu/stored_tile.h).
+// How a frozen matrix lies in a device's memory: plain values, rows of ggml's blocks, or one of the two formats that
+// have scales of their own. Of these a matrix is a header that says where its parts are: behind it, or in a file that
+// is mapped. Kernels decode it tile by tile (ops/cpu/stored_tile.h).
 //
 //   kBnb4      map F32 x 256 (nested), scales (nested: U8) a block, nested scales F32, packed codes
 //   kInt8Rows  scales F32 (rows), codes I8 (rows, cols)
@@ -18,8 +18,8 @@ namespace attune {
 
 struct StoredFormat {
   DType dtype = DType::kF32;
-  // Of kBnb4: elements a scale; whether the scales are quantised too, and how many by one scale. Where codes are still to be
-  // made: their table, and the type that values are rounded to before (F16, BF16; F32: they are not).
+  // Of kBnb4: elements a scale; whether the scales are quantised too, and how many by one scale. Where codes are still
+  // to be made: their table, and the type that values are rounded to before (F16, BF16; F32: they are not).
   int64_t block_size = 64;
   bool nested = false;
   int64_t nested_block_size = NestedScales::kBlockSize;
@@ -33,7 +33,7 @@ struct Bnb4Header {
   float table[16];
   float offset;
   int32_t block_size;
-  int32_t nested_block_size;  // 0: not nested
+  int32_t nested_block_size;                        // 0: not nested
   DeviceAddress map, absmax, nested_absmax, codes;  // as in Bnb4View (quant/bnb4.h)
 };
 

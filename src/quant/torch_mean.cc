@@ -21,8 +21,7 @@ std::vector<float> SumColumns(const float* values, int64_t rows, size_t width) {
   };
   int64_t row = 0;
   while (row + step <= rows) {
-    for (int64_t end = row + step; row < end; ++row)
-      add(levels[0], values + row * static_cast<int64_t>(width));
+    for (int64_t end = row + step; row < end; ++row) add(levels[0], values + row * static_cast<int64_t>(width));
     for (int level = 1; level < kLevels; ++level) {
       auto& below = levels[static_cast<size_t>(level - 1)];
       add(levels[static_cast<size_t>(level)], below.data());
@@ -39,8 +38,7 @@ std::vector<float> SumColumns(const float* values, int64_t rows, size_t width) {
 std::vector<float> SumRows(const float* values, int64_t rows, size_t lanes) {
   std::vector<float> sums = SumColumns(values, rows / kRowsAtOnce, lanes * kRowsAtOnce);
   for (int64_t row = rows / kRowsAtOnce * kRowsAtOnce; row < rows; ++row) {
-    for (size_t c = 0; c < lanes; ++c)
-      sums[c] += values[row * static_cast<int64_t>(lanes) + static_cast<int64_t>(c)];
+    for (size_t c = 0; c < lanes; ++c) sums[c] += values[row * static_cast<int64_t>(lanes) + static_cast<int64_t>(c)];
   }
   for (size_t part = 1; part < kRowsAtOnce; ++part) {
     for (size_t c = 0; c < lanes; ++c) sums[c] += sums[part * lanes + c];

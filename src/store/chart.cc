@@ -18,9 +18,7 @@ void AddSeries(Chart& chart, Series series) {
 }
 
 // Digits behind the point that tell two neighbouring ticks apart.
-int DigitsFor(double step) {
-  return std::clamp(static_cast<int>(std::ceil(-std::log10(step) - 1e-9)), 0, 12);
-}
+int DigitsFor(double step) { return std::clamp(static_cast<int>(std::ceil(-std::log10(step) - 1e-9)), 0, 12); }
 
 std::string WithoutTrailingZeros(std::string text) {
   if (text.find('.') == std::string::npos) return text;
@@ -54,8 +52,7 @@ Series SeriesOf(const RunData& run, const std::string& metric, const std::string
   Series series{name, {}};
   for (const MetricsEntry& entry : run.metrics) {
     const double* value = entry.Find(metric);
-    if (value != nullptr && std::isfinite(*value))
-      series.points.push_back({static_cast<double>(entry.step), *value});
+    if (value != nullptr && std::isfinite(*value)) series.points.push_back({static_cast<double>(entry.step), *value});
   }
   std::stable_sort(series.points.begin(), series.points.end(),
                    [](const Point& a, const Point& b) { return a.x < b.x; });
@@ -69,8 +66,7 @@ std::vector<Point> Thinned(const std::vector<Point>& points, size_t limit) {
   for (size_t bucket = 0; bucket < buckets; ++bucket) {
     const auto begin = points.begin() + static_cast<std::ptrdiff_t>(points.size() * bucket / buckets);
     const auto end = points.begin() + static_cast<std::ptrdiff_t>(points.size() * (bucket + 1) / buckets);
-    auto [least, most] =
-        std::minmax_element(begin, end, [](const Point& a, const Point& b) { return a.y < b.y; });
+    auto [least, most] = std::minmax_element(begin, end, [](const Point& a, const Point& b) { return a.y < b.y; });
     if (most < least) std::swap(least, most);
     thin.push_back(*least);
     if (most != least) thin.push_back(*most);
@@ -147,8 +143,7 @@ std::vector<double> StepTicks(double low, double high, int wanted) {
   Axis axis = NiceAxis(low, high, wanted);
   axis.step = std::max(1.0, axis.step);
   std::vector<double> ticks;
-  for (double tick = std::ceil(low / axis.step) * axis.step; tick <= high; tick += axis.step)
-    ticks.push_back(tick);
+  for (double tick = std::ceil(low / axis.step) * axis.step; tick <= high; tick += axis.step) ticks.push_back(tick);
   return ticks;
 }
 
@@ -166,8 +161,7 @@ std::string TickLabel(double value, double step) {
 }
 
 std::string ValueLabel(double value) {
-  if (value == std::floor(value) && std::abs(value) < 1e9)
-    return fmt::format("{}", static_cast<int64_t>(value));
+  if (value == std::floor(value) && std::abs(value) < 1e9) return fmt::format("{}", static_cast<int64_t>(value));
   return std::abs(value) < 1e-3 ? Scientific(value) : fmt::format("{:.4g}", value);
 }
 

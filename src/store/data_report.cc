@@ -46,8 +46,7 @@ const Json& MemberOf(const Json& json, const char* key) {
 }
 
 std::string Share(int64_t part, int64_t all) {
-  return all == 0 ? "–"
-                  : fmt::format("{:.1f} %", 100.0 * static_cast<double>(part) / static_cast<double>(all));
+  return all == 0 ? "–" : fmt::format("{:.1f} %", 100.0 * static_cast<double>(part) / static_cast<double>(all));
 }
 
 std::string Overview(const Json& report) {
@@ -74,9 +73,8 @@ std::string Overview(const Json& report) {
   }
   if (report.contains("tokens")) {
     const Json& tokens = report["tokens"];
-    html +=
-        PageTile(Digits(NumberOf(tokens, "tokens")), "tokens") +
-        PageTile(Share(NumberOf(tokens, "trained_tokens"), NumberOf(tokens, "tokens")), "of them trained on");
+    html += PageTile(Digits(NumberOf(tokens, "tokens")), "tokens") +
+            PageTile(Share(NumberOf(tokens, "trained_tokens"), NumberOf(tokens, "tokens")), "of them trained on");
   }
   return html + "</div>\n";
 }
@@ -92,9 +90,8 @@ std::string StageTable(const Json& stages) {
       for (const auto& [rule, rows] : MemberOf(stage, part).items())
         why += fmt::format("{}{} {} {}", why.empty() ? "" : ", ", Digits(WholeOf(rows)), part, rule);
     }
-    html += fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-                        Escaped(TextOf(stage, "stage")), Digits(NumberOf(stage, "rows_in")),
-                        Digits(NumberOf(stage, "rows_out")), Escaped(why));
+    html += fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", Escaped(TextOf(stage, "stage")),
+                        Digits(NumberOf(stage, "rows_in")), Digits(NumberOf(stage, "rows_out")), Escaped(why));
   }
   return html + "</table></div>\n";
 }
@@ -103,10 +100,9 @@ std::string Findings(const Json& check) {
   std::string html = "<h2>What check finds now</h2>\n";
   if (MemberOf(check, "findings").empty()) return html + "<div class=\"card finding\">Nothing.</div>\n";
   for (const Json& finding : check["findings"]) {
-    html +=
-        fmt::format("<div class=\"card finding\"><span class=\"{0}\">{0}</span> <b>{1}</b> rows: {2}, {3}\n",
-                    Escaped(TextOf(finding, "severity")), Digits(NumberOf(finding, "rows")),
-                    Escaped(TextOf(finding, "rule")), Escaped(TextOf(finding, "what")));
+    html += fmt::format("<div class=\"card finding\"><span class=\"{0}\">{0}</span> <b>{1}</b> rows: {2}, {3}\n",
+                        Escaped(TextOf(finding, "severity")), Digits(NumberOf(finding, "rows")),
+                        Escaped(TextOf(finding, "rule")), Escaped(TextOf(finding, "what")));
     for (const Json& example : MemberOf(finding, "examples"))
       html += fmt::format("<p><span class=\"where\">{}</span> {}</p>\n", Escaped(TextOf(example, "where")),
                           Escaped(TextOf(example, "detail")));
@@ -120,8 +116,7 @@ std::string StageExamples(const Json& stage) {
   std::string html;
   for (const Json& cluster : MemberOf(stage, "largest")) {
     std::string removed;
-    for (const Json& row : MemberOf(cluster, "removed"))
-      removed += (removed.empty() ? "" : ", ") + StringOf(row);
+    for (const Json& row : MemberOf(cluster, "removed")) removed += (removed.empty() ? "" : ", ") + StringOf(row);
     html += fmt::format(
         "<div class=\"card finding\"><b>{}</b> rows say the same; <span class=\"where\">{}</span> "
         "stays\n<p>taken out: {}{}</p></div>\n",
@@ -129,8 +124,8 @@ std::string StageExamples(const Json& stage) {
         NumberOf(cluster, "rows") > std::ssize(MemberOf(cluster, "removed")) + 1 ? " …" : "");
   }
   for (const Json& example : MemberOf(stage, "examples")) {
-    html += fmt::format("<div class=\"card finding\"><span class=\"where\">{}</span> ",
-                        Escaped(TextOf(example, "where")));
+    html +=
+        fmt::format("<div class=\"card finding\"><span class=\"where\">{}</span> ", Escaped(TextOf(example, "where")));
     if (example.contains("before")) {
       html += fmt::format("{}<p>{}</p><p>→ {}</p>", Escaped(TextOf(example, "rule")),
                           Escaped(TextOf(example, "before")), Escaped(TextOf(example, "after")));
@@ -172,10 +167,10 @@ std::string Lengths(const Json& tokens) {
       "class=\"lengths\"><tr><th>max_length</th><th>rows cut</th><th>tokens lost</th>"
       "<th>packing fills</th></tr>\n";
   for (const Json& at : MemberOf(tokens, "at_max_length")) {
-    html += fmt::format(
-        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.1f} %</td></tr>\n", Digits(NumberOf(at, "max_length")),
-        Share(NumberOf(at, "cut_rows"), NumberOf(tokens, "rows")),
-        Share(NumberOf(at, "cut_tokens"), NumberOf(tokens, "tokens")), 100.0 * at.value("packing", 0.0));
+    html +=
+        fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.1f} %</td></tr>\n", Digits(NumberOf(at, "max_length")),
+                    Share(NumberOf(at, "cut_rows"), NumberOf(tokens, "rows")),
+                    Share(NumberOf(at, "cut_tokens"), NumberOf(tokens, "tokens")), 100.0 * at.value("packing", 0.0));
   }
   return html + "</table></div>\n";
 }
@@ -184,9 +179,8 @@ std::string OddRows(const Json& list) {
   if (MemberOf(list, "rows").empty()) return "";
   std::string html = fmt::format("<h3>{}</h3>\n", Escaped(TextOf(list, "what")));
   for (const Json& row : list["rows"]) {
-    html +=
-        fmt::format("<div class=\"card odd\"><div><span class=\"where\">{}</span><b>{:.2f}</b> nats a token",
-                    Escaped(TextOf(row, "where")), row.value("loss", 0.0));
+    html += fmt::format("<div class=\"card odd\"><div><span class=\"where\">{}</span><b>{:.2f}</b> nats a token",
+                        Escaped(TextOf(row, "where")), row.value("loss", 0.0));
     if (row.contains("ifd")) html += fmt::format(", IFD <b>{:.2f}</b>", row.value("ifd", 0.0));
     html += "</div>\n";
     if (!TextOf(row, "prompt").empty())
@@ -197,12 +191,11 @@ std::string OddRows(const Json& list) {
 }
 
 std::string Scores(const Json& scores) {
-  std::string html = "<h2>What the model makes of the rows</h2>\n<div class=\"tiles\">\n" +
-                     PageTile(fmt::format("{:.2f}", scores.value("mean_loss", 0.0)),
-                              "nats a token of the answers, mean of rows");
+  std::string html =
+      "<h2>What the model makes of the rows</h2>\n<div class=\"tiles\">\n" +
+      PageTile(fmt::format("{:.2f}", scores.value("mean_loss", 0.0)), "nats a token of the answers, mean of rows");
   if (scores.contains("mean_ifd")) {
-    html += PageTile(fmt::format("{:.2f}", scores.value("mean_ifd", 0.0)),
-                     "mean IFD: loss with the prompt / without") +
+    html += PageTile(fmt::format("{:.2f}", scores.value("mean_ifd", 0.0)), "mean IFD: loss with the prompt / without") +
             PageTile(Digits(NumberOf(scores, "ifd_from_1")), "rows whose prompt does not help");
   }
   html += "</div>\n";
@@ -228,9 +221,8 @@ std::string Files(const Json& stages) {
   for (const Json& stage : stages) {
     for (const char* part : {"inputs", "against", "outputs"}) {
       for (const Json& file : MemberOf(stage, part))
-        rows.emplace_back(
-            TextOf(file, "path"),
-            fmt::format("{} bytes, XXH3 {}", Digits(NumberOf(file, "bytes")), TextOf(file, "xxh3_128")));
+        rows.emplace_back(TextOf(file, "path"),
+                          fmt::format("{} bytes, XXH3 {}", Digits(NumberOf(file, "bytes")), TextOf(file, "xxh3_128")));
     }
   }
   std::stable_sort(rows.begin(), rows.end());
@@ -245,9 +237,8 @@ std::string DataReportHtml(const Json& report) {
   const std::string title = TextOf(report, "title");
   std::string html =
       PageStart(title, kDataStyle) +
-      fmt::format(
-          "<h1>{}</h1>\n<p class=\"sub\">What was done to this data set, and what it is like now</p>\n",
-          Escaped(title));
+      fmt::format("<h1>{}</h1>\n<p class=\"sub\">What was done to this data set, and what it is like now</p>\n",
+                  Escaped(title));
   html += Overview(report) + StageTable(stages);
   if (report.contains("check")) html += Findings(report["check"]);
   if (report.contains("tokens")) html += Lengths(report["tokens"]);

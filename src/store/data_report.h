@@ -9,8 +9,10 @@
 namespace attune {
 
 // `report`: {"title": ..., "stages": [manifests of attune data], "check": what data check prints with --json,
-// "diversity": {"rows", "vendi", "mean_nearest_distance"}, "scores": {"rows", "mean_loss", "mean_ifd", "ifd_from_1", "ifd":
-// [{"from", "rows"}], "worst": [{"what", "rows": [{"where", "loss", "ifd", "prompt", "answer"}]}]}, "tokens": {"rows", "tokens", "trained_tokens", "lengths": [{"to", "rows"}], "at_max_length":
+// "diversity": {"rows", "vendi", "mean_nearest_distance"}, "scores": {"rows", "mean_loss", "mean_ifd", "ifd_from_1",
+// "ifd":
+// [{"from", "rows"}], "worst": [{"what", "rows": [{"where", "loss", "ifd", "prompt", "answer"}]}]}, "tokens": {"rows",
+// "tokens", "trained_tokens", "lengths": [{"to", "rows"}], "at_max_length":
 // [{"max_length", "cut_rows", "cut_tokens", "packing"}]}}; all but the title may be
 // absent. Members that a
 // stage does not have are left out.

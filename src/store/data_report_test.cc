@@ -45,15 +45,13 @@ Json SomeReport(const std::string& text) {
             {"ifd", {{{"from", 0.5}, {"rows", 800}}, {{"from", 0.6}, {"rows", 100}}}},
             {"worst",
              {{{"what", text},
-               {"rows",
-                {{{"where", text}, {"loss", 5.55}, {"ifd", 1.25}, {"prompt", text}, {"answer", text}}}}}}}}},
+               {"rows", {{{"where", text}, {"loss", 5.55}, {"ifd", 1.25}, {"prompt", text}, {"answer", text}}}}}}}}},
           {"tokens",
            {{"rows", 999},
             {"tokens", 50000},
             {"trained_tokens", 25000},
             {"lengths", {{{"to", 64}, {"rows", 999}}}},
-            {"at_max_length",
-             {{{"max_length", 32}, {"cut_rows", 500}, {"cut_tokens", 9000}, {"packing", 0.875}}}}}}};
+            {"at_max_length", {{{"max_length", 32}, {"cut_rows", 500}, {"cut_tokens", 9000}, {"packing", 0.875}}}}}}};
 }
 
 TEST(DataReport, TellsWhatWasDone) {
@@ -90,8 +88,7 @@ TEST(DataReport, EscapesWhateverComesFromData) {
 }
 
 TEST(DataReport, PartsMayBeAbsent) {
-  EXPECT_NE(DataReportHtml({{"title", "t"}, {"stages", {{{"stage", "clean"}}}}}).find("</html>"),
-            std::string::npos);
+  EXPECT_NE(DataReportHtml({{"title", "t"}, {"stages", {{{"stage", "clean"}}}}}).find("</html>"), std::string::npos);
   EXPECT_NE(DataReportHtml({{"title", "t"}}).find("</html>"), std::string::npos);
 }
 

@@ -58,9 +58,7 @@ std::string FloatField(int field, float value) {
 std::string BytesField(int field, std::string_view bytes) {
   return Key(field, kBytes) + Varint(bytes.size()) + std::string(bytes);
 }
-std::string IntField(int field, int64_t value) {
-  return Key(field, kVarint) + Varint(static_cast<uint64_t>(value));
-}
+std::string IntField(int field, int64_t value) { return Key(field, kVarint) + Varint(static_cast<uint64_t>(value)); }
 
 // Event: wall_time = 1, step = 2, file_version = 3, summary = 5. Summary: value = 1. Value: tag = 1,
 // simple_value = 2.

@@ -21,8 +21,7 @@ std::string Quoted(const std::string& field) {
 // Whole numbers are written as such: fmt would write 2000000000 as 2e+09, which spreadsheets show rounded.
 std::string Number(double value) {
   if (!std::isfinite(value)) return "";
-  if (value == std::floor(value) && std::abs(value) < 0x1p53)
-    return fmt::format("{}", static_cast<int64_t>(value));
+  if (value == std::floor(value) && std::abs(value) < 0x1p53) return fmt::format("{}", static_cast<int64_t>(value));
   return fmt::format("{}", value);
 }
 

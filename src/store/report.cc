@@ -15,8 +15,8 @@ namespace {
 std::string Tiles(const RunSummary& s) {
   std::string html = "<div class=\"tiles\">\n";
   if (s.best_eval_loss) {
-    html += PageTile(fmt::format("{:.4f}", *s.best_eval_loss),
-                 fmt::format("best eval loss, step {}", s.best_eval_step));
+    html +=
+        PageTile(fmt::format("{:.4f}", *s.best_eval_loss), fmt::format("best eval loss, step {}", s.best_eval_step));
   }
   if (s.first_eval_loss && s.eval_loss && *s.first_eval_loss != *s.eval_loss) {
     html += PageTile(fmt::format("{:+.4f}", *s.eval_loss - *s.first_eval_loss), "eval loss since the first");
@@ -28,7 +28,7 @@ std::string Tiles(const RunSummary& s) {
   if (s.seconds) html += PageTile(DurationText(*s.seconds), "training time");
   if (s.peak_rss_bytes) {
     html += PageTile(BytesText(*s.peak_rss_bytes),
-                 s.planned_bytes ? "peak memory, planned " + BytesText(*s.planned_bytes) : "peak memory");
+                     s.planned_bytes ? "peak memory, planned " + BytesText(*s.planned_bytes) : "peak memory");
   }
   return html + "</div>\n";
 }
@@ -57,15 +57,14 @@ std::string Samples(const RunData& run) {
   }
   std::string html = "<h2>Samples</h2>\n";
   for (const auto& key : order) {
-    html += fmt::format("<div class=\"card sample\"><h3>Prompt</h3><p class=\"text\">{}</p>\n",
-                        Escaped(key.first));
+    html += fmt::format("<div class=\"card sample\"><h3>Prompt</h3><p class=\"text\">{}</p>\n", Escaped(key.first));
     html += "<div class=\"answers\">\n";
     if (!key.second.empty()) {
       html += fmt::format("<div><h3>Reference</h3><p class=\"text\">{}</p></div>\n", Escaped(key.second));
     }
     for (const RunSample* sample : by_prompt[key]) {
-      html += fmt::format("<div><h3>Step {}</h3><p class=\"text\">{}</p></div>\n", sample->step,
-                          Escaped(sample->answer));
+      html +=
+          fmt::format("<div><h3>Step {}</h3><p class=\"text\">{}</p></div>\n", sample->step, Escaped(sample->answer));
     }
     html += "</div></div>\n";
   }
@@ -94,8 +93,8 @@ std::string ReportHtml(const RunData& run) {
   if (name.empty()) name = s.id.empty() ? "run" : s.id;
   std::string html = PageStart(name, ChartStyle());
   html += fmt::format("<h1>{}</h1>\n<p class=\"sub\"><span class=\"status {}\">{}</span> · {} · {}{}{}</p>\n",
-                      Escaped(name), Escaped(s.status), Escaped(s.status), Escaped(s.method),
-                      Escaped(s.model), s.started.empty() ? "" : " · started " + Escaped(s.started),
+                      Escaped(name), Escaped(s.status), Escaped(s.status), Escaped(s.method), Escaped(s.model),
+                      s.started.empty() ? "" : " · started " + Escaped(s.started),
                       s.id.empty() ? "" : " · run " + Escaped(s.id));
   if (const std::string reason = FieldText(run.record, "/reason"); !reason.empty()) {
     html += fmt::format("<p class=\"status failed\">{}</p>\n", Escaped(reason));
@@ -104,7 +103,8 @@ std::string ReportHtml(const RunData& run) {
   html += PageTable("Settings", Part(run.record, "settings"));
   html += PageTable("Model", Part(run.record, "model")) + PageTable("Data", Part(run.record, "data"));
   html += PageTable("Environment", Part(run.record, "environment")) + PageTable("Result", Part(run.record, "result"));
-  return html + PageEnd(fmt::format("Written by Attune {}. Rest on a point of a chart to read its value.", FieldText(run.record, "/attune_version")));
+  return html + PageEnd(fmt::format("Written by Attune {}. Rest on a point of a chart to read its value.",
+                                    FieldText(run.record, "/attune_version")));
 }
 
 }  // namespace attune

@@ -14,15 +14,13 @@ namespace attune::report_test {
 
 size_t Count(const std::string& text, const std::string& piece) {
   size_t count = 0;
-  for (size_t at = text.find(piece); at != std::string::npos; at = text.find(piece, at + piece.size()))
-    ++count;
+  for (size_t at = text.find(piece); at != std::string::npos; at = text.find(piece, at + piece.size())) ++count;
   return count;
 }
 
 RunData SomeRun() {
   RunData run;
-  run.record = {
-      {"id", "3fa94c01"}, {"status", "finished"}, {"method", "lora"}, {"output_dir", "/home/u/results"}};
+  run.record = {{"id", "3fa94c01"}, {"status", "finished"}, {"method", "lora"}, {"output_dir", "/home/u/results"}};
   for (int64_t step = 1; step <= 50; ++step) {
     const auto x = static_cast<double>(step);
     run.metrics.push_back({step,
@@ -32,8 +30,7 @@ RunData SomeRun() {
                             {"tokens_per_second", 800 + x},
                             {"peak_rss_bytes", 1.5 * (1 << 30)},
                             {"rewards/margins", x}}});
-    if (step % 10 == 0)
-      run.metrics.push_back({step, {{"eval_loss", 3.5 + 2 / x}, {"eval_token_accuracy", x / 100}}});
+    if (step % 10 == 0) run.metrics.push_back({step, {{"eval_loss", 3.5 + 2 / x}, {"eval_token_accuracy", x / 100}}});
   }
   return run;
 }
@@ -69,22 +66,20 @@ TEST(Report, HostileTextStaysText) {
   run.metrics.push_back({60, {{attack, 1.0}}});
   run.metrics.push_back({61, {{attack, 2.0}}});
   const std::string html = ReportHtml(run);
-  for (const char* piece : {"<script", "<img", "onclick=\"", "alert(1)</"})
-    EXPECT_EQ(Count(html, piece), 0u) << piece;
+  for (const char* piece : {"<script", "<img", "onclick=\"", "alert(1)</"}) EXPECT_EQ(Count(html, piece), 0u) << piece;
   EXPECT_EQ(Count(html, "</style>"), 1u);
   EXPECT_GT(Count(html, "&lt;script&gt;alert(1)&lt;/script&gt;"), 10u);
 }
 
 TEST(Report, IsOnePageThatFetchesNothing) {
   RunData run = SomeRun();
-  run.samples = {{10, "a prompt", "a reference", "an early answer"},
-                 {20, "a prompt", "a reference", "a late answer"}};
+  run.samples = {{10, "a prompt", "a reference", "an early answer"}, {20, "a prompt", "a reference", "a late answer"}};
   const std::string html = ReportHtml(run);
   for (const char* outside : {"src=", "href=", "url(", "@import", "<link"})
     EXPECT_EQ(Count(html, outside), 0u) << outside;
   EXPECT_EQ(Count(html, "http"), Count(html, "http://www.w3.org/2000/svg") + Count(html, "http-equiv"));
-  for (const char* title : {"Loss", "Learning rate", "Gradient norm", "Tokens per second",
-                            "Peak memory (GiB)", "rewards/margins", "eval_token_accuracy"}) {
+  for (const char* title : {"Loss", "Learning rate", "Gradient norm", "Tokens per second", "Peak memory (GiB)",
+                            "rewards/margins", "eval_token_accuracy"}) {
     EXPECT_NE(html.find(std::string("y=\"19\">") + title + "</text>"), std::string::npos) << title;
   }
   EXPECT_EQ(Count(html, "a prompt"), 1u) << "answers to one prompt stand side by side";
@@ -116,12 +111,8 @@ TEST(Chart, AxesHaveRoundTicks) {
 
 TEST(Chart, ExtremeNumbersDrawSomething) {
   const double most = std::numeric_limits<double>::max(), least = std::numeric_limits<double>::denorm_min();
-  for (const auto& [a, b] : {std::pair{-most, most},
-                             {0.0, least},
-                             {most, most},
-                             {1.0, 1.0 + 1e-16},
-                             {0.0, 0.0},
-                             {-least, 1e308}}) {
+  for (const auto& [a, b] :
+       {std::pair{-most, most}, {0.0, least}, {most, most}, {1.0, 1.0 + 1e-16}, {0.0, 0.0}, {-least, 1e308}}) {
     RunData run;
     run.metrics = {{0, {{"loss", a}}}, {int64_t{1} << 53, {{"loss", b}}}};
     const std::string svg = ChartSvg(LossChart(run), 400, 200);
@@ -143,8 +134,7 @@ TEST(Chart, ThinningKeepsThePeaks) {
   EXPECT_TRUE(has(50) && has(-50));
   EXPECT_EQ(thin.front().x, 0);
   EXPECT_EQ(thin.back().x, 99999);
-  EXPECT_TRUE(
-      std::is_sorted(thin.begin(), thin.end(), [](const Point& a, const Point& b) { return a.x < b.x; }));
+  EXPECT_TRUE(std::is_sorted(thin.begin(), thin.end(), [](const Point& a, const Point& b) { return a.x < b.x; }));
 }
 
 TEST(TerminalPlot, FillsTheWidthAndMarksEvaluations) {
@@ -153,8 +143,7 @@ TEST(TerminalPlot, FillsTheWidthAndMarksEvaluations) {
   EXPECT_EQ(Count(plot, "\033"), 0u);
   EXPECT_GE(Count(plot, "●"), 4u);
   size_t begin = 0;
-  for (size_t end = plot.find('\n'); end != std::string::npos;
-       begin = end + 1, end = plot.find('\n', begin)) {
+  for (size_t end = plot.find('\n'); end != std::string::npos; begin = end + 1, end = plot.find('\n', begin)) {
     size_t columns = 0;  // characters, not bytes
     for (size_t i = begin; i < end; ++i) columns += (plot[i] & 0xC0) != 0x80;
     EXPECT_LE(columns, 60u) << plot;

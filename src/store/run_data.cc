@@ -61,10 +61,7 @@ RunSample SampleFromJson(const nlohmann::ordered_json& line, const std::string& 
 }
 
 nlohmann::ordered_json ToJson(const RunSample& sample) {
-  return {{"step", sample.step},
-          {"prompt", sample.prompt},
-          {"reference", sample.reference},
-          {"answer", sample.answer}};
+  return {{"step", sample.step}, {"prompt", sample.prompt}, {"reference", sample.reference}, {"answer", sample.answer}};
 }
 
 std::vector<MetricsEntry> ParseMetrics(std::string_view text, const std::string& path) {
@@ -91,8 +88,7 @@ RunData ReadRunFolder(const std::string& folder) {
   if (FileExists(samples)) {
     const std::string text = ReadFile(samples);
     for (const JsonlLine& line : SplitJsonl(text)) {
-      run.samples.push_back(
-          SampleFromJson(ParseJsonlLine(line, samples), fmt::format("{}:{}", samples, line.number)));
+      run.samples.push_back(SampleFromJson(ParseJsonlLine(line, samples), fmt::format("{}:{}", samples, line.number)));
     }
   }
   return run;

@@ -28,8 +28,7 @@ std::string Folder() {
 
 std::string EventFileIn(const std::string& folder) {
   std::vector<std::string> found;
-  for (const auto& entry : std::filesystem::directory_iterator(folder + "/tensorboard"))
-    found.push_back(entry.path());
+  for (const auto& entry : std::filesystem::directory_iterator(folder + "/tensorboard")) found.push_back(entry.path());
   EXPECT_EQ(found.size(), 1u);
   return found.at(0);
 }
@@ -153,8 +152,7 @@ TEST(RunLog, WritesTheSameNumbersInThreeForms) {
   EXPECT_EQ(events[1].values, (std::map<std::string, float>{{"eval/loss", 4.5f}, {"train/epoch", 0.5f}}));
   EXPECT_EQ(events[2].step, 10);
   EXPECT_EQ(events[2].time, *metrics[1].Find("time"));
-  EXPECT_EQ(events[2].values,
-            (std::map<std::string, float>{{"train/loss", 3.25f}, {"train/learning_rate", 2e-4f}}));
+  EXPECT_EQ(events[2].values, (std::map<std::string, float>{{"train/loss", 3.25f}, {"train/learning_rate", 2e-4f}}));
 }
 
 TEST(RunLog, AResumedRunKeepsWhatCameBeforeTheCheckpoint) {
@@ -211,8 +209,7 @@ TEST(ParseMetrics, NamesFileAndLineOfWhatIsBroken) {
   EXPECT_NE(error_of("{\"step\": 1}\n{\"loss\": ").find("out/metrics.jsonl:2"), std::string::npos);
   EXPECT_NE(error_of("{\"loss\": 1}\n").find("out/metrics.jsonl:1: has no \"step\""), std::string::npos);
   for (const char* step : {"-1", "1.5", "\"1\"", "18446744073709551615", "1e300", "null"}) {
-    EXPECT_NE(error_of(std::string("{\"step\": ") + step + "}").find("whole number"), std::string::npos)
-        << step;
+    EXPECT_NE(error_of(std::string("{\"step\": ") + step + "}").find("whole number"), std::string::npos) << step;
   }
   std::string many = "{\"step\": 1";
   for (int i = 0; i < 300; ++i) many += ", \"m" + std::to_string(i) + "\": 1";

@@ -72,8 +72,7 @@ std::string RunStore::DefaultPath() {
     return std::string(value == nullptr ? "" : value);
   };
   if (const std::string path = variable("ATTUNE_RUNS"); !path.empty()) return path;
-  if (const std::string data = variable("XDG_DATA_HOME"); data.starts_with("/"))
-    return data + "/attune/runs.sqlite";
+  if (const std::string data = variable("XDG_DATA_HOME"); data.starts_with("/")) return data + "/attune/runs.sqlite";
   const std::string home = variable("HOME");
   if (home.empty()) BadInput("the store of runs has no place: set HOME, or ATTUNE_RUNS to a file");
   return home + "/.local/share/attune/runs.sqlite";
@@ -126,10 +125,7 @@ void RunStore::Replace(const std::string& output_dir, const RunData& run) {
 }
 
 void RunStore::UpdateRecord(const nlohmann::ordered_json& record) {
-  Statement(database_, "UPDATE runs SET record = ? WHERE id = ?")
-      .Bind(0, OneLine(record))
-      .Bind(1, IdOf(record))
-      .Run();
+  Statement(database_, "UPDATE runs SET record = ? WHERE id = ?").Bind(0, OneLine(record)).Bind(1, IdOf(record)).Run();
 }
 
 void RunStore::AddMetrics(const std::string& id, const MetricsEntry& entry) {
@@ -146,10 +142,9 @@ void RunStore::AddSamples(const std::string& id, const std::vector<RunSample>& s
 int64_t& RunStore::NextLine(const std::string& id) {
   const auto [found, is_new] = next_lines_.try_emplace(id, 0);
   if (is_new) {
-    Statement query(
-        database_,
-        "SELECT coalesce(max(line) + 1, 0) FROM (SELECT line FROM metrics WHERE run = ?1 UNION ALL "
-        "SELECT line FROM samples WHERE run = ?1)");
+    Statement query(database_,
+                    "SELECT coalesce(max(line) + 1, 0) FROM (SELECT line FROM metrics WHERE run = ?1 UNION ALL "
+                    "SELECT line FROM samples WHERE run = ?1)");
     if (query.Bind(0, id).Step()) found->second = query.Integer(0);
   }
   return found->second;
@@ -157,17 +152,15 @@ int64_t& RunStore::NextLine(const std::string& id) {
 
 void RunStore::InsertMetrics(const std::string& id, const MetricsEntry& entry) {
   const int64_t line = NextLine(id)++;
-  Statement insert(database_,
-                   "INSERT OR REPLACE INTO metrics (run, name, line, step, value) VALUES (?, ?, ?, ?, ?)");
+  Statement insert(database_, "INSERT OR REPLACE INTO metrics (run, name, line, step, value) VALUES (?, ?, ?, ?, ?)");
   for (const auto& [name, value] : entry.values) {
     insert.Bind(0, id).Bind(1, name).Bind(2, line).Bind(3, entry.step).Bind(4, value).Run();
   }
 }
 
 void RunStore::InsertSamples(const std::string& id, const std::vector<RunSample>& samples) {
-  Statement insert(
-      database_,
-      "INSERT INTO samples (run, line, step, prompt, reference, answer) VALUES (?, ?, ?, ?, ?, ?)");
+  Statement insert(database_,
+                   "INSERT INTO samples (run, line, step, prompt, reference, answer) VALUES (?, ?, ?, ?, ?, ?)");
   for (const RunSample& sample : samples) {
     insert.Bind(0, id).Bind(1, NextLine(id)++).Bind(2, sample.step);
     insert.Bind(3, sample.prompt).Bind(4, sample.reference).Bind(5, sample.answer).Run();
@@ -186,16 +179,14 @@ std::optional<RunData> RunStore::Load(const std::string& id) {
   if (!record.Bind(0, id).Step()) return std::nullopt;
   RunData run;
   run.record = ParseOrderedJson(record.Text(0), "the store of runs");
-  Statement metrics(database_,
-                    "SELECT line, step, name, value FROM metrics WHERE run = ? ORDER BY line, name");
+  Statement metrics(database_, "SELECT line, step, name, value FROM metrics WHERE run = ? ORDER BY line, name");
   metrics.Bind(0, id);
   for (int64_t line = -1; metrics.Step();) {
     if (metrics.Integer(0) != line) run.metrics.push_back({metrics.Integer(1), {}});
     line = metrics.Integer(0);
     run.metrics.back().values.emplace_back(metrics.Text(2), metrics.Double(3));
   }
-  Statement samples(database_,
-                    "SELECT step, prompt, reference, answer FROM samples WHERE run = ? ORDER BY line");
+  Statement samples(database_, "SELECT step, prompt, reference, answer FROM samples WHERE run = ? ORDER BY line");
   samples.Bind(0, id);
   while (samples.Step()) {
     run.samples.push_back({samples.Integer(0), samples.Text(1), samples.Text(2), samples.Text(3)});

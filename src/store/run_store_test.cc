@@ -125,9 +125,7 @@ TEST(RunStore, SaysWhatIsWrongWithItsFile) {
 
 TEST(RunStore, LivesWhereTheEnvironmentSays) {
   const auto with = [](const char* runs, const char* xdg, const char* home) {
-    const auto set = [](const char* name, const char* value) {
-      value ? ::setenv(name, value, 1) : ::unsetenv(name);
-    };
+    const auto set = [](const char* name, const char* value) { value ? ::setenv(name, value, 1) : ::unsetenv(name); };
     set("ATTUNE_RUNS", runs);
     set("XDG_DATA_HOME", xdg);
     set("HOME", home);

@@ -57,13 +57,17 @@ std::vector<std::string> DataLines(const nlohmann::ordered_json& record) {
   std::vector<std::string> lines;
   for (const std::string part : {"train", "eval"}) {
     const std::string path = FieldText(record, "/data/" + part);
-    if (!path.empty()) lines.push_back(fmt::format("{} (sha256 {})", path, FieldText(record, "/data/" + part + "_sha256")));
+    if (!path.empty())
+      lines.push_back(fmt::format("{} (sha256 {})", path, FieldText(record, "/data/" + part + "_sha256")));
   }
   const auto* manifests = At(record, "/data/manifests");
   for (size_t i = 0; manifests != nullptr && i < manifests->size(); ++i) {
-    const auto field = [&](const char* name) { return FieldText(record, fmt::format("/data/manifests/{}/{}", i, name)); };
-    lines.push_back(fmt::format("{} (stage {}, xxh3 {}): {} {}", field("manifest"), field("stage"), field("manifest_xxh3_128"),
-                                field("file"), field("matches") == "true" ? "is as it says" : "is not what it says"));
+    const auto field = [&](const char* name) {
+      return FieldText(record, fmt::format("/data/manifests/{}/{}", i, name));
+    };
+    lines.push_back(fmt::format("{} (stage {}, xxh3 {}): {} {}", field("manifest"), field("stage"),
+                                field("manifest_xxh3_128"), field("file"),
+                                field("matches") == "true" ? "is as it says" : "is not what it says"));
   }
   return lines;
 }
@@ -142,8 +146,7 @@ nlohmann::ordered_json ToJson(const RunSummary& s) {
           {"eval_loss_before", number(s.first_eval_loss)},
           {"eval_loss", number(s.eval_loss)},
           {"best_eval_loss", number(s.best_eval_loss)},
-          {"best_eval_step",
-           s.best_eval_loss ? nlohmann::ordered_json(s.best_eval_step) : nlohmann::ordered_json()},
+          {"best_eval_step", s.best_eval_loss ? nlohmann::ordered_json(s.best_eval_step) : nlohmann::ordered_json()},
           {"num_tokens", whole(s.tokens)},
           {"tokens_per_second", number(s.tokens_per_second)},
           {"planned_bytes", whole(s.planned_bytes)},

@@ -28,7 +28,8 @@ nlohmann::ordered_json ToJson(const RunSummary& summary);
 std::string FieldText(const nlohmann::ordered_json& record, const std::string& pointer);
 std::optional<double> FieldNumber(const nlohmann::ordered_json& record, const std::string& pointer);
 
-// A line for each of the run's data, "train.jsonl (sha256 ...)", and for each manifest that lay beside it, with its hash.
+// A line for each of the run's data, "train.jsonl (sha256 ...)", and for each manifest that lay beside it, with its
+// hash.
 std::vector<std::string> DataLines(const nlohmann::ordered_json& record);
 
 // Leaves of an object by dotted name, in order: {"training": {"seed": 1}} gives ("training.seed", "1").

@@ -25,8 +25,7 @@ void Database::Execute(const char* sql) {
 }
 
 void Database::Fail() {
-  Failed("{}: the store of runs cannot be used: {}; ATTUNE_RUNS names another file", path_,
-         sqlite3_errmsg(handle_));
+  Failed("{}: the store of runs cannot be used: {}; ATTUNE_RUNS names another file", path_, sqlite3_errmsg(handle_));
 }
 
 Statement::Statement(Database& database, const char* sql) : database_(database) {
@@ -69,15 +68,13 @@ bool Statement::IsNull(int column) const { return sqlite3_column_type(statement_
 
 std::string Statement::Text(int column) const {
   const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
-  return text == nullptr ? ""
-                         : std::string(text, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
+  return text == nullptr ? "" : std::string(text, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
 }
 
 int64_t Statement::Integer(int column) const { return sqlite3_column_int64(statement_, column); }
 
 double Statement::Double(int column) const {
-  return IsNull(column) ? std::numeric_limits<double>::quiet_NaN()
-                        : sqlite3_column_double(statement_, column);
+  return IsNull(column) ? std::numeric_limits<double>::quiet_NaN() : sqlite3_column_double(statement_, column);
 }
 
 Transaction::Transaction(Database& database) : database_(database) { database_.Execute("BEGIN IMMEDIATE"); }

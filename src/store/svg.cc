@@ -52,15 +52,15 @@ void DrawAxes(const Frame& frame, std::string& svg) {
     const double value = frame.y.tick(i), y = frame.Y(value);
     svg += fmt::format(R"(<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>)",
                        i == 0 ? "base" : "grid", frame.left, frame.right, y, y);
-    svg += fmt::format(R"(<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>)",
-                       frame.left - 6, y + 4, TickLabel(value, frame.y.step));
+    svg += fmt::format(R"(<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>)", frame.left - 6, y + 4,
+                       TickLabel(value, frame.y.step));
   }
   const std::vector<double> ticks =
       StepTicks(frame.x_low, frame.x_high, std::max(2, static_cast<int>((frame.right - frame.left) / 80)));
   for (const double tick : ticks) {
     const double x = frame.X(tick);
-    svg += fmt::format(R"(<line class="base" x1="{0:.1f}" x2="{0:.1f}" y1="{1:.1f}" y2="{2:.1f}"/>)", x,
-                       frame.bottom, frame.bottom + 4);
+    svg += fmt::format(R"(<line class="base" x1="{0:.1f}" x2="{0:.1f}" y1="{1:.1f}" y2="{2:.1f}"/>)", x, frame.bottom,
+                       frame.bottom + 4);
     const double step = ticks.size() > 1 ? ticks[1] - ticks[0] : 1;
     svg += fmt::format(R"(<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>)", x,
                        frame.bottom + 18, TickLabel(tick, step));
@@ -74,8 +74,7 @@ void DrawHead(const Chart& chart, const Frame& frame, std::string& svg) {
   if (chart.series.size() < 2) return;
   double x = frame.right;
   for (auto series = chart.series.rbegin(); series != chart.series.rend(); ++series) {
-    svg += fmt::format(R"(<text class="tick" x="{:.1f}" y="19" text-anchor="end">{}</text>)", x,
-                       Escaped(series->name));
+    svg += fmt::format(R"(<text class="tick" x="{:.1f}" y="19" text-anchor="end">{}</text>)", x, Escaped(series->name));
     x -= 8.0 + 6.5 * static_cast<double>(series->name.size());
     svg += fmt::format(R"(<rect class="fill-{}" x="{:.1f}" y="11" width="10" height="10" rx="3"/>)",
                        Escaped(series->name), x - 6);
@@ -92,18 +91,18 @@ void DrawLine(const Series& series, const Frame& frame, std::string& svg) {
   if (points.size() > 1) svg += fmt::format(R"(<path class="line-{}" d="{}"/>)", series.name, path);
   const bool few = points.size() <= 40 && (series.name == "eval" || points.size() == 1);
   for (const Point& point : few ? points : std::vector<Point>{}) {
-    svg += fmt::format(R"(<circle class="fill-{}" cx="{:.1f}" cy="{:.1f}" r="3.5"/>)", series.name,
-                       frame.X(point.x), frame.Y(point.y));
+    svg += fmt::format(R"(<circle class="fill-{}" cx="{:.1f}" cy="{:.1f}" r="3.5"/>)", series.name, frame.X(point.x),
+                       frame.Y(point.y));
   }
 }
 
 // A point shows its value to a pointer that rests on it, by the title that browsers show.
 void DrawTargets(const Chart& chart, const Series& series, const Frame& frame, std::string& svg) {
   for (const Point& point : Thinned(series.points, kMostTargets)) {
-    svg += fmt::format(
-        R"(<circle class="hit" cx="{:.1f}" cy="{:.1f}" r="7"><title>step {:.0f}: {}{}{}</title></circle>)",
-        frame.X(point.x), frame.Y(point.y), point.x, chart.series.size() > 1 ? series.name + " " : "",
-        ValueLabel(point.y), chart.unit.empty() ? "" : " " + chart.unit);
+    svg +=
+        fmt::format(R"(<circle class="hit" cx="{:.1f}" cy="{:.1f}" r="7"><title>step {:.0f}: {}{}{}</title></circle>)",
+                    frame.X(point.x), frame.Y(point.y), point.x, chart.series.size() > 1 ? series.name + " " : "",
+                    ValueLabel(point.y), chart.unit.empty() ? "" : " " + chart.unit);
   }
 }
 

@@ -21,8 +21,7 @@ std::string Utf8Braille(int dots) {
 
 class Canvas {
  public:
-  Canvas(int columns, int rows)
-      : columns_(columns), rows_(rows), cells_(static_cast<size_t>(columns * rows)) {}
+  Canvas(int columns, int rows) : columns_(columns), rows_(rows), cells_(static_cast<size_t>(columns * rows)) {}
 
   int dot_columns() const { return columns_ * 2; }
   int dot_rows() const { return rows_ * 4; }
@@ -157,8 +156,8 @@ std::string PlotInTerminal(const Chart& chart, int width, int height, bool colou
   for (const Series& series : chart.series) {
     const bool is_eval = series.name == "eval";
     const std::string mark = is_eval ? "●" : Utf8Braille(0x12) + Utf8Braille(0x12);
-    legend += fmt::format("  {}{}{} {} {}", colour ? (is_eval ? kYellow : kBlue) : "", mark,
-                          colour ? kPlain : "", chart.title, series.name);
+    legend += fmt::format("  {}{}{} {} {}", colour ? (is_eval ? kYellow : kBlue) : "", mark, colour ? kPlain : "",
+                          chart.title, series.name);
   }
   return text + fmt::format("{:>{}}{}, by step\n", "", margin, legend);
 }

@@ -42,8 +42,8 @@ size_t SkipSpaceRight(std::string_view text, size_t start) {
 
 }  // namespace
 
-AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& model,
-                         const Normalizer* normalizer, const std::string& where) {
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& model, const Normalizer* normalizer,
+                         const std::string& where) {
   auto next_id = static_cast<int32_t>(model.distinct_tokens());
   for (AddedToken& token : tokens) {
     if (token.content.empty()) continue;
@@ -84,8 +84,7 @@ std::vector<AddedTokens::Cut> AddedTokens::Find(std::string_view text, const Pre
   for (size_t at = 0; at < text.size() && !index.empty();) {
     size_t length = 0;
     int32_t id = -1;
-    index.ForEachPrefix(text.substr(at),
-                        [&](size_t found, int32_t found_id) { length = found, id = found_id; });
+    index.ForEachPrefix(text.substr(at), [&](size_t found, int32_t found_id) { length = found, id = found_id; });
     if (id < 0) {
       ++at;
       continue;
@@ -93,16 +92,14 @@ std::vector<AddedTokens::Cut> AddedTokens::Find(std::string_view text, const Pre
     size_t begin = at, end = at + length;
     at = end;  // even if the match is not used
     const AddedToken& token = *ById(id);
-    if (token.single_word && (EndsWithWord(text.substr(0, begin)) || StartsWithWord(text.substr(end))))
-      continue;
+    if (token.single_word && (EndsWithWord(text.substr(0, begin)) || StartsWithWord(text.substr(end)))) continue;
     if (token.lstrip) begin = std::max(SkipSpaceLeft(text, begin, covered), covered);
     if (token.rstrip) {
       if (end < space.begin || end > space.end) space = {end, SkipSpaceRight(text, end)};
       end = space.end;
     }
     if (covered < begin) cuts.push_back({{covered, begin}, -1});
-    if (begin < end)
-      cuts.push_back({{begin, end}, id});  // else it lies in the white space of the match before
+    if (begin < end) cuts.push_back({{begin, end}, id});  // else it lies in the white space of the match before
     covered = end;
   }
   if (covered < text.size()) cuts.push_back({{covered, text.size()}, -1});

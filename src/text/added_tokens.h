@@ -57,8 +57,7 @@ class AddedTokens {
   std::vector<AddedToken> tokens_;
   std::unordered_map<std::string, size_t> by_content_;
   std::unordered_map<int32_t, size_t> by_id_;
-  std::unordered_map<int32_t, std::string>
-      normal_forms_;  // of normalized tokens, where they differ from the content
+  std::unordered_map<int32_t, std::string> normal_forms_;  // of normalized tokens, where they differ from the content
   PrefixIndex raw_, normalized_;
   int32_t end_id_ = 0;
 };

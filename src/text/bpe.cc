@@ -83,8 +83,7 @@ void Bpe::MergeSymbols(std::vector<int32_t> initial, std::vector<int32_t>* ids) 
   for (int32_t i = 0; i < count; ++i) {
     symbols[i] = {initial[i], i - 1, i + 1 < count ? i + 1 : -1, false};
     if (i + 1 == count) break;
-    if (const auto* merge = merges_.Find(initial[i], initial[i + 1]))
-      heap.push_back({merge->rank, i, merge->id});
+    if (const auto* merge = merges_.Find(initial[i], initial[i + 1])) heap.push_back({merge->rank, i, merge->id});
   }
   std::make_heap(heap.begin(), heap.end(), ComesLater);
   const auto push = [&](int32_t left, int32_t right) {
@@ -118,18 +117,17 @@ void Bpe::Tokenize(std::string_view piece, std::vector<int32_t>* ids) const {
   if (options_.ignore_merges) {
     if (const std::optional<int32_t> id = vocabulary().Find(piece)) return ids->push_back(*id);
   }
-  if (piece.size() > INT32_MAX)
-    BadInput("a piece of text of {} bytes is too long for one BPE word", piece.size());
+  if (piece.size() > INT32_MAX) BadInput("a piece of text of {} bytes is too long for one BPE word", piece.size());
   MergeSymbols(InitialSymbols(piece), ids);
 }
 
-void AddMerge(const Vocabulary& vocabulary, std::string_view left, std::string_view right,
-              size_t prefix_bytes, uint32_t rank, const std::string& where, MergeTable* merges) {
+void AddMerge(const Vocabulary& vocabulary, std::string_view left, std::string_view right, size_t prefix_bytes,
+              uint32_t rank, const std::string& where, MergeTable* merges) {
   const auto find = [&](std::string_view token) {
     const std::optional<int32_t> id = vocabulary.Find(token);
     if (!id) {
-      BadInput("{}: merge {} ('{}' with '{}') needs the token '{}', which is not in the vocabulary", where,
-               rank, left, right, token);
+      BadInput("{}: merge {} ('{}' with '{}') needs the token '{}', which is not in the vocabulary", where, rank, left,
+               right, token);
     }
     return *id;
   };
@@ -144,13 +142,11 @@ void AddMerge(const Vocabulary& vocabulary, std::string_view left, std::string_v
 
 std::vector<int32_t> ByteTokens(const Vocabulary& vocabulary) {
   std::vector<int32_t> ids(256, -1);
-  for (int byte = 0; byte < 256; ++byte)
-    ids[byte] = vocabulary.Find(fmt::format("<0x{:02X}>", byte)).value_or(-1);
+  for (int byte = 0; byte < 256; ++byte) ids[byte] = vocabulary.Find(fmt::format("<0x{:02X}>", byte)).value_or(-1);
   return ids;
 }
 
-bool AppendByteTokens(std::string_view text, const std::vector<int32_t>& byte_tokens,
-                      std::vector<int32_t>* ids) {
+bool AppendByteTokens(std::string_view text, const std::vector<int32_t>& byte_tokens, std::vector<int32_t>* ids) {
   const auto id = [&](char byte) { return byte_tokens[static_cast<unsigned char>(byte)]; };
   for (const char byte : text) {
     if (id(byte) < 0) return false;

@@ -38,7 +38,7 @@ class Bpe : public TokenModel {
 // Adds the merge of two tokens, by text, with the given rank. `where` names the file and the entry for
 // errors. Errors: Error{kBadInput} when `left`, `right` or their join (less the prefix of `right`) is not in
 // the vocabulary.
-void AddMerge(const Vocabulary& vocabulary, std::string_view left, std::string_view right,
-              size_t prefix_bytes, uint32_t rank, const std::string& where, MergeTable* merges);
+void AddMerge(const Vocabulary& vocabulary, std::string_view left, std::string_view right, size_t prefix_bytes,
+              uint32_t rank, const std::string& where, MergeTable* merges);
 
 }  // namespace attune

@@ -70,8 +70,7 @@ void CutAtMark(const std::string& final_text, RenderedChat* chat) {
         "template drop or change it?");
   const bool whole = std::string_view(text).substr(mark, kContinueMark.size()) == kContinueMark;
   text.resize(mark);
-  if (!whole)
-    text.resize(jinja::Strip(text, false, true).size());  // the template trims, so does what is left
+  if (!whole) text.resize(jinja::Strip(text, false, true).size());  // the template trims, so does what is left
   for (auto& [start, end] : chat->assistant_spans) {
     start = std::min(start, text.size());
     end = std::min(end, text.size());
@@ -105,8 +104,8 @@ std::optional<ChatTemplate> TemplateOf(const nlohmann::json& config, const std::
   if (!found->is_array()) BadInput("{}: chat_template must be a text or a list of {{name, template}}", path);
   std::string names;
   for (const auto& entry : *found) {
-    if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string() ||
-        !entry.contains("template") || !entry["template"].is_string())
+    if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string() || !entry.contains("template") ||
+        !entry["template"].is_string())
       BadInput("{}: an entry of the chat_template list is not {{name, template}}", path);
     const auto& name = entry["name"].get_ref<const std::string&>();
     if (name == "default") return ChatTemplate::Parse(entry["template"].get_ref<const std::string&>(), where);
@@ -125,8 +124,7 @@ RenderedChat RenderChat(const ChatTemplate& chat_template, const Json& messages,
     BadInput("continue_final_message and add_generation_prompt exclude each other");
   // Messages are copied only where something is added to them.
   Json chat;
-  const bool copies =
-      options.continue_final_message || std::any_of(messages.begin(), messages.end(), HasReasoning);
+  const bool copies = options.continue_final_message || std::any_of(messages.begin(), messages.end(), HasReasoning);
   if (copies) {
     chat = Json::array();
     for (const Json& message : messages) chat.push_back(WithReasoning(message));
@@ -137,8 +135,7 @@ RenderedChat RenderChat(const ChatTemplate& chat_template, const Json& messages,
   std::vector<Json> tokens;
   tokens.reserve(options.special_tokens.size());
   ChatVariables variables;
-  for (const auto& [name, text] : options.special_tokens)
-    variables.emplace_back(name, &tokens.emplace_back(text));
+  for (const auto& [name, text] : options.special_tokens) variables.emplace_back(name, &tokens.emplace_back(text));
   variables.emplace_back("messages", copies ? &chat : &messages);
   variables.emplace_back("tools", &options.tools);
   variables.emplace_back("documents", &options.documents);
@@ -167,8 +164,6 @@ FolderChat LoadFolderChat(const std::string& folder) {
   return chat;
 }
 
-std::optional<ChatTemplate> LoadChatTemplate(const std::string& folder) {
-  return LoadFolderChat(folder).chat_template;
-}
+std::optional<ChatTemplate> LoadChatTemplate(const std::string& folder) { return LoadFolderChat(folder).chat_template; }
 
 }  // namespace attune

@@ -13,9 +13,8 @@
 namespace attune {
 
 struct RenderedChat {
-  std::string text;  // already carries BOS where the template writes it
-  std::vector<std::pair<size_t, size_t>>
-      assistant_spans;  // bytes [start, end) inside {% generation %} blocks
+  std::string text;                                        // already carries BOS where the template writes it
+  std::vector<std::pair<size_t, size_t>> assistant_spans;  // bytes [start, end) inside {% generation %} blocks
 };
 
 // Name and value of each variable; both outlive the rendering.

@@ -44,8 +44,7 @@ ChatOptions OptionsOf(const Json& test, const Json& conversation) {
 
 TEST(ChatTemplate, RendersEveryFixtureAsTransformersDoes) {
   std::map<std::string, Json> conversations;
-  for (const Json& c : ReadJson(kChat + "conversations.json"))
-    conversations[c["name"].get<std::string>()] = c;
+  for (const Json& c : ReadJson(kChat + "conversations.json")) conversations[c["name"].get<std::string>()] = c;
   SpecialTokens tokens;
   const Json token_texts = ReadJson(kChat + "special_tokens.json");
   for (const auto& [name, text] : token_texts.items()) tokens[name] = text;
@@ -73,8 +72,7 @@ TEST(ChatTemplate, RendersEveryFixtureAsTransformersDoes) {
         if (test["error_type"] == "TemplateError") {
           EXPECT_EQ(error.what(), want);
         } else {
-          EXPECT_NE(std::string(error.what()).find(want), std::string::npos)
-              << error.what() << " vs " << want;
+          EXPECT_NE(std::string(error.what()).find(want), std::string::npos) << error.what() << " vs " << want;
         }
         ++failed;
       }
@@ -92,17 +90,14 @@ class ChatFolder : public testing::Test {
     MakeDirectories(folder_);
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
-  void Write(const std::string& name, const std::string& text) {
-    WriteFileAtomic(folder_ + "/" + name, text);
-  }
+  void Write(const std::string& name, const std::string& text) { WriteFileAtomic(folder_ + "/" + name, text); }
 
   std::string folder_;
 };
 
 TEST_F(ChatFolder, ReadsTemplateAndTokens) {
   EXPECT_FALSE(LoadChatTemplate(folder_).has_value());
-  Write("special_tokens_map.json",
-        R"({"bos_token": "<map>", "pad_token": {"content": "<pad>", "lstrip": false}})");
+  Write("special_tokens_map.json", R"({"bos_token": "<map>", "pad_token": {"content": "<pad>", "lstrip": false}})");
   Write("tokenizer_config.json",
         R"({"chat_template": "config {{ bos_token }}", "bos_token": {"content": "<s>"}, "eos_token": null})");
   FolderChat chat = LoadFolderChat(folder_);
@@ -117,9 +112,8 @@ TEST_F(ChatFolder, ReadsTemplateAndTokens) {
 }
 
 TEST_F(ChatFolder, PicksTheDefaultOfSeveral) {
-  Write(
-      "tokenizer_config.json",
-      R"({"chat_template": [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]})");
+  Write("tokenizer_config.json",
+        R"({"chat_template": [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]})");
   EXPECT_EQ(LoadChatTemplate(folder_)->source(), "D");
   Write("tokenizer_config.json", R"({"chat_template": [{"name": "tool_use", "template": "T"}]})");
   try {
@@ -155,28 +149,24 @@ TEST(RenderChat, FillsReasoningUnderBothNames) {
 TEST(RenderChat, ContinuesTheFinalMessage) {
   const auto keeps = ChatTemplate::Parse("{% for m in messages %}<{{ m.content }}>{% endfor %}", "t");
   const auto trims = ChatTemplate::Parse("{% for m in messages %}<{{ m.content|trim }}>{% endfor %}", "t");
-  const Json messages =
-      Json::parse(R"([{"role": "user", "content": "q"}, {"role": "assistant", "content": "so "}])");
+  const Json messages = Json::parse(R"([{"role": "user", "content": "q"}, {"role": "assistant", "content": "so "}])");
   ChatOptions options;
   options.continue_final_message = true;
   EXPECT_EQ(RenderChat(keeps, messages, options).text, "<q><so ");
   EXPECT_EQ(RenderChat(trims, messages, options).text, "<q><so");
-  EXPECT_EQ(RenderError(Json::array(), options),
-            "continue_final_message is set but the conversation is empty");
+  EXPECT_EQ(RenderError(Json::array(), options), "continue_final_message is set but the conversation is empty");
   EXPECT_EQ(RenderError(messages, options, "nothing"),
             "continue_final_message is set but the final message does not appear in the rendered chat; does "
             "the chat "
             "template drop or change it?");
   options.add_generation_prompt = true;
-  EXPECT_EQ(RenderError(messages, options),
-            "continue_final_message and add_generation_prompt exclude each other");
+  EXPECT_EQ(RenderError(messages, options), "continue_final_message and add_generation_prompt exclude each other");
 }
 
 TEST(RenderChat, RefusesWhatIsNoConversation) {
   ChatOptions options;
   EXPECT_EQ(RenderError(Json("hi"), options), "the messages of a chat must be a list of objects, not string");
-  EXPECT_EQ(RenderError(Json::parse(R"(["hi"])"), options),
-            "the messages of a chat must be objects, not string");
+  EXPECT_EQ(RenderError(Json::parse(R"(["hi"])"), options), "the messages of a chat must be objects, not string");
   options.tools = Json::parse("[1]");
   EXPECT_EQ(RenderError(Json::array(), options), "the tools of a chat must be objects, not number");
 }

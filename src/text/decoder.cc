@@ -142,18 +142,17 @@ class FromWordPiece : public Decoder {
  public:
   FromWordPiece(std::string prefix, bool cleanup) : prefix_(std::move(prefix)), cleanup_(cleanup) {}
   void Apply(std::vector<std::string>* tokens, size_t /*max_bytes*/) const override {
-    constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kCleanup = {
-        {{" .", "."},
-         {" ?", "?"},
-         {" !", "!"},
-         {" ,", ","},
-         {" ' ", "'"},
-         {" n't", "n't"},
-         {" 'm", "'m"},
-         {" do not", " don't"},
-         {" 's", "'s"},
-         {" 've", "'ve"},
-         {" 're", "'re"}}};
+    constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kCleanup = {{{" .", "."},
+                                                                                         {" ?", "?"},
+                                                                                         {" !", "!"},
+                                                                                         {" ,", ","},
+                                                                                         {" ' ", "'"},
+                                                                                         {" n't", "n't"},
+                                                                                         {" 'm", "'m"},
+                                                                                         {" do not", " don't"},
+                                                                                         {" 's", "'s"},
+                                                                                         {" 've", "'ve"},
+                                                                                         {" 're", "'re"}}};
     bool first = true;
     for (std::string& token : *tokens) {
       if (!first) token = token.starts_with(prefix_) ? token.substr(prefix_.size()) : " " + token;

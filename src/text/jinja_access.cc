@@ -14,10 +14,10 @@ constexpr std::string_view kListMutators[] = {"append", "clear", "pop",    "reve
                                               "insert", "sort",  "extend", "remove"};
 constexpr std::string_view kDictMutators[] = {"clear", "pop", "popitem", "setdefault", "update"};
 // What every Python object has; others that begin with "__" are taken for ordinary keys.
-constexpr std::string_view kInternals[] = {
-    "__class__", "__doc__",    "__init__",   "__dict__",         "__len__",  "__getitem__",
-    "__iter__",  "__str__",    "__repr__",   "__eq__",           "__hash__", "__contains__",
-    "__add__",   "__module__", "__reduce__", "__getattribute__", "__new__"};
+constexpr std::string_view kInternals[] = {"__class__",        "__doc__",      "__init__", "__dict__",   "__len__",
+                                           "__getitem__",      "__iter__",     "__str__",  "__repr__",   "__eq__",
+                                           "__hash__",         "__contains__", "__add__",  "__module__", "__reduce__",
+                                           "__getattribute__", "__new__"};
 
 bool Among(std::string_view name, const auto& names) {
   return std::find(std::begin(names), std::end(names), name) != std::end(names);
@@ -39,8 +39,8 @@ Value FindAttribute(Runtime& rt, const Value& object, const Value& name) {
     return {};
   }
   if (IsRefused(object, name.text())) {
-    const Value hint = rt.String(
-        fmt::format("access to attribute '{}' of '{}' object is unsafe.", name.text(), TypeName(object)));
+    const Value hint =
+        rt.String(fmt::format("access to attribute '{}' of '{}' object is unsafe.", name.text(), TypeName(object)));
     return rt.NewUndefinedHint(hint.text());
   }
   return FindMethod(rt, object, name.text());

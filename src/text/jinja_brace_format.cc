@@ -11,8 +11,7 @@ namespace {
 // "{}".format(...).
 class BraceFormatter {
  public:
-  BraceFormatter(Runtime& rt, const Value& format, const Args& args)
-      : rt_(rt), escape_(format.markup), args_(args) {}
+  BraceFormatter(Runtime& rt, const Value& format, const Args& args) : rt_(rt), escape_(format.markup), args_(args) {}
 
   std::string Run(std::string_view format, int level) {
     if (level > 2) rt_.Fail("Max string recursion exceeded");
@@ -61,8 +60,7 @@ class BraceFormatter {
     std::string_view rest = field.substr(end);
     if (rest.starts_with('!')) {
       const char conversion = rest.size() > 1 ? rest[1] : 0;
-      if ((conversion != 's' && conversion != 'r' && conversion != 'a') ||
-          (rest.size() > 2 && rest[2] != ':'))
+      if ((conversion != 's' && conversion != 'r' && conversion != 'a') || (rest.size() > 2 && rest[2] != ':'))
         rt_.Fail("bad conversion in format string");
       std::string text;
       conversion == 's' ? AppendStr(rt_, value, &text) : AppendRepr(rt_, value, &text);
@@ -147,16 +145,14 @@ class BraceFormatter {
   std::string FormatValue(const Value& value, std::string_view spec_text) {
     std::string text, out;
     const FormatSpec spec = ParseSpec(spec_text);
-    const bool integer_type =
-        std::string_view("bcdoxXn").find(spec.type) != std::string_view::npos && spec.type;
+    const bool integer_type = std::string_view("bcdoxXn").find(spec.type) != std::string_view::npos && spec.type;
     if (value.IsNumber() && !(value.is(Kind::kBool) && spec_text.empty())) {
       const bool as_integer = value.IsIntegral() && (spec.type == 0 || integer_type);
       if (!as_integer && (integer_type || spec.type == 's') && spec.type != 'n')
         rt_.Fail("Unknown format code '{}' for object of type '{}'", spec.type, TypeName(value));
       FormatSpec number = spec;
       if (as_integer && (spec.type == 'n' || spec.type == 'c')) number.type = 'd';
-      Pad(rt_, as_integer ? IntegerText(value.AsInt(), number) : FloatText(value.AsDouble(), spec), spec, '>',
-          &out);
+      Pad(rt_, as_integer ? IntegerText(value.AsInt(), number) : FloatText(value.AsDouble(), spec), spec, '>', &out);
       return out;
     }
     if (spec.type != 0 && spec.type != 's')

@@ -90,8 +90,7 @@ const Entry* Runtime::FindEntry(const Dict& dict, const Value& key) {
       if (same(dict.entries[i].key)) return &dict.entries[i];
     return nullptr;
   }
-  for (size_t slot = Hash(key) & dict.index_mask; dict.index[slot] != 0;
-       slot = (slot + 1) & dict.index_mask) {
+  for (size_t slot = Hash(key) & dict.index_mask; dict.index[slot] != 0; slot = (slot + 1) & dict.index_mask) {
     Step();
     const Entry& entry = dict.entries[dict.index[slot] - 1];
     if (same(entry.key)) return &entry;

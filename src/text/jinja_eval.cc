@@ -8,8 +8,7 @@
 namespace attune::jinja {
 namespace {
 
-constexpr std::string_view kNoElse =
-    "the inline if-expression evaluated to false and no else section was defined.";
+constexpr std::string_view kNoElse = "the inline if-expression evaluated to false and no else section was defined.";
 
 }  // namespace
 
@@ -167,8 +166,7 @@ Args Interpreter::EvalArguments(const Expr& e, const Value* caller) {
     args.count += more.size;
   }
   const Value extra = e.double_star ? Eval(*e.double_star) : Value();
-  if (e.double_star && !extra.is(Kind::kDict))
-    rt_.Fail("argument after ** must be a mapping, not {}", TypeName(extra));
+  if (e.double_star && !extra.is(Kind::kDict)) rt_.Fail("argument after ** must be a mapping, not {}", TypeName(extra));
   const size_t extra_count = e.double_star ? rt_.Entries(extra).size : 0;
   auto* named = rt_.New<Args::Named>(e.named.size() + extra_count + 1);
   for (const Expr::Named& n : e.named) named[args.named_count++] = {n.name, Eval(*n.value)};

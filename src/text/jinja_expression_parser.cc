@@ -106,8 +106,8 @@ Expr* ExpressionParser::ParseNot() {
 }
 
 Expr* ExpressionParser::ParseCompare() {
-  static constexpr std::pair<std::string_view, Op> kOperators[] = {
-      {"==", Op::kEq}, {"!=", Op::kNe}, {"<", Op::kLt}, {"<=", Op::kLe}, {">", Op::kGt}, {">=", Op::kGe}};
+  static constexpr std::pair<std::string_view, Op> kOperators[] = {{"==", Op::kEq}, {"!=", Op::kNe}, {"<", Op::kLt},
+                                                                   {"<=", Op::kLe}, {">", Op::kGt},  {">=", Op::kGe}};
   Expr* first = ParseSum();
   Expr* compare = nullptr;
   const auto add = [&](Op op) {
@@ -158,10 +158,7 @@ Expr* ExpressionParser::ParseProduct() {
   Expr* left = ParsePower();
   while (AtOperator("*") || AtOperator("/") || AtOperator("//") || AtOperator("%")) {
     const std::string_view symbol = Next().text;
-    const Op op = symbol == "*"    ? Op::kMul
-                  : symbol == "/"  ? Op::kDiv
-                  : symbol == "//" ? Op::kFloorDiv
-                                   : Op::kMod;
+    const Op op = symbol == "*" ? Op::kMul : symbol == "/" ? Op::kDiv : symbol == "//" ? Op::kFloorDiv : Op::kMod;
     left = Binary(Expr::Kind::kArithmetic, op, left, ParsePower());
   }
   return left;

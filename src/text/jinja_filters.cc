@@ -38,8 +38,7 @@ Value Title(Runtime& rt, const Value& v, const Args& args) {
   std::string out;
   const std::string_view t = text.text();
   const auto separates = [&](size_t at) {
-    return std::string_view("-({[<").find(t[at]) != std::string_view::npos ||
-           IsPythonSpace(CodePointAt(t, at));
+    return std::string_view("-({[<").find(t[at]) != std::string_view::npos || IsPythonSpace(CodePointAt(t, at));
   };
   for (size_t at = 0; at < t.size();) {
     const bool separator = separates(at);
@@ -55,8 +54,8 @@ Value Title(Runtime& rt, const Value& v, const Args& args) {
 Value Replace(Runtime& rt, const Value& v, const Args& args) {
   const Signature s(rt, "replace", args, {"old", "new", "count"}, 2);
   const bool all = !s[2] || s[2]->is(Kind::kNone);
-  Value result = ReplaceAll(rt, ToStr(rt, v).text(), ToStr(rt, *s[0]).text(), ToStr(rt, *s[1]).text(),
-                            all ? -1 : s.Int(2, -1));
+  Value result =
+      ReplaceAll(rt, ToStr(rt, v).text(), ToStr(rt, *s[0]).text(), ToStr(rt, *s[1]).text(), all ? -1 : s.Int(2, -1));
   result.markup = false;
   return result;
 }
@@ -158,8 +157,7 @@ Value Indent(Runtime& rt, const Value& v, const Args& args) {
   const Signature s(rt, "indent", args, {"width", "first", "blank"});
   const bool by_text = s[0] && s[0]->is(Kind::kString);
   const int64_t width = by_text ? 0 : std::clamp<int64_t>(s.Int(0, 4), 0, 1 << 20);
-  const std::string indention =
-      by_text ? std::string(s.Text(0)) : std::string(static_cast<size_t>(width), ' ');
+  const std::string indention = by_text ? std::string(s.Text(0)) : std::string(static_cast<size_t>(width), ' ');
   const bool first = s.Flag(1, false), blank = s.Flag(2, false);
   if (v.is(Kind::kUndefined)) rt.FailUndefined(v);
   if (!v.is(Kind::kString)) rt.Fail("indent() needs a string, not '{}'", TypeName(v));
@@ -210,21 +208,19 @@ Value WordCount(Runtime& rt, const Value& v, const Args& args) {
 }
 
 Value Format(Runtime& rt, const Value& v, const Args& args) {
-  if (args.count > 0 && args.named_count > 0)
-    rt.Fail("can't handle positional and keyword arguments at the same time");
+  if (args.count > 0 && args.named_count > 0) rt.Fail("can't handle positional and keyword arguments at the same time");
   std::vector<Entry> named;
   for (size_t i = 0; i < args.named_count; ++i)
     named.push_back({Value::Borrow(args.named[i].name), args.named[i].value});
-  const Value values =
-      named.empty() ? rt.NewList(args.positional, args.count, Kind::kTuple) : rt.NewDict(named);
+  const Value values = named.empty() ? rt.NewList(args.positional, args.count, Kind::kTuple) : rt.NewDict(named);
   return FormatPercent(rt, ToStr(rt, v), values);
 }
 
 std::string QuoteUrl(std::string_view text, bool query) {
   std::string out;
   for (const char c : text) {
-    const bool plain = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_' ||
-                       c == '.' || c == '-' || c == '~' || (c == '/' && !query);
+    const bool plain = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_' || c == '.' ||
+                       c == '-' || c == '~' || (c == '/' && !query);
     if (plain) {
       out += c;
     } else if (c == ' ' && query) {
@@ -244,8 +240,7 @@ Value UrlEncode(Runtime& rt, const Value& v, const Args& args) {
     return rt.String(QuoteUrl(text.text(), false));
   }
   const Args none;
-  const List pairs =
-      rt.Iterate(v.is(Kind::kDict) ? FindMethod(rt, v, "items").callable->function(rt, v, none) : v);
+  const List pairs = rt.Iterate(v.is(Kind::kDict) ? FindMethod(rt, v, "items").callable->function(rt, v, none) : v);
   std::string out;
   for (size_t i = 0; i < pairs.size; ++i) {
     const List pair = rt.Iterate(pairs.items[i]);
@@ -285,8 +280,7 @@ Value Attr(Runtime& rt, const Value& v, const Args& args) {
   const Signature s(rt, "attr", args, {"name"}, 1);
   if (v.is(Kind::kUndefined)) rt.FailUndefined(v);
   const std::string_view name = s.Text(0);
-  const bool is_attribute =
-      v.is(Kind::kNamespace) || v.is(Kind::kLoop) || !FindMethod(rt, v, name).is(Kind::kMissing);
+  const bool is_attribute = v.is(Kind::kNamespace) || v.is(Kind::kLoop) || !FindMethod(rt, v, name).is(Kind::kMissing);
   return is_attribute ? GetAttribute(rt, v, *s[0]) : rt.NoAttribute(v, *s[0]);
 }
 

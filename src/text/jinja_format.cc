@@ -40,8 +40,7 @@ void Pad(Runtime& rt, std::string_view text, const FormatSpec& spec, char defaul
   const char align = spec.align ? spec.align : default_align;
   const size_t pad = missing > 0 ? static_cast<size_t>(missing) : 0;
   rt.Charge(text.size() + pad * spec.fill.size());
-  const size_t prefix =
-      align == '=' && !text.empty() && (text[0] == '-' || text[0] == '+' || text[0] == ' ') ? 1 : 0;
+  const size_t prefix = align == '=' && !text.empty() && (text[0] == '-' || text[0] == '+' || text[0] == ' ') ? 1 : 0;
   const size_t left = align == '<' ? 0 : align == '^' ? pad / 2 : pad;
   *out += text.substr(0, prefix);
   for (size_t i = 0; i < left; ++i) *out += spec.fill;
@@ -105,9 +104,7 @@ bool ParseInt(std::string_view text, int base, int64_t* out) {
   text = Strip(text, true, true);
   const bool negative = text.starts_with('-');
   if (negative || text.starts_with('+')) text.remove_prefix(1);
-  const auto prefixed = [&](char lower) {
-    return text.size() > 2 && text[0] == '0' && (text[1] | 32) == lower;
-  };
+  const auto prefixed = [&](char lower) { return text.size() > 2 && text[0] == '0' && (text[1] | 32) == lower; };
   if ((base == 16 || base == 0) && prefixed('x')) text.remove_prefix(2), base = 16;
   if ((base == 8 || base == 0) && prefixed('o')) text.remove_prefix(2), base = 8;
   if ((base == 2 || base == 0) && prefixed('b')) text.remove_prefix(2), base = 2;

@@ -20,8 +20,7 @@ Value RangeFunction(Runtime& rt, const Value&, const Args& args) {
   const uint64_t stride = step > 0 ? static_cast<uint64_t>(step) : 0 - static_cast<uint64_t>(step);
   const bool empty = step > 0 ? start >= stop : start <= stop;
   const uint64_t size = empty ? 0 : ((step > 0 ? to - from : from - to) - 1) / stride + 1;
-  if (size > kMaxRange)
-    rt.Fail("Range too big. The sandbox blocks ranges larger than MAX_RANGE ({}).", kMaxRange);
+  if (size > kMaxRange) rt.Fail("Range too big. The sandbox blocks ranges larger than MAX_RANGE ({}).", kMaxRange);
   Value v = Value::Of(Kind::kRange);
   v.range = rt.Make(Range{start, stop, step, static_cast<int64_t>(size)});
   return v;
@@ -47,16 +46,13 @@ std::vector<Entry> DictEntries(Runtime& rt, std::string_view function, const Arg
   return entries;
 }
 
-Value DictFunction(Runtime& rt, const Value&, const Args& args) {
-  return rt.NewDict(DictEntries(rt, "dict", args));
-}
+Value DictFunction(Runtime& rt, const Value&, const Args& args) { return rt.NewDict(DictEntries(rt, "dict", args)); }
 
 Value NamespaceFunction(Runtime& rt, const Value&, const Args& args) {
   const Value dict = rt.NewDict(DictEntries(rt, "namespace", args));
   for (size_t i = 0; i < dict.dict->size; ++i) {
     const Value& key = dict.dict->entries[i].key;
-    if (!key.is(Kind::kString))
-      rt.Fail("the attributes of a namespace must be strings, not '{}'", TypeName(key));
+    if (!key.is(Kind::kString)) rt.Fail("the attributes of a namespace must be strings, not '{}'", TypeName(key));
     if (key.text().starts_with('_'))
       rt.Fail("Chat templates cannot store underscore-prefixed attributes on a namespace: '{}'", key.text());
   }
@@ -75,8 +71,7 @@ Value StrftimeNow(Runtime& rt, const Value&, const Args& args) {
   const std::string_view given = s.Text(0);
   if (given.size() > 1024) rt.Fail("strftime_now(): the format is too long");
   std::string format;
-  for (size_t i = 0; i < given.size();
-       ++i) {  // directives that Python has and a time without a zone leaves empty
+  for (size_t i = 0; i < given.size(); ++i) {  // directives that Python has and a time without a zone leaves empty
     const char directive = given[i] == '%' && i + 1 < given.size() ? given[i + 1] : '\0';
     if (directive == 'f') {
       format += "000000";

@@ -182,8 +182,7 @@ Interpreter::Flow Interpreter::ExecFor(const Stmt& stmt, const Value& iterable, 
 
 Value Interpreter::RunRecursiveLoop(const Value& loop, const Args& args) {
   const Signature s(rt_, "loop", args, {"iterable"}, 1);
-  if (!loop.loop->stmt->recursive)
-    rt_.Fail("The loop must have the 'recursive' marker to be called recursively.");
+  if (!loop.loop->stmt->recursive) rt_.Fail("The loop must have the 'recursive' marker to be called recursively.");
   std::string text;
   std::string* const out = std::exchange(out_, &text);
   Scope* const saved = std::exchange(scope_, loop.loop->outer);
@@ -211,8 +210,7 @@ void Interpreter::AssignTuple(const Expr& target, const Value& value) {
   const List list = rt_.Iterate(value);
   if (list.size < target.items.size())
     rt_.Fail("not enough values to unpack (expected {}, got {})", target.items.size(), list.size);
-  if (list.size > target.items.size())
-    rt_.Fail("too many values to unpack (expected {})", target.items.size());
+  if (list.size > target.items.size()) rt_.Fail("too many values to unpack (expected {})", target.items.size());
   for (size_t i = 0; i < list.size; ++i) Assign(*target.items[i], list.items[i]);
 }
 
@@ -328,8 +326,7 @@ void Interpreter::BindParameters(const Callable& callable, const Args& args, Sco
   const size_t count = macro.parameters.size();
   if (args.count > count && !macro.uses_varargs)
     rt_.Fail("macro '{}' takes not more than {} argument(s)", macro.name, count);
-  for (size_t i = 0; i < count && i < args.count; ++i)
-    SetVariable(scope, macro.parameters[i].id, args.positional[i]);
+  for (size_t i = 0; i < count && i < args.count; ++i) SetVariable(scope, macro.parameters[i].id, args.positional[i]);
   std::vector<Entry> rest;
   Value caller;
   std::vector<bool> given(count);
@@ -359,14 +356,12 @@ void Interpreter::BindParameters(const Callable& callable, const Args& args, Sco
   if (macro.uses_kwargs) SetVariable(scope, template_.known.kwargs, rt_.NewDict(rest));
   if (macro.uses_varargs) {
     const size_t taken = std::min(count, args.count);
-    SetVariable(scope, template_.known.varargs,
-                rt_.NewList(args.positional + taken, args.count - taken, Kind::kTuple));
+    SetVariable(scope, template_.known.varargs, rt_.NewList(args.positional + taken, args.count - taken, Kind::kTuple));
   }
   for (size_t i = args.count; i < count; ++i) {
     if (given[i]) continue;
     const Macro::Parameter& parameter = macro.parameters[i];
-    SetVariable(scope, parameter.id,
-                parameter.fallback ? Eval(*parameter.fallback) : rt_.NewUndefined(parameter.name));
+    SetVariable(scope, parameter.id, parameter.fallback ? Eval(*parameter.fallback) : rt_.NewUndefined(parameter.name));
   }
 }
 

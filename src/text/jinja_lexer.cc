@@ -73,8 +73,7 @@ class Lexer {
     } else if (sign != '+' && !is_expression) {
       const size_t newline = text.rfind('\n');
       const size_t start = newline == text.npos ? 0 : newline + 1;
-      if ((start > 0 || line_starts_) && Strip(text.substr(start), true, false).empty())
-        text = text.substr(0, start);
+      if ((start > 0 || line_starts_) && Strip(text.substr(start), true, false).empty()) text = text.substr(0, start);
     }
     if (!text.empty()) Add(TokenType::kText, text);
   }
@@ -238,8 +237,8 @@ class Lexer {
     static constexpr std::string_view kOperators[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/",
                                                       "*",  "%",  "~",  "[",  "]",  "(",  ")", "{", "}",
                                                       ">",  "<",  "=",  ".",  ":",  "|",  ",", ";"};
-    const auto found = std::find_if(std::begin(kOperators), std::end(kOperators),
-                                    [this](std::string_view op) { return At(at_, op); });
+    const auto found =
+        std::find_if(std::begin(kOperators), std::end(kOperators), [this](std::string_view op) { return At(at_, op); });
     if (found == std::end(kOperators))
       Fail("unexpected char '" + std::string(source_.substr(at_, CodePointSize(source_, at_))) + "'");
     const char c = (*found)[0];
@@ -277,9 +276,7 @@ std::string NormalizeTemplate(std::string_view source) {
   return out;
 }
 
-std::vector<Token> Tokenize(std::string_view source, const std::string& where) {
-  return Lexer(source, where).Run();
-}
+std::vector<Token> Tokenize(std::string_view source, const std::string& where) { return Lexer(source, where).Run(); }
 
 std::string Unescape(const Token& token, const std::string& where) {
   const std::string_view text = token.text;

@@ -48,8 +48,7 @@ Value LoopAttribute(Runtime& rt, const Value& value, std::string_view name) {
   if (name == "length") return Value::Int(LoopLength(rt, loop));
   if (name == "revindex") return Value::Int(LoopLength(rt, loop) - loop->index0);
   if (name == "revindex0") return Value::Int(LoopLength(rt, loop) - loop->index0 - 1);
-  if (name == "previtem")
-    return loop->index0 == 0 ? rt.NewUndefinedHint("there is no previous item") : loop->before;
+  if (name == "previtem") return loop->index0 == 0 ? rt.NewUndefinedHint("there is no previous item") : loop->before;
   if (name == "nextitem") return Peek(rt, loop) ? loop->after : rt.NewUndefinedHint("there is no next item");
   if (name == "depth") return Value::Int(loop->depth0 + 1);
   if (name == "depth0") return Value::Int(loop->depth0);

@@ -70,8 +70,7 @@ Value FloatArithmetic(Runtime& rt, Op op, double a, double b) {
       if (a == 0 && b < 0) rt.Fail("0.0 cannot be raised to a negative power");
       if (a < 0 && b != std::floor(b)) rt.Fail("a negative number to a fractional power is complex");
       const double result = std::pow(a, b);
-      if (std::isinf(result) && std::isfinite(a) && std::isfinite(b))
-        rt.Fail("numerical result out of range");
+      if (std::isinf(result) && std::isfinite(a) && std::isfinite(b)) rt.Fail("numerical result out of range");
       return Value::Float(result);
     }
     case Op::kDiv:
@@ -170,8 +169,7 @@ Value Arithmetic(Runtime& rt, Op op, const Value& left, const Value& right) {
     if (left.is(Kind::kString) && right.is(Kind::kString)) return ConcatStrings(rt, left, right);
     if (left.is(Kind::kString)) rt.Fail("can only concatenate str (not \"{}\") to str", TypeName(right));
     if (left.IsSequence() && left.kind == right.kind) return ConcatLists(rt, left, right);
-    if (left.IsSequence())
-      rt.Fail("can only concatenate {0} (not \"{1}\") to {0}", TypeName(left), TypeName(right));
+    if (left.IsSequence()) rt.Fail("can only concatenate {0} (not \"{1}\") to {0}", TypeName(left), TypeName(right));
   }
   if (op == Op::kMul) {
     if (IsRepeatable(left) && right.IsIntegral()) return Repeat(rt, left, right.AsInt());
@@ -252,16 +250,15 @@ bool Compare(Runtime& rt, Op op, const Value& left, const Value& right) {
       if (!Equal(rt, a.items[i], b.items[i])) return Compare(rt, op, a.items[i], b.items[i]);
     return decide(a.size, b.size);
   }
-  rt.Fail("'{}' not supported between instances of '{}' and '{}'", kSymbols[static_cast<int>(op)],
-          TypeName(left), TypeName(right));
+  rt.Fail("'{}' not supported between instances of '{}' and '{}'", kSymbols[static_cast<int>(op)], TypeName(left),
+          TypeName(right));
 }
 
 bool Less(Runtime& rt, const Value& left, const Value& right) { return Compare(rt, Op::kLt, left, right); }
 
 bool Contains(Runtime& rt, const Value& container, const Value& item) {
   if (container.is(Kind::kString)) {
-    if (!item.is(Kind::kString))
-      rt.Fail("'in <string>' requires string as left operand, not {}", TypeName(item));
+    if (!item.is(Kind::kString)) rt.Fail("'in <string>' requires string as left operand, not {}", TypeName(item));
     rt.Scan(container.length);
     return container.text().find(item.text()) != std::string_view::npos;
   }

@@ -62,8 +62,7 @@ Value FormatPercent(Runtime& rt, const Value& format, const Value& value);
 Value FormatBraces(Runtime& rt, const Value& format, const Args& args);
 
 // text.replace(from, to, limit), limit negative for all. May share the bytes of `text`.
-Value ReplaceAll(Runtime& rt, std::string_view text, std::string_view from, std::string_view to,
-                 int64_t limit);
+Value ReplaceAll(Runtime& rt, std::string_view text, std::string_view from, std::string_view to, int64_t limit);
 
 // int(text, base) and float(text) of Python; false when `text` is no such number.
 bool ParseInt(std::string_view text, int base, int64_t* out);

@@ -61,8 +61,7 @@ class StatementParser : ExpressionParser {
       }
     }
     if (ends.size() > 0)
-      Fail("Unexpected end of template: a block is not closed, '" + std::string(*(ends.end() - 1)) +
-           "' is missing");
+      Fail("Unexpected end of template: a block is not closed, '" + std::string(*(ends.end() - 1)) + "' is missing");
     return body;
   }
 

@@ -128,11 +128,10 @@ class PercentFormatter {
     }
     const bool integer = std::string_view("dxXo").find(spec.type) != std::string_view::npos;
     if (!value.IsNumber() || (spec.type != 'd' && integer && !value.IsIntegral()))
-      rt_.Fail("%{} format: {} is required, not {}", type,
-               integer && spec.type != 'd' ? "an integer" : "a real number", TypeName(value));
+      rt_.Fail("%{} format: {} is required, not {}", type, integer && spec.type != 'd' ? "an integer" : "a real number",
+               TypeName(value));
     if (!integer) return Pad(rt_, FloatText(value.AsDouble(), spec), spec, '>', &out_);
-    if (value.is(Kind::kFloat) && !(std::fabs(value.real) < 9.2e18))
-      rt_.Fail("cannot convert float to integer");
+    if (value.is(Kind::kFloat) && !(std::fabs(value.real) < 9.2e18)) rt_.Fail("cannot convert float to integer");
     const int64_t number = value.is(Kind::kFloat) ? static_cast<int64_t>(value.real) : value.AsInt();
     Pad(rt_, IntegerText(number, spec), spec, '>', &out_);
   }

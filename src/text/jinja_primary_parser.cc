@@ -187,8 +187,7 @@ void ExpressionParser::ParseArguments(Expr* call) {
       Next();
       call->named.push_back({name, ParseExpression()});
     } else {
-      if (call->star || call->double_star || !call->named.empty())
-        Fail("invalid syntax for function call expression");
+      if (call->star || call->double_star || !call->named.empty()) Fail("invalid syntax for function call expression");
       call->items.push_back(ParseExpression());
     }
   }
@@ -221,8 +220,8 @@ Expr* ExpressionParser::ParseTest(Expr* value) {
   test->function = FindTest(name);
   const TokenType type = Current().type;
   const bool argument = (type == TokenType::kName && !AtName("else") && !AtName("or") && !AtName("and")) ||
-                        type == TokenType::kString || type == TokenType::kInteger ||
-                        type == TokenType::kFloat || AtOperator("[") || AtOperator("{");
+                        type == TokenType::kString || type == TokenType::kInteger || type == TokenType::kFloat ||
+                        AtOperator("[") || AtOperator("{");
   if (AtOperator("(")) {
     ParseArguments(test);
   } else if (argument) {

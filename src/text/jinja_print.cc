@@ -259,8 +259,8 @@ void AppendFloat(double value, std::string* out) {
   } else if (count <= exponent + 1) {
     *out += digits + std::string(static_cast<size_t>(exponent + 1 - count), '0') + ".0";
   } else {
-    *out += digits.substr(0, static_cast<size_t>(exponent) + 1) + "." +
-            digits.substr(static_cast<size_t>(exponent) + 1);
+    *out +=
+        digits.substr(0, static_cast<size_t>(exponent) + 1) + "." + digits.substr(static_cast<size_t>(exponent) + 1);
   }
 }
 

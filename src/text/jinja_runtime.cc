@@ -53,9 +53,7 @@ void* Arena::Allocate(size_t bytes) {
 
 void Runtime::Fail(std::string_view message) const { BadInput("{}:{}: {}", where_, line, message); }
 
-void Runtime::FailVerbatim(std::string_view message) const {
-  throw Error(ErrorKind::kBadInput, std::string(message));
-}
+void Runtime::FailVerbatim(std::string_view message) const { throw Error(ErrorKind::kBadInput, std::string(message)); }
 
 void Runtime::FailUndefined(const Value& value) const {
   const Undefined& u = *value.undefined;

@@ -142,8 +142,8 @@ class Runtime {
 class Signature {
  public:
   // Throws when there are too many arguments, unknown names, or fewer than `required`.
-  Signature(Runtime& rt, std::string_view function, const Args& args,
-            std::initializer_list<std::string_view> names, size_t required = 0);
+  Signature(Runtime& rt, std::string_view function, const Args& args, std::initializer_list<std::string_view> names,
+            size_t required = 0);
   // Null when not given.
   const Value* operator[](size_t i) const { return values_[i]; }
   int64_t Int(size_t i, int64_t fallback) const;                          // throws unless an int

@@ -14,9 +14,7 @@ namespace {
 class Getter {
  public:
   Getter(Runtime& rt, const Value* attribute, bool ignore_case = false, const Value* fallback = nullptr)
-      : rt_(rt),
-        ignore_case_(ignore_case),
-        fallback_(fallback && !fallback->is(Kind::kNone) ? fallback : nullptr) {
+      : rt_(rt), ignore_case_(ignore_case), fallback_(fallback && !fallback->is(Kind::kNone) ? fallback : nullptr) {
     if (!attribute || attribute->is(Kind::kNone)) return;
     if (!attribute->is(Kind::kString)) {
       parts_.push_back(*attribute);
@@ -73,8 +71,7 @@ Value LengthFilter(Runtime& rt, const Value& v, const Args& args) {
 
 Value First(Runtime& rt, const Value& v, const Args& args) {
   Signature(rt, "first", args, {});
-  if (v.is(Kind::kIterator) && v.iterator->next < v.iterator->size)
-    return v.iterator->items[v.iterator->next++];
+  if (v.is(Kind::kIterator) && v.iterator->next < v.iterator->size) return v.iterator->items[v.iterator->next++];
   const List list = rt.Iterate(v);
   return list.size > 0 ? list.items[0] : rt.NewUndefinedHint("No first item, sequence was empty.");
 }
@@ -122,8 +119,7 @@ Value ItemsFilter(Runtime& rt, const Value& v, const Args& args) {
   if (!v.is(Kind::kDict)) rt.Fail("Can only get item pairs from a mapping.");
   const Dict& dict = rt.Entries(v);
   std::vector<Value> pairs;
-  for (size_t i = 0; i < dict.size; ++i)
-    pairs.push_back(rt.Tuple({dict.entries[i].key, dict.entries[i].value}));
+  for (size_t i = 0; i < dict.size; ++i) pairs.push_back(rt.Tuple({dict.entries[i].key, dict.entries[i].value}));
   return rt.NewIterator("generator", pairs);
 }
 
@@ -150,8 +146,7 @@ Value Sort(Runtime& rt, const Value& v, const Args& args) {
   const bool ignore_case = !s.Flag(1, false);
   std::vector<Value> names;  // kept: a Getter reads its name only while it is made
   if (s[2] && s[2]->is(Kind::kString)) {
-    for (const std::string_view name : Split(s[2]->text(), ",", -1, false))
-      names.push_back(Value::Borrow(name));
+    for (const std::string_view name : Split(s[2]->text(), ",", -1, false)) names.push_back(Value::Borrow(name));
   } else {
     names.push_back(s.Or(2, Value::None()));
   }
@@ -176,8 +171,7 @@ Value Unique(Runtime& rt, const Value& v, const Args& args) {
     const Value key = get(list.items[i]);
     if (!rt.Hashable(key)) rt.Fail("unhashable type: '{}'", TypeName(key));
     rt.Step(keys.size());
-    const bool seen =
-        std::any_of(keys.begin(), keys.end(), [&](const Value& k) { return Equal(rt, k, key); });
+    const bool seen = std::any_of(keys.begin(), keys.end(), [&](const Value& k) { return Equal(rt, k, key); });
     if (seen) continue;
     keys.push_back(key);
     items.push_back(list.items[i]);

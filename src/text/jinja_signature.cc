@@ -33,8 +33,7 @@ int64_t Signature::Int(size_t i, int64_t fallback) const {
 std::string_view Signature::Text(size_t i, std::string_view fallback) const {
   if (!values_[i]) return fallback;
   if (values_[i]->is(Kind::kUndefined)) rt_.FailUndefined(*values_[i]);
-  if (!values_[i]->is(Kind::kString))
-    rt_.Fail("{}(): expected a string, got '{}'", function_, TypeName(*values_[i]));
+  if (!values_[i]->is(Kind::kString)) rt_.Fail("{}(): expected a string, got '{}'", function_, TypeName(*values_[i]));
   return values_[i]->text();
 }
 

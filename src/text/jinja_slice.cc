@@ -80,8 +80,8 @@ Value Slice(Runtime& rt, const Value& value, const Value& start, const Value& st
       const uint64_t stride = step_of * static_cast<uint64_t>(b.step);
       const uint64_t end = first + static_cast<uint64_t>(b.count) * stride;
       Value v = Value::Of(Kind::kRange);
-      v.range = rt.Make(Range{static_cast<int64_t>(first), static_cast<int64_t>(end),
-                              static_cast<int64_t>(stride), b.count});
+      v.range =
+          rt.Make(Range{static_cast<int64_t>(first), static_cast<int64_t>(end), static_cast<int64_t>(stride), b.count});
       return v;
     }
     case Kind::kDict:

@@ -15,8 +15,7 @@ size_t SequenceSize(char lead) {
 size_t PreviousStart(std::string_view text, size_t end) {
   // A sequence starts at most three bytes before its last one, and must end exactly here.
   for (size_t back = 1; back <= 4 && back <= end; ++back)
-    if (!IsContinuation(text[end - back]))
-      return CodePointSize(text, end - back) == back ? end - back : end - 1;
+    if (!IsContinuation(text[end - back])) return CodePointSize(text, end - back) == back ? end - back : end - 1;
   return end - 1;
 }
 
@@ -113,13 +112,12 @@ void AppendCodePoint(char32_t c, std::string* out) {
 
 bool IsPythonSpace(char32_t c) {
   if (c < 0x80) return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20);
-  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
-         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
+         c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 std::string_view Strip(std::string_view text, bool left, bool right) {
-  while (left && !text.empty() && IsPythonSpace(CodePointAt(text, 0)))
-    text.remove_prefix(CodePointSize(text, 0));
+  while (left && !text.empty() && IsPythonSpace(CodePointAt(text, 0))) text.remove_prefix(CodePointSize(text, 0));
   while (right && !text.empty()) {
     const size_t start = PreviousStart(text, text.size());
     if (!IsPythonSpace(CodePointAt(text, start))) break;
@@ -147,8 +145,7 @@ std::string_view Strip(std::string_view text, std::string_view chars, bool left,
   return text;
 }
 
-std::vector<std::string_view> Split(std::string_view text, std::string_view separator, int64_t limit,
-                                    bool from_right) {
+std::vector<std::string_view> Split(std::string_view text, std::string_view separator, int64_t limit, bool from_right) {
   if (separator.empty()) return from_right ? SplitAtSpacesFromRight(text, limit) : SplitAtSpaces(text, limit);
   std::vector<std::string_view> parts;
   while (limit < 0 || static_cast<int64_t>(parts.size()) < limit) {
@@ -173,8 +170,7 @@ std::vector<std::string_view> SplitLines(std::string_view text, bool keep_ends) 
   for (size_t at = 0; at < text.size();) {
     const char32_t c = CodePointAt(text, at);
     size_t size = CodePointSize(text, at);
-    const bool ends =
-        (c >= 10 && c <= 13) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+    const bool ends = (c >= 10 && c <= 13) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
     if (ends) {
       if (c == '\r' && at + 1 < text.size() && text[at + 1] == '\n') size = 2;
       lines.push_back(text.substr(start, at - start + (keep_ends ? size : 0)));

@@ -29,8 +29,7 @@ std::string_view Strip(std::string_view text, std::string_view chars, bool left,
 
 // str.split() and str.rsplit() with at most `limit` splits (negative: all). An empty separator means white
 // space.
-std::vector<std::string_view> Split(std::string_view text, std::string_view separator, int64_t limit,
-                                    bool from_right);
+std::vector<std::string_view> Split(std::string_view text, std::string_view separator, int64_t limit, bool from_right);
 std::vector<std::string_view> SplitLines(std::string_view text, bool keep_ends);
 
 std::string Replace(std::string_view text, std::string_view from, std::string_view to, int64_t limit);

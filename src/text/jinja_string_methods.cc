@@ -68,8 +68,7 @@ Value Partition(Runtime& rt, const Value& self, const Args& args) {
   rt.Scan(text.size());
   const size_t at = from_right ? text.rfind(separator) : text.find(separator);
   const Value nothing = Like(self, Value::Borrow({}));
-  if (at == text.npos)
-    return from_right ? rt.Tuple({nothing, nothing, self}) : rt.Tuple({self, nothing, nothing});
+  if (at == text.npos) return from_right ? rt.Tuple({nothing, nothing, self}) : rt.Tuple({self, nothing, nothing});
   return rt.Tuple({Like(self, Value::Borrow(text.substr(0, at))), *s[0],
                    Like(self, Value::Borrow(text.substr(at + separator.size())))});
 }
@@ -84,8 +83,7 @@ bool Window(Runtime& rt, const Value& self, const Signature& s, std::string_view
   const int64_t size = Length(rt, self);
   if (start.IsIntegral() && start.AsInt() > size) return false;
   *part = Slice(rt, self, start, s.Or(2, Value::None()), Value::None()).text();
-  if (start.IsIntegral())
-    *first = start.AsInt() < 0 ? std::max<int64_t>(start.AsInt() + size, 0) : start.AsInt();
+  if (start.IsIntegral()) *first = start.AsInt() < 0 ? std::max<int64_t>(start.AsInt() + size, 0) : start.AsInt();
   return true;
 }
 
@@ -150,8 +148,7 @@ Value JoinMethod(Runtime& rt, const Value& self, const Args& args) {
   std::string out;
   for (size_t i = 0; i < list.size; ++i) {
     const Value& item = list.items[i];
-    if (!item.is(Kind::kString))
-      rt.Fail("sequence item {}: expected str instance, {} found", i, TypeName(item));
+    if (!item.is(Kind::kString)) rt.Fail("sequence item {}: expected str instance, {} found", i, TypeName(item));
     rt.Charge(item.length + self.length);
     if (i) out += self.text();
     out += self.markup && !item.markup ? EscapeHtml(item.text()) : std::string(item.text());
@@ -204,9 +201,7 @@ Value SwapCase(Runtime& rt, const Value& self, const Args& args) {
   const std::string_view text = self.text();
   for (size_t at = 0; at < text.size();) {
     const std::string_view one = text.substr(at, CodePointSize(text, at));
-    out += IsUpper(CodePointAt(text, at))   ? Lower(one)
-           : IsLower(CodePointAt(text, at)) ? Upper(one)
-                                            : std::string(one);
+    out += IsUpper(CodePointAt(text, at)) ? Lower(one) : IsLower(CodePointAt(text, at)) ? Upper(one) : std::string(one);
     at += one.size();
   }
   return Owned(rt, self, out);
@@ -220,8 +215,7 @@ Value FormatMap(Runtime& rt, const Value& self, const Args& args) {
   const Dict& dict = rt.Entries(*s[0]);
   std::vector<Args::Named> named;
   for (size_t i = 0; i < dict.size; ++i)
-    if (dict.entries[i].key.is(Kind::kString))
-      named.push_back({dict.entries[i].key.text(), dict.entries[i].value});
+    if (dict.entries[i].key.is(Kind::kString)) named.push_back({dict.entries[i].key.text(), dict.entries[i].value});
   return FormatBraces(rt, self, {nullptr, 0, named.data(), named.size()});
 }
 
@@ -285,8 +279,7 @@ Value IsIdentifier(Runtime& rt, const Value& self, const Args& args) {
 
 }  // namespace
 
-Value ReplaceAll(Runtime& rt, std::string_view text, std::string_view from, std::string_view to,
-                 int64_t limit) {
+Value ReplaceAll(Runtime& rt, std::string_view text, std::string_view from, std::string_view to, int64_t limit) {
   // The result's size is known before it is made: a template may multiply its input here.
   rt.Scan(text.size() * 2);
   size_t found = 0;

@@ -49,8 +49,7 @@ TEST(Jinja, PrintsValuesAsPythonDoes) {
   ExpectRenders({
       {"{{ n }} {{ t }} {{ i }} {{ f }} {{ big }}", "None True 7 2.5 18446744073709551615"},
       {"{{ [1e16, 1e15, 0.1, 1e-5, 1.0, -0.0] }}", "[1e+16, 1000000000000000.0, 0.1, 1e-05, 1.0, -0.0]"},
-      {"{{ l }} {{ d }} {{ (1,) }} {{ () }}",
-       "[3, 1, 2, 1] {'b': 1, 'a': [1, {'x': 'y'}], 'items': 'shadow'} (1,) ()"},
+      {"{{ l }} {{ d }} {{ (1,) }} {{ () }}", "[3, 1, 2, 1] {'b': 1, 'a': [1, {'x': 'y'}], 'items': 'shadow'} (1,) ()"},
       {"{{ [quoted, 'a\\'b', 'é\\u200b', none] }}", "['it\\'s \"q\"\\t\\n', \"a'b\", 'é\\u200b', None]"},
       {"{{ range(3) }} {{ d.items() }} {{ [nothing] }}|{{ nothing }}|",
        "range(0, 3) dict_items([('b', 1), ('a', [1, {'x': 'y'}]), ('items', 'shadow')]) [Undefined]||"},
@@ -59,10 +58,8 @@ TEST(Jinja, PrintsValuesAsPythonDoes) {
 
 TEST(Jinja, FollowsPrecedenceAndArithmetic) {
   ExpectRenders({
-      {"{{ 1 + 2 * 3 - 4 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 2 ** 3 ** 2 }} {{ -2 ** 2 }}",
-       "3 -4 2 3.5 64 4"},
-      {"{{ 1 ~ 2 + 3 if false else 'a' ~ 'b' * 2 }} {{ 'ab' * 3 }} {{ [1] * 2 }} {{ t + 1 }}",
-       "abb ababab [1, 1] 2"},
+      {"{{ 1 + 2 * 3 - 4 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 2 ** 3 ** 2 }} {{ -2 ** 2 }}", "3 -4 2 3.5 64 4"},
+      {"{{ 1 ~ 2 + 3 if false else 'a' ~ 'b' * 2 }} {{ 'ab' * 3 }} {{ [1] * 2 }} {{ t + 1 }}", "abb ababab [1, 1] 2"},
       {"{{ 1 < 2 < 3 }} {{ 1 < 3 < 2 }} {{ 1 == 1.0 }} {{ (1, 2) == [1, 2] }} {{ nothing == nil }}",
        "True False True False True"},
       {"{{ 'a' in 'abc' }} {{ 3 not in l }} {{ 'b' in d }} {{ not t }} {{ e or 'x' }} {{ n or 0 or [] }}",
@@ -88,8 +85,7 @@ TEST(Jinja, CallsPythonsStringMethods) {
        "['a', 'b'] ['a', 'b,c'] ['a,b', 'c'] ['']"},
       {"{{ 'xxaxx'.strip('x') }} {{ '\\x1c a \\xa0'.strip() }} {{ lines.splitlines() }}",
        "a a ['one', '  two', '', 'four']"},
-      {"{{ s.startswith(('x', 'He')) }} {{ 'abc'.replace('', '-', 2) }} {{ '-'.join(words) }}",
-       "True -a-bc b-A-c"},
+      {"{{ s.startswith(('x', 'He')) }} {{ 'abc'.replace('', '-', 2) }} {{ '-'.join(words) }}", "True -a-bc b-A-c"},
       {"{{ 'straße ﬁ'.upper() }} {{ 'ΑΣ'.lower() }} {{ \"it's o'neil\".title() }} {{ \"it's\"|title }}",
        "STRASSE FI ας It'S O'Neil It's"},
       {"{{ '%s|%5.2f|%-4d|%x|%%' % ('a', 3.14159, 5, 255) }} {{ '{:>4}{0!r}'.format(1) if false else "
@@ -111,17 +107,12 @@ TEST(Jinja, Filters) {
        "sysuserUser 7 3 |"},
       {"{{ d|dictsort|first }} {{ d|items|list|length }} {{ l|batch(3)|list }} {{ l|reverse|list }}",
        "('a', [1, {'x': 'y'}]) 3 [[3, 1, 2], [1]] [1, 2, 1, 3]"},
-      {"{{ nothing|default('d') }} {{ n|default('d') }} {{ e|d('x', true) }} {{ nothing|length }}",
-       "d None x 0"},
-      {"{{ '42'|int }} {{ '4.7'|int }} {{ 'x'|int(5) }} {{ '0x1A'|int(base=16) }} {{ 'x'|float }}",
-       "42 4 5 26 0.0"},
-      {"{{ 2.5|round }} {{ 2.675|round(2) }} {{ 42.55|round(1, 'ceil') }} {{ 42|round }}",
-       "2.0 2.67 42.6 42"},
-      {"{{ lines|indent }}|{{ lines|indent(2, true) }}|",
-       "one\n      two\n\n    four\n|  one\n    two\n\n  four\n|"},
+      {"{{ nothing|default('d') }} {{ n|default('d') }} {{ e|d('x', true) }} {{ nothing|length }}", "d None x 0"},
+      {"{{ '42'|int }} {{ '4.7'|int }} {{ 'x'|int(5) }} {{ '0x1A'|int(base=16) }} {{ 'x'|float }}", "42 4 5 26 0.0"},
+      {"{{ 2.5|round }} {{ 2.675|round(2) }} {{ 42.55|round(1, 'ceil') }} {{ 42|round }}", "2.0 2.67 42.6 42"},
+      {"{{ lines|indent }}|{{ lines|indent(2, true) }}|", "one\n      two\n\n    four\n|  one\n    two\n\n  four\n|"},
       {"{{ '<a>'|e }} {{ ('<a>'|safe) + '<' }} {{ ('<a>'|safe) ~ '<' }}", "&lt;a&gt; <a>&lt; <a><"},
-      {"{{ 'foo bar baz qux'|truncate(9) }} {{ s|wordcount }} {{ 'a b/é'|urlencode }}",
-       "foo... 2 a%20b/%C3%A9"},
+      {"{{ 'foo bar baz qux'|truncate(9) }} {{ s|wordcount }} {{ 'a b/é'|urlencode }}", "foo... 2 a%20b/%C3%A9"},
   });
 }
 
@@ -144,8 +135,7 @@ TEST(Jinja, ScopesAreThoseOfJinja) {
       {"{% set x = 1 %}{% for i in [1, 2] %}{% set x = x + i %}{{ x }}{% endfor %}{{ x }}", "231"},
       {"{% if t %}{% set v = 1 %}{% endif %}{{ v }}{% if n %}{% set i = 100 %}{% endif %}{{ i }}", "17"},
       {"{% set ns = namespace(x=1) %}{% for i in l %}{% set ns.x = ns.x + i %}{% endfor %}{{ ns.x }}", "8"},
-      {"{% macro m() %}{{ x }}{% endmacro %}{% set x = 5 %}{{ m() }}{% for x in [1] %}{{ m() }}{% endfor %}",
-       "55"},
+      {"{% macro m() %}{{ x }}{% endmacro %}{% set x = 5 %}{{ m() }}{% for x in [1] %}{{ m() }}{% endfor %}", "55"},
       {"{% with a = 1, b = i %}{{ a }}{{ b }}{% set a = 9 %}{{ a }}{% endwith %}{{ a }}", "179"},
       {"{% set x %} {{ i }}{% set y = 1 %} {% endset %}[{{ x }}{{ y }}]", "[ 7 ]"},
       {"{% set a, b = 1, 2 %}{% set a, b = b, a %}{{ a }}{{ b }}{% for k, (v, w) in [(1, (2, 3))] %}{{ w "
@@ -205,8 +195,7 @@ TEST(Jinja, SandboxRefuses) {
       {"{{ d.update({}) }}", "t:1: access to attribute 'update' of 'dict' object is unsafe."},
       {"{{ s.__class__.x }}", "t:1: access to attribute '__class__' of 'str' object is unsafe."},
       {"{% include 'x' %}", "t:1: 'include' is not allowed in a chat template"},
-      {"{{ range(1000000) }}",
-       "t:1: Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000)."},
+      {"{{ range(1000000) }}", "t:1: Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000)."},
   });
 }
 

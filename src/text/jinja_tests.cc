@@ -25,13 +25,10 @@ bool IsTrue(const Value& v) { return v.is(Kind::kBool) && v.boolean; }
 bool IsFalse(const Value& v) { return v.is(Kind::kBool) && !v.boolean; }
 bool IsInteger(const Value& v) { return v.is(Kind::kInt) || v.is(Kind::kBigInt); }
 bool IsNumber(const Value& v) { return v.IsNumber() || v.is(Kind::kBigInt); }
-bool IsCallable(const Value& v) {
-  return v.is(Kind::kCallable) || v.is(Kind::kLoop) || v.is(Kind::kUndefined);
-}
+bool IsCallable(const Value& v) { return v.is(Kind::kCallable) || v.is(Kind::kLoop) || v.is(Kind::kUndefined); }
 bool IsEscaped(const Value& v) { return v.is(Kind::kString) && v.markup; }
 bool IsSequence(const Value& v) {
-  return v.IsSequence() || v.is(Kind::kString) || v.is(Kind::kDict) || v.is(Kind::kRange) ||
-         v.is(Kind::kUndefined);
+  return v.IsSequence() || v.is(Kind::kString) || v.is(Kind::kDict) || v.is(Kind::kRange) || v.is(Kind::kUndefined);
 }
 
 Value IsIterable(Runtime& rt, const Value& v, const Args& args) {

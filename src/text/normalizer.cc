@@ -64,18 +64,15 @@ class CodePoints : public MappingNormalizer {
 };
 
 std::optional<char32_t> DropMark(char32_t c) { return IsMark(c) ? std::nullopt : std::optional(c); }
-std::optional<char32_t> DropNonSpacingMark(char32_t c) {
-  return IsNonSpacingMark(c) ? std::nullopt : std::optional(c);
-}
+std::optional<char32_t> DropNonSpacingMark(char32_t c) { return IsNonSpacingMark(c) ? std::nullopt : std::optional(c); }
 
 // SentencePiece's nmt rule set without its compatibility mappings.
 std::optional<char32_t> Nmt(char32_t c) {
-  const bool dropped = (c >= 0x01 && c <= 0x08) || c == 0x0B || (c >= 0x0E && c <= 0x1F) || c == 0x7F ||
-                       c == 0x8F || c == 0x9F;
+  const bool dropped =
+      (c >= 0x01 && c <= 0x08) || c == 0x0B || (c >= 0x0E && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
   if (dropped) return std::nullopt;
-  const bool space = c == 0x09 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 ||
-                     (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
-                     c == 0xFEFF || c == 0xFFFD;
+  const bool space = c == 0x09 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
+                     c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
   return space ? U' ' : c;
 }
 
@@ -188,9 +185,7 @@ class NormalizerSequence : public Normalizer {
 
 std::unique_ptr<Normalizer> UnicodeNormalizer(NormalForm form) { return std::make_unique<Unicode>(form); }
 std::unique_ptr<Normalizer> LowercaseNormalizer() { return std::make_unique<Lowercase>(); }
-std::unique_ptr<Normalizer> StripNormalizer(bool left, bool right) {
-  return std::make_unique<StripEnds>(left, right);
-}
+std::unique_ptr<Normalizer> StripNormalizer(bool left, bool right) { return std::make_unique<StripEnds>(left, right); }
 std::unique_ptr<Normalizer> StripAccentsNormalizer() { return std::make_unique<CodePoints>(DropMark); }
 std::unique_ptr<Normalizer> NmtNormalizer() { return std::make_unique<CodePoints>(Nmt); }
 std::unique_ptr<Normalizer> PrependNormalizer(std::string prefix) {
@@ -225,8 +220,7 @@ void CheckGrownBytes(size_t bytes, size_t max_bytes) {
   }
 }
 
-std::string ReplaceMatches(std::string_view text, const Regex& pattern, std::string_view content,
-                           size_t max_bytes) {
+std::string ReplaceMatches(std::string_view text, const Regex& pattern, std::string_view content, size_t max_bytes) {
   std::string out;
   for (const auto& [range, is_match] : pattern.FindAll(text)) {
     out += is_match ? content : text.substr(range.begin, range.end - range.begin);

@@ -40,8 +40,8 @@ std::unique_ptr<Normalizer> UnicodeNormalizer(NormalForm form);
 std::unique_ptr<Normalizer> LowercaseNormalizer();
 std::unique_ptr<Normalizer> StripNormalizer(bool left, bool right);  // white space
 std::unique_ptr<Normalizer> StripAccentsNormalizer();                // all marks
-std::unique_ptr<Normalizer> NmtNormalizer();  // control characters away, odd spaces to ' '
-std::unique_ptr<Normalizer> PrependNormalizer(std::string prefix);  // to text that is not empty
+std::unique_ptr<Normalizer> NmtNormalizer();                         // control characters away, odd spaces to ' '
+std::unique_ptr<Normalizer> PrependNormalizer(std::string prefix);   // to text that is not empty
 std::unique_ptr<Normalizer> ReplaceNormalizer(Regex pattern, std::string content);
 std::unique_ptr<Normalizer> ByteLevelNormalizer();
 std::unique_ptr<Normalizer> BertNormalizer(bool clean_text, bool handle_chinese_chars, bool strip_accents,
@@ -49,7 +49,6 @@ std::unique_ptr<Normalizer> BertNormalizer(bool clean_text, bool handle_chinese_
 std::unique_ptr<Normalizer> SequenceNormalizer(std::vector<std::unique_ptr<Normalizer>> parts);
 
 // `text` with every match replaced by `content`. Errors: as Normalizer::Apply.
-std::string ReplaceMatches(std::string_view text, const Regex& pattern, std::string_view content,
-                           size_t max_bytes);
+std::string ReplaceMatches(std::string_view text, const Regex& pattern, std::string_view content, size_t max_bytes);
 
 }  // namespace attune

@@ -10,8 +10,7 @@ size_t PieceCache::FindSlot(std::string_view piece, uint64_t hash) const {
   for (;; at = (at + 1) & (slots_.size() - 1)) {
     const Slot& slot = slots_[at];
     if (slot.piece_size == 0) return at;
-    if (slot.hash == hash && std::string_view(pieces_).substr(slot.piece, slot.piece_size) == piece)
-      return at;
+    if (slot.hash == hash && std::string_view(pieces_).substr(slot.piece, slot.piece_size) == piece) return at;
   }
 }
 
@@ -36,8 +35,7 @@ void PieceCache::Insert(std::string_view piece, std::span<const int32_t> ids) {
 
 void PieceCache::Grow() {
   const bool start_again = slots_.size() >= kMaxSlots || ids_.size() >= kMaxIds / 2;
-  const std::vector<Slot> old =
-      std::exchange(slots_, std::vector<Slot>(start_again ? kFirstSlots : 4 * slots_.size()));
+  const std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>(start_again ? kFirstSlots : 4 * slots_.size()));
   if (start_again) {
     pieces_.clear();
     ids_.clear();

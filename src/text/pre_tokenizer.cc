@@ -28,8 +28,7 @@ std::vector<TextRange> Split(const std::vector<TextMatch>& matches, SplitBehavio
     case SplitBehavior::kContiguous:
     case SplitBehavior::kMergedWithPrevious:
       for (const TextMatch& m : matches) {
-        const bool join =
-            behavior == SplitBehavior::kContiguous ? m.is_match == previous : m.is_match && !previous;
+        const bool join = behavior == SplitBehavior::kContiguous ? m.is_match == previous : m.is_match && !previous;
         if (join && !out.empty()) {
           out.back().end = m.range.end;
         } else {
@@ -106,8 +105,7 @@ class SplitByCodePoint : public PreTokenizer {
   SplitByCodePoint(bool (*is_delimiter)(char32_t), SplitBehavior behavior)
       : is_delimiter_(is_delimiter), behavior_(behavior) {}
   void Apply(Pieces* pieces) const override {
-    CutPieces(pieces, behavior_,
-              [this](std::string_view text) { return MatchCodePoints(text, is_delimiter_); });
+    CutPieces(pieces, behavior_, [this](std::string_view text) { return MatchCodePoints(text, is_delimiter_); });
   }
 
  private:
@@ -142,20 +140,19 @@ class SplitByMetaspace : public PreTokenizer {
     code_point_ = NextCodePoint(replacement_, &at);
   }
   void Apply(Pieces* pieces) const override {
-    RewritePieces(
-        pieces, [this](std::string_view text, std::string* out, const Pieces::Piece& piece, bool is_start) {
-          const bool wanted =
-              scheme_ == PrependScheme::kAlways || (scheme_ == PrependScheme::kFirst && piece.at_origin != 0);
-          if (is_start && wanted && !text.empty() && text[0] != ' ' && !text.starts_with(replacement_))
-            *out += replacement_;
-          for (const char c : text) {
-            if (c == ' ') {
-              *out += replacement_;
-            } else {
-              *out += c;
-            }
-          }
-        });
+    RewritePieces(pieces, [this](std::string_view text, std::string* out, const Pieces::Piece& piece, bool is_start) {
+      const bool wanted =
+          scheme_ == PrependScheme::kAlways || (scheme_ == PrependScheme::kFirst && piece.at_origin != 0);
+      if (is_start && wanted && !text.empty() && text[0] != ' ' && !text.starts_with(replacement_))
+        *out += replacement_;
+      for (const char c : text) {
+        if (c == ' ') {
+          *out += replacement_;
+        } else {
+          *out += c;
+        }
+      }
+    });
     if (!split_) return;
     CutPieces(pieces, SplitBehavior::kMergedWithNext, [this](std::string_view text) {
       return MatchCodePoints(text, [this](char32_t c) { return c == code_point_; });
@@ -182,8 +179,7 @@ class SplitByByteLevel : public PreTokenizer {
       });
     }
     if (pattern_) {
-      CutPieces(pieces, SplitBehavior::kIsolated,
-                [this](std::string_view text) { return pattern_->FindAll(text); });
+      CutPieces(pieces, SplitBehavior::kIsolated, [this](std::string_view text) { return pattern_->FindAll(text); });
     }
     RewritePieces(pieces, [](std::string_view text, std::string* out, const Pieces::Piece&, bool) {
       AppendByteLevel(text, out);
@@ -217,8 +213,8 @@ std::unique_ptr<PreTokenizer> SplitPreTokenizer(Regex pattern, SplitBehavior beh
 }
 
 std::unique_ptr<PreTokenizer> DigitsPreTokenizer(bool individual_digits) {
-  return std::make_unique<SplitByCodePoint>(
-      IsNumeric, individual_digits ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
+  return std::make_unique<SplitByCodePoint>(IsNumeric,
+                                            individual_digits ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
 }
 
 std::unique_ptr<PreTokenizer> PunctuationPreTokenizer(SplitBehavior behavior) {
@@ -243,8 +239,7 @@ std::unique_ptr<PreTokenizer> BertPreTokenizer() {
   return SequencePreTokenizer(std::move(parts));
 }
 
-std::unique_ptr<PreTokenizer> MetaspacePreTokenizer(std::string replacement, PrependScheme scheme,
-                                                    bool split) {
+std::unique_ptr<PreTokenizer> MetaspacePreTokenizer(std::string replacement, PrependScheme scheme, bool split) {
   return std::make_unique<SplitByMetaspace>(std::move(replacement), scheme, split);
 }
 

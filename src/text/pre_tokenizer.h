@@ -54,8 +54,7 @@ std::unique_ptr<PreTokenizer> WhitespacePreTokenizer();       // \w+|[^\w\s]+
 std::unique_ptr<PreTokenizer> WhitespaceSplitPreTokenizer();  // at White_Space
 std::unique_ptr<PreTokenizer> BertPreTokenizer();
 // Spaces become `replacement` (one code point), which may also be put in front.
-std::unique_ptr<PreTokenizer> MetaspacePreTokenizer(std::string replacement, PrependScheme scheme,
-                                                    bool split);
+std::unique_ptr<PreTokenizer> MetaspacePreTokenizer(std::string replacement, PrependScheme scheme, bool split);
 // Bytes become GPT-2's characters; `use_regex` splits as GPT-2 does before that.
 std::unique_ptr<PreTokenizer> ByteLevelPreTokenizer(bool add_prefix_space, bool use_regex);
 std::unique_ptr<PreTokenizer> SequencePreTokenizer(std::vector<std::unique_ptr<PreTokenizer>> parts);

@@ -21,8 +21,7 @@ namespace {
 
 using CompileContext =
     std::unique_ptr<pcre2_compile_context, Deleter<pcre2_compile_context, pcre2_compile_context_free>>;
-using MatchContext =
-    std::unique_ptr<pcre2_match_context, Deleter<pcre2_match_context, pcre2_match_context_free>>;
+using MatchContext = std::unique_ptr<pcre2_match_context, Deleter<pcre2_match_context, pcre2_match_context_free>>;
 using MatchData = std::unique_ptr<pcre2_match_data, Deleter<pcre2_match_data, pcre2_match_data_free>>;
 using JitStack = std::unique_ptr<pcre2_jit_stack, Deleter<pcre2_jit_stack, pcre2_jit_stack_free>>;
 
@@ -63,8 +62,7 @@ Regex& Regex::operator=(Regex&&) noexcept = default;
 
 Regex::Regex(std::string_view pattern, const std::string& where) : impl_(std::make_unique<Impl>()) {
   if (pattern.size() > kMaxPatternBytes) {
-    BadInput("{}: the regular expression has {} bytes; at most {} are read", where, pattern.size(),
-             kMaxPatternBytes);
+    BadInput("{}: the regular expression has {} bytes; at most {} are read", where, pattern.size(), kMaxPatternBytes);
   }
   const std::string translated = TranslateOnigurumaPattern(pattern, where);
   const CompileContext context(pcre2_compile_context_create(nullptr));
@@ -75,10 +73,9 @@ Regex::Regex(std::string_view pattern, const std::string& where) : impl_(std::ma
   PCRE2_SIZE offset = 0;
   // Oniguruma's ^ and $ stand at every line.
   impl_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                                  PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
-                                  &offset, context.get()));
-  if (!impl_->code)
-    BadInput("{}: the regular expression '{}' is not valid: {}", where, pattern, Message(error));
+                                  PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
+                                  context.get()));
+  if (!impl_->code) BadInput("{}: the regular expression '{}' is not valid: {}", where, pattern, Message(error));
   const int jit = pcre2_jit_compile(impl_->code.get(), PCRE2_JIT_COMPLETE);
   if (jit != 0 && jit != PCRE2_ERROR_JIT_BADOPTION && jit != PCRE2_ERROR_NOMEMORY) {
     BadInput("{}: the regular expression '{}' cannot be compiled: {}", where, pattern, Message(jit));
@@ -105,8 +102,8 @@ std::optional<TextRange> Regex::Search(std::string_view text, size_t from) const
                              PCRE2_NO_UTF_CHECK, scratch.data.get(), scratch.context.get());
   if (rc == PCRE2_ERROR_NOMATCH) return std::nullopt;
   if (rc < 0) {
-    BadInput("{}: the regular expression '{}' gives up on a text of {} bytes: {}", impl_->where,
-             impl_->pattern, text.size(), Message(rc));
+    BadInput("{}: the regular expression '{}' gives up on a text of {} bytes: {}", impl_->where, impl_->pattern,
+             text.size(), Message(rc));
   }
   const PCRE2_SIZE* range = pcre2_get_ovector_pointer(scratch.data.get());
   return TextRange{range[0], range[1]};

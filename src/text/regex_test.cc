@@ -65,8 +65,7 @@ std::string ErrorOf(std::string_view pattern) {
 }
 
 TEST(Regex, ErrorsNameThePattern) {
-  EXPECT_EQ(ErrorOf("(a"),
-            "t.json: pattern: the regular expression '(a' is not valid: missing closing parenthesis");
+  EXPECT_EQ(ErrorOf("(a"), "t.json: pattern: the regular expression '(a' is not valid: missing closing parenthesis");
   EXPECT_EQ(ErrorOf("a)"),
             "t.json: pattern: the regular expression 'a)' uses an unmatched ')', which is not supported");
   EXPECT_EQ(ErrorOf("[a"),

@@ -57,8 +57,8 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kPosixNam
 bool Compiles(const std::string& pattern) {
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                   PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP,
+                                   &error, &offset, nullptr);
   pcre2_code_free(code);
   return code != nullptr;
 }
@@ -142,8 +142,7 @@ class Translator {
     if (Peek() == ':') {
       out_ += TakeCharacter();
       groups_.push_back(start);
-    } else if (Peek() ==
-               ')') {  // until the end of the group: the same in PCRE2 when nothing stands before it
+    } else if (Peek() == ')') {  // until the end of the group: the same in PCRE2 when nothing stands before it
       if (start != 0 && out_[start - 1] != '(' && out_[start - 1] != ':') Refuse("options in mid-pattern");
       out_ += TakeCharacter();
     } else {
@@ -161,8 +160,8 @@ class Translator {
       size_t end = at_ + 1;
       while (end < pattern_.size() && (IsDigit(pattern_[end]) || pattern_[end] == ',')) ++end;
       const std::string_view body = pattern_.substr(at_ + 1, end - at_ - 1);
-      const bool is_interval = end < pattern_.size() && pattern_[end] == '}' && !body.empty() &&
-                               body != "," && std::count(body.begin(), body.end(), ',') <= 1;
+      const bool is_interval = end < pattern_.size() && pattern_[end] == '}' && !body.empty() && body != "," &&
+                               std::count(body.begin(), body.end(), ',') <= 1;
       if (!is_interval) {
         ++at_;
         Atom("\\{");
@@ -274,8 +273,7 @@ class Translator {
     }
     std::string key;
     for (const char c : name) {
-      if (c != ' ' && c != '_' && c != '-')
-        key += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+      if (c != ' ' && c != '_' && c != '-') key += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     }
     if (const size_t found = kPropertyNames.find(" " + key + "="); found != std::string_view::npos) {
       const std::string_view rest = kPropertyNames.substr(found + key.size() + 2);

@@ -16,8 +16,7 @@ std::string StreamDecoder::Take(const std::string& text) {
   // Usually `shown_` is where `text` starts; a decoder that cleans up across tokens may have changed its end.
   const auto [mine, theirs] = std::mismatch(shown_.begin(), shown_.end(), text.begin(), text.end());
   size_t common = static_cast<size_t>(mine - shown_.begin());
-  while (common > 0 && common < text.size() && (static_cast<unsigned char>(text[common]) & 0xC0) == 0x80)
-    --common;
+  while (common > 0 && common < text.size() && (static_cast<unsigned char>(text[common]) & 0xC0) == 0x80) --common;
   std::string fresh = text.substr(common);
   ids_.erase(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(shown_ids_));
   shown_ids_ = ids_.size();

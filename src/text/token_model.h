@@ -31,7 +31,6 @@ class TokenModel {
 std::vector<int32_t> ByteTokens(const Vocabulary& vocabulary);
 
 // Appends the byte tokens of `text` if the vocabulary has them all.
-bool AppendByteTokens(std::string_view text, const std::vector<int32_t>& byte_tokens,
-                      std::vector<int32_t>* ids);
+bool AppendByteTokens(std::string_view text, const std::vector<int32_t>& byte_tokens, std::vector<int32_t>* ids);
 
 }  // namespace attune

@@ -17,8 +17,8 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // `text` must be UTF-8; invalid bytes are replaced as the tokenizers library's Python binding would see them (U+FFFD).
-  // add_special_tokens: what the post-processor adds (BOS, ...).
+  // `text` must be UTF-8; invalid bytes are replaced as the tokenizers library's Python binding would see them
+  // (U+FFFD). add_special_tokens: what the post-processor adds (BOS, ...).
   virtual std::vector<int32_t> Encode(std::string_view text, bool add_special_tokens) const = 0;
 
   // An id that the vocabulary does not have is no text, as in the tokenizers library.

@@ -92,9 +92,7 @@ Json BpeSettings(const Json& unk_token, bool byte_fallback, bool ignore_merges) 
 }
 
 Json UnigramSettings(const GgufVocabulary& v) {
-  return {{"type", "Unigram"},
-          {"unk_id", CheckedId(v, "unknown_token_id", v.unk_id)},
-          {"byte_fallback", true}};
+  return {{"type", "Unigram"}, {"unk_id", CheckedId(v, "unknown_token_id", v.unk_id)}, {"byte_fallback", true}};
 }
 
 Pipeline ByteLevelPipeline(const GgufVocabulary& v) {
@@ -201,10 +199,9 @@ void RefuseTies(const GgufVocabulary& v, const std::vector<ScoredMerge>& merges)
 void WriteAddedTokens(const GgufVocabulary& v, Output* out) {
   Comma comma("    ");
   for (const AddedToken& token : MakeAddedTokens(v)) {
-    const Json entry = {
-        {"id", token.id},          {"content", token.content}, {"single_word", token.single_word},
-        {"lstrip", token.lstrip},  {"rstrip", token.rstrip},   {"normalized", token.normalized},
-        {"special", token.special}};
+    const Json entry = {{"id", token.id},          {"content", token.content}, {"single_word", token.single_word},
+                        {"lstrip", token.lstrip},  {"rstrip", token.rstrip},   {"normalized", token.normalized},
+                        {"special", token.special}};
     *out << comma.Next() << entry.dump();
   }
 }

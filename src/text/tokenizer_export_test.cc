@@ -49,8 +49,8 @@ Source FromFixture(const std::string& fixture, const std::string& model, const s
   for (const auto& token : json["added_tokens"]) put(token["content"], token["id"], token["special"] ? 3 : 4);
   if (model == "llama") source.scores.assign(source.tokens.size(), -1e6F);
   for (const auto& merge : json["model"]["merges"]) {
-    std::string line = merge.is_string() ? merge.get<std::string>()
-                                         : merge[0].get<std::string>() + " " + merge[1].get<std::string>();
+    std::string line =
+        merge.is_string() ? merge.get<std::string>() : merge[0].get<std::string>() + " " + merge[1].get<std::string>();
     source.merges.push_back(line);
     line.erase(line.find(' ', 1), 1);
     if (model == "llama") source.scores[vocabulary[line]] = -static_cast<float>(source.merges.size());
@@ -74,8 +74,7 @@ void AddList(std::string_view key, GgufType type, const std::vector<T>& values, 
 class TokenizerExport : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = testing::TempDir() + "/tokenizer_export_" +
-              testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = testing::TempDir() + "/tokenizer_export_" + testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::remove_all(folder_);
     MakeDirectories(folder_);
   }
@@ -83,8 +82,8 @@ class TokenizerExport : public testing::Test {
 
   GgufFile Gguf(const Source& source) const {
     GgufBuilder out;
-    out.Header(0, 3 + !source.types.empty() + !source.scores.empty() + !source.merges.empty() +
-                      source.ids.size() + source.flags.size() + source.texts.size());
+    out.Header(0, 3 + !source.types.empty() + !source.scores.empty() + !source.merges.empty() + source.ids.size() +
+                      source.flags.size() + source.texts.size());
     out.Key("tokenizer.ggml.model", source.model).Key("tokenizer.ggml.pre", source.pre);
     AddList("tokenizer.ggml.tokens", GgufType::kString, source.tokens, &out);
     if (!source.types.empty()) AddList("tokenizer.ggml.token_type", GgufType::kI32, source.types, &out);
@@ -141,8 +140,7 @@ TEST_F(TokenizerExport, SmolLm2KeepsHuggingFacesIds) {
   const std::vector<Ids> ids = ExpectSameIds(Gguf(FromFixture("smollm2", "gpt2", "smollm")), "smollm2");
   const Json rows = Json::parse(ReadFile(kData + "smollm2/cases.json"));
   for (size_t i = 0; i < rows.size(); ++i) EXPECT_EQ(ids[i], rows[i]["ids"].get<Ids>()) << rows[i]["text"];
-  const Json written = Written("tokenizer.json"),
-             original = Json::parse(ReadFile(kData + "smollm2/tokenizer.json"));
+  const Json written = Written("tokenizer.json"), original = Json::parse(ReadFile(kData + "smollm2/tokenizer.json"));
   EXPECT_EQ(written["added_tokens"], original["added_tokens"]);
   EXPECT_EQ(written["pre_tokenizer"], original["pre_tokenizer"]);
   EXPECT_EQ(written["decoder"], original["decoder"]);
@@ -179,8 +177,7 @@ TEST_F(TokenizerExport, SentencePieceByScore) {
   Source source = FromFixture("llama2", "llama", "default");
   source.ids = {{"bos_token_id", 1}, {"eos_token_id", 2}, {"unknown_token_id", 0}};
   ExpectSameIds(Gguf(source), "llama2");
-  const Json written = Written("tokenizer.json"),
-             original = Json::parse(ReadFile(kData + "llama2/tokenizer.json"));
+  const Json written = Written("tokenizer.json"), original = Json::parse(ReadFile(kData + "llama2/tokenizer.json"));
   for (const char* part : {"normalizer", "pre_tokenizer", "decoder"}) {
     EXPECT_EQ(written[part], original[part]) << part;
   }
@@ -206,8 +203,7 @@ TEST_F(TokenizerExport, ConfigAndSpecialTokens) {
   source.ids = {{"bos_token_id", 0}, {"eos_token_id", 4}, {"unknown_token_id", 1}, {"padding_token_id", 6}};
   source.texts = {{"general.architecture", "qwen2"}, {"tokenizer.chat_template", "{{ \"\xC3\xA9\" }}\n"}};
   WriteTokenizerFiles(Gguf(source), folder_);
-  const Json special = {
-      {"bos_token", "<s>"}, {"eos_token", "ab"}, {"unk_token", "a"}, {"pad_token", "\"\\\n\x7F"}};
+  const Json special = {{"bos_token", "<s>"}, {"eos_token", "ab"}, {"unk_token", "a"}, {"pad_token", "\"\\\n\x7F"}};
   EXPECT_EQ(Written("special_tokens_map.json"), special);
   Json config = special;
   config["tokenizer_class"] = "PreTrainedTokenizerFast";
@@ -229,14 +225,12 @@ TEST_F(TokenizerExport, RefusesWhatItCannotSay) {
   Source bad = Small();
   bad.tokens[3] = "b";
   bad.merges.clear();
-  EXPECT_EQ(ErrorOf(bad),
-            where +
-                "tokenizer.ggml.tokens gives \"b\" the ids 2 and 3; a tokenizer.json has one id for "
-                "a text, so rename one of them");
+  EXPECT_EQ(ErrorOf(bad), where +
+                              "tokenizer.ggml.tokens gives \"b\" the ids 2 and 3; a tokenizer.json has one id for "
+                              "a text, so rename one of them");
   bad = Small();
   bad.ids = {{"padding_token_id", 7}};
-  EXPECT_EQ(ErrorOf(bad),
-            where + "tokenizer.ggml.padding_token_id is 7, but it must be a token id from 0 to 6");
+  EXPECT_EQ(ErrorOf(bad), where + "tokenizer.ggml.padding_token_id is 7, but it must be a token id from 0 to 6");
   bad = Small();
   bad.texts = {{"tokenizer.chat_template", "\xFF"}};
   EXPECT_EQ(ErrorOf(bad), where + "tokenizer.chat_template is not UTF-8");
@@ -247,10 +241,9 @@ TEST_F(TokenizerExport, RefusesWhatItCannotSay) {
   bad.model = "llama";
   bad.flags = {{"add_bos_token", false}};
   bad.scores = {0, 0, 0, 0, -1, -1, 0};
-  EXPECT_EQ(ErrorOf(bad),
-            where +
-                "tokenizer.ggml.scores gives the tokens 4 and 5 (\"ab\" and \"bc\") the same score, "
-                "which the merges of a tokenizer.json cannot say; give every token its own score");
+  EXPECT_EQ(ErrorOf(bad), where +
+                              "tokenizer.ggml.scores gives the tokens 4 and 5 (\"ab\" and \"bc\") the same score, "
+                              "which the merges of a tokenizer.json cannot say; give every token its own score");
   bad.scores[5] = -2;
   EXPECT_EQ(ErrorOf(bad), "no error");
 }

@@ -48,8 +48,7 @@ TokenizerParts ByteLevelBpe(const GgufVocabulary& v) {
   std::vector<std::unique_ptr<PreTokenizer>> splits;
   for (const std::string_view pattern : rule.patterns) {
     if (!pattern.empty()) {
-      splits.push_back(
-          SplitPreTokenizer(Regex(pattern, "tokenizer.ggml.pre"), SplitBehavior::kIsolated, false));
+      splits.push_back(SplitPreTokenizer(Regex(pattern, "tokenizer.ggml.pre"), SplitBehavior::kIsolated, false));
     }
   }
   const bool own_patterns = !splits.empty();

@@ -19,9 +19,8 @@ constexpr SplitRule kSplitRules[] = {
     {.names = "gpt-2 smollm phi-2 mpt olmo"},
     {.names = "starcoder refact command-r codeshell", .single_digits = true},
     {.names = "llama-bpe llama3 llama-v3 falcon3",
-     .patterns =
-         {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-          R"(|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+     .patterns = {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
+                  R"(|\s*[\r\n]+|\s+(?!\S)|\s+)"},
      .ignore_merges = true,
      .add_bos = true},
     {.names = "qwen2 deepseek-r1-qwen megrez",
@@ -57,11 +56,9 @@ const SplitRule& FindSplitRule(const GgufVocabulary& vocabulary) {
   std::string known;
   for (const SplitRule& rule : kSplitRules) {
     known += (known.empty() ? "" : " ") + std::string(rule.names);
-    if (fmt::format(" {} ", rule.names).find(fmt::format(" {} ", vocabulary.pre)) != std::string::npos)
-      return rule;
+    if (fmt::format(" {} ", rule.names).find(fmt::format(" {} ", vocabulary.pre)) != std::string::npos) return rule;
   }
-  BadInput("{}: tokenizer.ggml.pre '{}' is not supported (supported: {})", vocabulary.where, vocabulary.pre,
-           known);
+  BadInput("{}: tokenizer.ggml.pre '{}' is not supported (supported: {})", vocabulary.where, vocabulary.pre, known);
 }
 
 Vocabulary MakeVocabulary(const GgufVocabulary& v) {
@@ -106,8 +103,7 @@ std::pair<std::string_view, std::string_view> GgufMerge(const GgufVocabulary& v,
   const std::string_view line = v.merges[rank];
   const size_t space = line.find(' ', 1);
   if (space == std::string_view::npos) {
-    BadInput("{}: tokenizer.ggml.merges[{}]: '{}' is not two tokens with a space between", v.where, rank,
-             line);
+    BadInput("{}: tokenizer.ggml.merges[{}]: '{}' is not two tokens with a space between", v.where, rank, line);
   }
   return {line.substr(0, space), line.substr(space + 1)};
 }
@@ -116,13 +112,12 @@ std::vector<ScoredMerge> MergesByScore(const GgufVocabulary& v, const Vocabulary
   std::vector<int32_t> order;
   for (size_t id = 0; id < v.tokens.size(); ++id) {
     if (v.tokens[id].size() > PrefixIndex::kMaxBytes) {
-      BadInput("{}: tokenizer.ggml.tokens[{}] has {} bytes; at most {} are supported", v.where, id,
-               v.tokens[id].size(), PrefixIndex::kMaxBytes);
+      BadInput("{}: tokenizer.ggml.tokens[{}] has {} bytes; at most {} are supported", v.where, id, v.tokens[id].size(),
+               PrefixIndex::kMaxBytes);
     }
     if (TypeOf(v, id) == kNormal) order.push_back(static_cast<int32_t>(id));
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int32_t a, int32_t b) { return v.scores[a] > v.scores[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return v.scores[a] > v.scores[b]; });
   std::vector<ScoredMerge> merges;
   merges.reserve(2 * order.size());
   for (const int32_t joined : order) {

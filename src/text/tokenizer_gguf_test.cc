@@ -25,8 +25,7 @@ struct Converted {
   Converted(const std::string& fixture, std::string_view model, std::string_view pre) {
     const auto json = nlohmann::json::parse(ReadFile(kData + fixture + "/tokenizer.json"));
     int32_t size = 0;
-    for (const auto& [token, id] : json["model"]["vocab"].items())
-      size = std::max(size, id.get<int32_t>() + 1);
+    for (const auto& [token, id] : json["model"]["vocab"].items()) size = std::max(size, id.get<int32_t>() + 1);
     for (const auto& token : json["added_tokens"]) size = std::max(size, token["id"].get<int32_t>() + 1);
     tokens.resize(size);
     vocabulary.token_types.assign(size, 1);
@@ -100,8 +99,7 @@ bool HoldsAddedToken(const Converted& converted, const std::string& text) {
   return false;
 }
 
-void ExpectPlainRows(const std::string& fixture, std::string_view model, std::string_view pre,
-                     bool byte_tokens) {
+void ExpectPlainRows(const std::string& fixture, std::string_view model, std::string_view pre, bool byte_tokens) {
   Converted converted(fixture, model, pre);
   const auto json = TokenizerFromJson(ReadFile(kData + fixture + "/tokenizer.json"), fixture);
   converted.vocabulary.bos_id = json->TokenToId(model == "llama" ? "<s>" : "<|begin_of_text|>");
@@ -139,8 +137,7 @@ std::string ErrorOf(const GgufVocabulary& vocabulary) {
 }
 
 TEST(TokenizerGguf, ErrorsNameTheKey) {
-  const std::vector<std::string_view> tokens = {"a", "b", "ab"}, merges = {"a b"}, unknown = {"a c"},
-                                      broken = {"a"};
+  const std::vector<std::string_view> tokens = {"a", "b", "ab"}, merges = {"a b"}, unknown = {"a c"}, broken = {"a"};
   const std::vector<std::string_view> not_utf8 = {"a", "\xFF"};
   GgufVocabulary good;
   good.where = "m.gguf";
@@ -155,8 +152,7 @@ TEST(TokenizerGguf, ErrorsNameTheKey) {
   EXPECT_EQ(ErrorOf(bad), "m.gguf: tokenizer.ggml.model 't5' is not supported (supported: gpt2, llama)");
   bad = good;
   bad.pre = "viking";
-  EXPECT_EQ(
-      ErrorOf(bad).find("m.gguf: tokenizer.ggml.pre 'viking' is not supported (supported: gpt-2 smollm"), 0u);
+  EXPECT_EQ(ErrorOf(bad).find("m.gguf: tokenizer.ggml.pre 'viking' is not supported (supported: gpt-2 smollm"), 0u);
   bad = good;
   bad.token_types = {1, 1};
   EXPECT_EQ(ErrorOf(bad), "m.gguf: tokenizer.ggml.token_type has 2 entries for 3 tokens");
@@ -176,8 +172,7 @@ TEST(TokenizerGguf, ErrorsNameTheKey) {
   EXPECT_EQ(ErrorOf(bad), "m.gguf: tokenizer.ggml.tokens is missing or empty");
   bad = good;
   bad.add_bos_token = true;
-  EXPECT_EQ(ErrorOf(bad),
-            "m.gguf: tokenizer.ggml.bos_token_id is missing, but it must be a token id from 0 to 2");
+  EXPECT_EQ(ErrorOf(bad), "m.gguf: tokenizer.ggml.bos_token_id is missing, but it must be a token id from 0 to 2");
   bad.bos_id = 3;
   EXPECT_EQ(ErrorOf(bad), "m.gguf: tokenizer.ggml.bos_token_id is 3, but it must be a token id from 0 to 2");
   bad = good;

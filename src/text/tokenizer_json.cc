@@ -30,8 +30,7 @@ std::vector<AddedToken> ReadAddedTokens(const JsonField& field) {
     token.normalized = entry.BoolOr("normalized", !token.special);
     const auto [known, is_new] = by_id.emplace(token.id, token.content);
     if (!is_new && known->second != token.content) {
-      entry.Bad(fmt::format("gives the id {} to '{}', which '{}' has already", token.id, token.content,
-                            known->second));
+      entry.Bad(fmt::format("gives the id {} to '{}', which '{}' has already", token.id, token.content, known->second));
     }
     tokens.push_back(std::move(token));
   }

@@ -49,13 +49,12 @@ MergeTable ReadMerges(const JsonField& field, const Vocabulary& vocabulary, size
       if (line.starts_with("#version")) continue;
       const size_t space = line.find(' ');
       if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos) {
-        field.Bad(
-            fmt::format("has '{}' as entry {}; it must be two tokens with a space between them", line, rank));
+        field.Bad(fmt::format("has '{}' as entry {}; it must be two tokens with a space between them", line, rank));
       }
       left = line.substr(0, space);
       right = line.substr(space + 1);
-    } else if (entry.get(pair) != simdjson::SUCCESS || pair.size() != 2 ||
-               pair.at(0).get(left) != simdjson::SUCCESS || pair.at(1).get(right) != simdjson::SUCCESS) {
+    } else if (entry.get(pair) != simdjson::SUCCESS || pair.size() != 2 || pair.at(0).get(left) != simdjson::SUCCESS ||
+               pair.at(1).get(right) != simdjson::SUCCESS) {
       field.Bad(fmt::format("has an entry {} that is neither \"a b\" nor [\"a\", \"b\"]", rank));
     }
     AddMerge(vocabulary, left, right, prefix_bytes, rank++, place, &merges);
@@ -93,8 +92,8 @@ std::unique_ptr<TokenModel> ReadUnigram(const JsonField& field) {
     simdjson::dom::array pair;
     std::string_view token;
     double score = 0;
-    if (entry.get(pair) != simdjson::SUCCESS || pair.size() != 2 ||
-        pair.at(0).get(token) != simdjson::SUCCESS || pair.at(1).get(score) != simdjson::SUCCESS) {
+    if (entry.get(pair) != simdjson::SUCCESS || pair.size() != 2 || pair.at(0).get(token) != simdjson::SUCCESS ||
+        pair.at(1).get(score) != simdjson::SUCCESS) {
       vocab.Bad(fmt::format("has an entry {} that is not [\"token\", score]", scores.size()));
     }
     if (scores.size() >= kMaxTokenId) vocab.Bad(fmt::format("has more than {} entries", kMaxTokenId));
@@ -129,8 +128,7 @@ std::unique_ptr<TokenModel> ReadTokenModel(const JsonField& field) {
   if (type == "BPE") return ReadBpe(field);
   if (type == "Unigram") return ReadUnigram(field);
   if (type == "WordPiece") return ReadWordPiece(field);
-  type_field->Bad(
-      fmt::format("is '{}', which is not a supported model (supported: BPE, Unigram, WordPiece)", type));
+  type_field->Bad(fmt::format("is '{}', which is not a supported model (supported: BPE, Unigram, WordPiece)", type));
 }
 
 }  // namespace attune

@@ -13,8 +13,8 @@ namespace attune {
 namespace {
 
 [[noreturn]] void RefuseType(const JsonField& field, std::string_view what, std::string_view known) {
-  field.At("type").Bad(fmt::format("is '{}', which is not a supported {} (supported: {})",
-                                   field.At("type").String(), what, known));
+  field.At("type").Bad(
+      fmt::format("is '{}', which is not a supported {} (supported: {})", field.At("type").String(), what, known));
 }
 
 // Sequence: the parts under `key`.
@@ -77,17 +77,14 @@ MetaspaceSettings ReadMetaspace(const JsonField& field) {
   return settings;
 }
 
-int32_t ReadTokenId(const JsonField& field) {
-  return static_cast<int32_t>(field.Integer(0, kMaxTokenId - 1));
-}
+int32_t ReadTokenId(const JsonField& field) { return static_cast<int32_t>(field.Integer(0, kMaxTokenId - 1)); }
 
 std::vector<std::optional<int32_t>> ReadTemplate(const JsonField& field) {
   constexpr size_t kMost = 1024;  // what every text is made longer by: a small file must not ask for all memory
   std::vector<std::optional<int32_t>> steps;
   for (const JsonField& piece : field.At("single").Items()) {
     if (const auto sequence = piece.Find("Sequence")) {
-      if (sequence->At("id").String() != "A")
-        sequence->Bad("names a second text in the template for one text");
+      if (sequence->At("id").String() != "A") sequence->Bad("names a second text in the template for one text");
       steps.push_back(std::nullopt);
     } else if (const auto special = piece.Find("SpecialToken")) {
       const JsonField token = field.At("special_tokens").At(special->At("id").String());
@@ -129,8 +126,7 @@ std::unique_ptr<Normalizer> ReadNormalizer(const JsonField& field) {
     return BertNormalizer(field.BoolOr("clean_text", true), field.BoolOr("handle_chinese_chars", true),
                           field.BoolOr("strip_accents", lowercase), lowercase);
   }
-  if (type == "Sequence")
-    return SequenceNormalizer(ReadParts<Normalizer>(field, "normalizers", ReadNormalizer));
+  if (type == "Sequence") return SequenceNormalizer(ReadParts<Normalizer>(field, "normalizers", ReadNormalizer));
   RefuseType(field, "normalizer",
              "NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Nmt, Prepend, Replace, ByteLevel, "
              "BertNormalizer, "
@@ -157,8 +153,8 @@ std::unique_ptr<PreTokenizer> ReadPreTokenizer(const JsonField& field) {
   }
   if (type == "CharDelimiterSplit") {
     const JsonField delimiter = field.At("delimiter");
-    return SplitPreTokenizer(Regex::Literal(ReadCodePoint(delimiter), delimiter.Place()),
-                             SplitBehavior::kRemoved, false);
+    return SplitPreTokenizer(Regex::Literal(ReadCodePoint(delimiter), delimiter.Place()), SplitBehavior::kRemoved,
+                             false);
   }
   if (type == "Whitespace") return WhitespacePreTokenizer();
   if (type == "WhitespaceSplit") return WhitespaceSplitPreTokenizer();
@@ -166,10 +162,9 @@ std::unique_ptr<PreTokenizer> ReadPreTokenizer(const JsonField& field) {
   if (type == "Sequence") {
     return SequencePreTokenizer(ReadParts<PreTokenizer>(field, "pretokenizers", ReadPreTokenizer));
   }
-  RefuseType(
-      field, "pre-tokenizer",
-      "ByteLevel, Split, Digits, Metaspace, Punctuation, CharDelimiterSplit, Whitespace, WhitespaceSplit, "
-      "BertPreTokenizer, Sequence");
+  RefuseType(field, "pre-tokenizer",
+             "ByteLevel, Split, Digits, Metaspace, Punctuation, CharDelimiterSplit, Whitespace, WhitespaceSplit, "
+             "BertPreTokenizer, Sequence");
 }
 
 std::unique_ptr<Decoder> ReadDecoder(const JsonField& field) {
@@ -214,14 +209,12 @@ std::vector<std::optional<int32_t>> ReadPostProcessor(const JsonField& field) {
     bool adds = false;
     for (const JsonField& part : field.At("processors").Items()) {
       if (part.At("type").String() == "ByteLevel") continue;
-      if (std::exchange(adds, true))
-        part.Bad("is a second processor that adds tokens, which is not supported");
+      if (std::exchange(adds, true)) part.Bad("is a second processor that adds tokens, which is not supported");
       steps = ReadPostProcessor(part);
     }
     return steps;
   }
-  RefuseType(field, "post-processor",
-             "ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing, Sequence");
+  RefuseType(field, "post-processor", "ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing, Sequence");
 }
 
 }  // namespace attune

@@ -36,8 +36,8 @@ TEST_P(TokenizerFixture, AgreesWithHuggingFace) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, TokenizerFixture,
-                         testing::Values("gpt2", "gpt2_prefix_space", "llama3", "qwen2", "llama2",
-                                         "metaspace_first", "gemma", "unigram", "smollm2"),
+                         testing::Values("gpt2", "gpt2_prefix_space", "llama3", "qwen2", "llama2", "metaspace_first",
+                                         "gemma", "unigram", "smollm2"),
                          [](const auto& fixture) { return fixture.param; });
 
 }  // namespace attune::tokenizer_json_test

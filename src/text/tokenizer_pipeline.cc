@@ -78,14 +78,11 @@ class PipelineTokenizer : public Tokenizer {
     return added != nullptr && added->special;
   }
 
-  int32_t VocabularySize() const override {
-    return std::max(parts_.model->vocabulary().end_id(), added_.end_id());
-  }
+  int32_t VocabularySize() const override { return std::max(parts_.model->vocabulary().end_id(), added_.end_id()); }
 
  private:
   // Text between added tokens that are looked for in raw text.
-  void EncodeSegment(std::string_view text, TextRange range, PieceCache* cache,
-                     std::vector<int32_t>* ids) const {
+  void EncodeSegment(std::string_view text, TextRange range, PieceCache* cache, std::vector<int32_t>* ids) const {
     NormalizedText segment{std::string(text.substr(range.begin, range.end - range.begin)), 0,
                            MaxGrownBytes(range.end - range.begin)};
     if (range.begin == 0) segment.at_origin = Utf8Length(segment.text[0]);

@@ -64,14 +64,11 @@ TEST(Tokenizer, ErrorsNameTheFileAndTheKey) {
     EXPECT_EQ(ErrorWith("/model/vocab/a", id),
               "t.json: model.vocab gives 'a' an id that is not a whole number from 0 to 65727");
   }
-  EXPECT_EQ(ErrorWith("/model/vocab/b", 0),
-            "t.json: model.vocab gives the id 0 to 'b', which 'a' has already");
-  EXPECT_EQ(
-      ErrorWith("/model/merges", {"a c"}),
-      "t.json: model.merges: merge 0 ('a' with 'c') needs the token 'c', which is not in the vocabulary");
-  EXPECT_EQ(
-      ErrorWith("/model/merges", Json::array({Json::array({"b", "a"})})),
-      "t.json: model.merges: merge 0 ('b' with 'a') needs the token 'ba', which is not in the vocabulary");
+  EXPECT_EQ(ErrorWith("/model/vocab/b", 0), "t.json: model.vocab gives the id 0 to 'b', which 'a' has already");
+  EXPECT_EQ(ErrorWith("/model/merges", {"a c"}),
+            "t.json: model.merges: merge 0 ('a' with 'c') needs the token 'c', which is not in the vocabulary");
+  EXPECT_EQ(ErrorWith("/model/merges", Json::array({Json::array({"b", "a"})})),
+            "t.json: model.merges: merge 0 ('b' with 'a') needs the token 'ba', which is not in the vocabulary");
   EXPECT_EQ(ErrorWith("/model/merges", {"a b c"}),
             "t.json: model.merges has 'a b c' as entry 0; it must be two tokens with a space between them");
   EXPECT_EQ(ErrorWith("/model/merges", {1}),
@@ -80,13 +77,11 @@ TEST(Tokenizer, ErrorsNameTheFileAndTheKey) {
                 .find("t.json: normalizer.type is 'Precompiled', which is not a supported normalizer "
                       "(supported: NFC"),
             0u);
-  EXPECT_EQ(
-      ErrorWith("/pre_tokenizer", {{"type", "UnicodeScripts"}})
-          .find("t.json: pre_tokenizer.type is 'UnicodeScripts', which is not a supported pre-tokenizer"),
-      0u);
+  EXPECT_EQ(ErrorWith("/pre_tokenizer", {{"type", "UnicodeScripts"}})
+                .find("t.json: pre_tokenizer.type is 'UnicodeScripts', which is not a supported pre-tokenizer"),
+            0u);
   EXPECT_EQ(ErrorWith("/decoder", {{"type", "CTC"}}).find("t.json: decoder.type is 'CTC'"), 0u);
-  EXPECT_EQ(ErrorWith("/pre_tokenizer",
-                      {{"type", "Split"}, {"pattern", {{"Regex", "("}}}, {"behavior", "Removed"}}),
+  EXPECT_EQ(ErrorWith("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "("}}}, {"behavior", "Removed"}}),
             "t.json: pre_tokenizer.pattern.Regex: the regular expression '(' is not valid: missing closing "
             "parenthesis");
   const Json plain = {{"id", 3}, {"content", "<x>"}}, other = {{"id", 3}, {"content", "<y>"}};
@@ -94,8 +89,7 @@ TEST(Tokenizer, ErrorsNameTheFileAndTheKey) {
             "t.json: added_tokens.1 gives the id 3 to '<y>', which '<x>' has already");
   EXPECT_EQ(ErrorWith("/added_tokens", {{{"id", -3}, {"content", "<x>"}}}),
             "t.json: added_tokens.0.id must be a whole number from 0 to 67108863");
-  EXPECT_EQ(ErrorWith("/post_processor",
-                      {{"type", "BertProcessing"}, {"cls", {"[CLS]", 7}}, {"sep", {"[SEP]", 1}}}),
+  EXPECT_EQ(ErrorWith("/post_processor", {{"type", "BertProcessing"}, {"cls", {"[CLS]", 7}}, {"sep", {"[SEP]", 1}}}),
             "t.json: post_processor adds token id 7, but the vocabulary ends at 2");
 }
 
@@ -175,8 +169,7 @@ TEST(Tokenizer, LongRunsAreNotQuadratic) {
       while (text.size() < 1'000'000) text += unit;
       const auto start = std::chrono::steady_clock::now();
       EXPECT_FALSE(tokenizer->Encode(text, false).empty());
-      EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10))
-          << fixture << " '" << unit << "'";
+      EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10)) << fixture << " '" << unit << "'";
     }
   }
 }

@@ -79,9 +79,7 @@ std::string RequiredCharacters(const TokenizerSettings& s) {
 class Sentences : public sentencepiece::SentenceIterator {
  public:
   Sentences(const TokenizerSettings& settings, const NextText& next)
-      : settings_(settings),
-        next_(next),
-        reserved_(Reserved(settings), Vocabulary(), nullptr, "special_tokens") {
+      : settings_(settings), next_(next), reserved_(Reserved(settings), Vocabulary(), nullptr, "special_tokens") {
     Next();
     // What is required must occur, too; and where nothing does, SentencePiece ends the process.
     if (!done_) waiting_.insert(waiting_.end(), {" ", RequiredCharacters(settings)});
@@ -181,8 +179,7 @@ std::string ListEntry(const std::string& token) {
 std::unordered_map<std::string, std::string> Arguments(const TokenizerSettings& s) {
   const auto boolean = [](bool value) { return value ? "true" : "false"; };
   std::string specials;
-  for (const std::string& token : s.special_tokens)
-    specials += (specials.empty() ? "" : ",") + ListEntry(token);
+  for (const std::string& token : s.special_tokens) specials += (specials.empty() ? "" : ",") + ListEntry(token);
   std::unordered_map<std::string, std::string> arguments = {
       {"model_type", s.model == SubwordModel::kBpe ? "bpe" : "unigram"},
       {"vocab_size", std::to_string(s.vocab_size)},
@@ -217,8 +214,7 @@ std::unordered_map<std::string, std::string> Arguments(const TokenizerSettings& 
     BadInput("vocab_size {} is more than this text can give: use at most {}, or more text", s.vocab_size,
              limit.substr(0, limit.find_first_not_of("0123456789")));
   }
-  if (reason.find("smaller than required_chars") != reason.npos ||
-      reason.find("(vocab_size) >= (0)") != reason.npos) {
+  if (reason.find("smaller than required_chars") != reason.npos || reason.find("(vocab_size) >= (0)") != reason.npos) {
     BadInput(
         "vocab_size {} is too small for the characters of this text, each of which is a token: use more, or "
         "lower "
@@ -259,8 +255,7 @@ struct PieceTables {
 
 void UseChatMl(TokenizerSettings* settings) {
   settings->eos_token = "<|im_end|>";
-  std::erase_if(settings->special_tokens,
-                [](const auto& t) { return t == "<|im_start|>" || t == "<|im_end|>"; });
+  std::erase_if(settings->special_tokens, [](const auto& t) { return t == "<|im_start|>" || t == "<|im_end|>"; });
   settings->special_tokens.insert(settings->special_tokens.begin(), "<|im_start|>");
   settings->chat_template =
       "{{ bos_token }}{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + "
@@ -284,8 +279,8 @@ TrainedTokenizer TrainTokenizer(TokenizerSettings settings, const NextText& next
   Sentences sentences(trained.settings, next);
   if (sentences.error() != nullptr) std::rethrow_exception(sentences.error());
   if (sentences.done()) BadInput("the input holds no text to train a tokenizer on");
-  const auto status = sentencepiece::SentencePieceTrainer::Train(Arguments(trained.settings), &sentences,
-                                                                 &trained.model_file);
+  const auto status =
+      sentencepiece::SentencePieceTrainer::Train(Arguments(trained.settings), &sentences, &trained.model_file);
   if (sentences.error() != nullptr) std::rethrow_exception(sentences.error());
   if (!status.ok()) RefuseTraining(trained.settings, status.error_message());
   if (trained.settings.model == SubwordModel::kUnigram) RoundScores(&trained.model_file);

@@ -20,12 +20,11 @@ struct TokenizerSettings {
   // Beside <unk>, <s>, the token that ends a text, and <pad>, which have the ids 0 to 3; these follow.
   std::vector<std::string> special_tokens;
   std::string eos_token = "</s>";
-  std::string chat_template;  // Jinja; "" for none
-  double character_coverage =
-      0.9995;                // this share of the text's characters get tokens of their own, the rest bytes
-  bool split_digits = true;  // no token of several digits
-  bool add_dummy_prefix = true;  // a space before the first word, and before text behind a special token
-  double sample_fraction = 1;    // of the texts, drawn one by one by `seed`
+  std::string chat_template;           // Jinja; "" for none
+  double character_coverage = 0.9995;  // this share of the text's characters get tokens of their own, the rest bytes
+  bool split_digits = true;            // no token of several digits
+  bool add_dummy_prefix = true;        // a space before the first word, and before text behind a special token
+  double sample_fraction = 1;          // of the texts, drawn one by one by `seed`
   uint64_t seed = 42;
 };
 

@@ -20,12 +20,11 @@ using Ids = std::vector<int32_t>;
 // Words of several scripts in an order that never repeats, so that there is something to learn.
 std::vector<std::string> Corpus(int lines = 400) {
   const std::vector<std::string> words = {
-      "the",    "cat",     "sat",     "on",      "a",         "mat,",       "while",   "others",
-      "were",   "running", "slowly.", "It's",    "12",        "2024",       "3.14",    "für",
-      "größer", "naïve",   "Москва",  "говорит", "по-русски", "日本語",     "東京に",  "行きます",
-      "مرحبا",  "العالم",  "שלום",    "नमस्ते",    "दुनिया",     "안녕하세요", "세계",    "ελληνικά",
-      "🙂",   "if",      "(x",      "==",      "y)",        "{",          "return;", "}",
-      "",       "   ",     "<",       "0",       "x",         "0A>"};
+      "the",       "cat",      "sat",    "on",       "a",     "mat,",   "while",  "others", "were",    "running",
+      "slowly.",   "It's",     "12",     "2024",     "3.14",  "für",    "größer", "naïve",  "Москва",  "говорит",
+      "по-русски", "日本語",   "東京に", "行きます", "مرحبا", "العالم", "שלום",   "नमस्ते",   "दुनिया",   "안녕하세요",
+      "세계",      "ελληνικά", "🙂",   "if",       "(x",    "==",     "y)",     "{",      "return;", "}",
+      "",          "   ",      "<",      "0",        "x",     "0A>"};
   std::vector<std::string> corpus;
   uint32_t state = 1;
   for (int line = 0; line < lines; ++line) {
@@ -84,8 +83,7 @@ class TokenizerTrainerTest : public testing::TestWithParam<SubwordModel> {
     return settings;
   }
   TokenizerSettings Settings() const { return Settings(vocab_size()); }
-  std::unique_ptr<Tokenizer> Train(const TokenizerSettings& settings,
-                                   const std::vector<std::string>& corpus) {
+  std::unique_ptr<Tokenizer> Train(const TokenizerSettings& settings, const std::vector<std::string>& corpus) {
     WriteTrainedTokenizer(TrainTokenizer(settings, From(corpus)), folder_);
     const auto status = processor_.Load(folder_ + "/tokenizer.model");
     EXPECT_TRUE(status.ok()) << status.error_message();
@@ -114,10 +112,8 @@ class TokenizerTrainerTest : public testing::TestWithParam<SubwordModel> {
   sentencepiece::SentencePieceProcessor processor_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Models, TokenizerTrainerTest,
-                         testing::Values(SubwordModel::kBpe, SubwordModel::kUnigram), [](const auto& test) {
-                           return test.param == SubwordModel::kBpe ? "Bpe" : "Unigram";
-                         });
+INSTANTIATE_TEST_SUITE_P(Models, TokenizerTrainerTest, testing::Values(SubwordModel::kBpe, SubwordModel::kUnigram),
+                         [](const auto& test) { return test.param == SubwordModel::kBpe ? "Bpe" : "Unigram"; });
 
 TEST_P(TokenizerTrainerTest, GivesSentencePiecesIdsAndTheTextBack) {
   const auto tokenizer = Train(Settings(), Corpus());
@@ -148,8 +144,7 @@ TEST_P(TokenizerTrainerTest, WithoutADummyPrefixToo) {
 
 TEST_P(TokenizerTrainerTest, TheSameTextGivesTheSameBytes) {
   const std::vector<std::string> corpus = Corpus();
-  EXPECT_EQ(TrainTokenizer(Settings(), From(corpus)).model_file,
-            TrainTokenizer(Settings(), From(corpus)).model_file);
+  EXPECT_EQ(TrainTokenizer(Settings(), From(corpus)).model_file, TrainTokenizer(Settings(), From(corpus)).model_file);
   TokenizerSettings drawn = Settings(vocab_size() - 20);
   drawn.sample_fraction = 0.5;
   const std::string once = TrainTokenizer(drawn, From(corpus)).model_file;
@@ -191,8 +186,7 @@ TEST_P(TokenizerTrainerTest, TextThatSpellsTokensIsNotLearned) {
   std::vector<std::string> corpus = Corpus();
   for (int i = 0; i < 300; ++i) {
     corpus.push_back("<s>struck</s> <unk><pad> <0x41><0x41> <|im_start|>");
-    corpus.push_back("reserved \xE2\x96\x85\xE2\x96\x85 " + std::string(1, '\0') +
-                     " \xE2\x96\x81 signs\tand\ttabs");
+    corpus.push_back("reserved \xE2\x96\x85\xE2\x96\x85 " + std::string(1, '\0') + " \xE2\x96\x81 signs\tand\ttabs");
   }
   TokenizerSettings settings = Settings(vocab_size() + 20);
   settings.special_tokens = {"<|im_start|>"};

@@ -29,8 +29,8 @@ bool IsAscii(std::string_view text);
 // errors="replace" and Rust's from_utf8_lossy.
 std::string ReplaceInvalidUtf8(std::string_view text);
 
-// For a terminal or a page: line breaks and tabs stay; whatever else could move a cursor, turn the direction of what follows,
-// is no character that XML allows or no UTF-8 becomes U+FFFD.
+// For a terminal or a page: line breaks and tabs stay; whatever else could move a cursor, turn the direction of what
+// follows, is no character that XML allows or no UTF-8 becomes U+FFFD.
 std::string HarmlessText(std::string_view text);
 
 bool IsWhitespace(char32_t code_point);   // property White_Space
@@ -41,8 +41,8 @@ bool IsNonSpacingMark(char32_t code_point);
 bool IsOther(char32_t code_point);  // categories Cc, Cf, Cs, Co
 bool IsWord(char32_t code_point);   // \w of UTS 18: Alphabetic, M, Nd, Pc, Join_Control
 
-// Whether nobody would see anything of it: white space of any kind, characters of no width, controls. `text` must be valid
-// UTF-8.
+// Whether nobody would see anything of it: white space of any kind, characters of no width, controls. `text` must be
+// valid UTF-8.
 bool IsBlankText(std::string_view text);
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };

@@ -29,8 +29,8 @@ PrefixIndex MakeIndex(const Vocabulary& vocabulary, const std::string& where) {
 
 }  // namespace
 
-Unigram::Unigram(Vocabulary vocabulary, std::vector<double> scores, std::optional<int32_t> unk_id,
-                 bool byte_fallback, const std::string& where)
+Unigram::Unigram(Vocabulary vocabulary, std::vector<double> scores, std::optional<int32_t> unk_id, bool byte_fallback,
+                 const std::string& where)
     : TokenModel(std::move(vocabulary)),
       scores_(std::move(scores)),
       unk_id_(unk_id),

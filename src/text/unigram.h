@@ -15,8 +15,8 @@ class Unigram : public TokenModel {
  public:
   // scores[id]: log probability. `where` names the file for errors.
   // Errors: Error{kBadInput} for a token that is too long.
-  Unigram(Vocabulary vocabulary, std::vector<double> scores, std::optional<int32_t> unk_id,
-          bool byte_fallback, const std::string& where);
+  Unigram(Vocabulary vocabulary, std::vector<double> scores, std::optional<int32_t> unk_id, bool byte_fallback,
+          const std::string& where);
   void Tokenize(std::string_view piece, std::vector<int32_t>* ids) const override;
 
  private:

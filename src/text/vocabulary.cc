@@ -72,8 +72,7 @@ void MergeTable::Reserve(size_t merges) {
   const std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>(wanted));
   size_ = 0;
   for (const Slot& slot : old) {
-    if (slot.key != kFree)
-      Add(static_cast<int32_t>(slot.key >> 32), static_cast<int32_t>(slot.key), slot.merge);
+    if (slot.key != kFree) Add(static_cast<int32_t>(slot.key >> 32), static_cast<int32_t>(slot.key), slot.merge);
   }
 }
 

@@ -22,9 +22,7 @@ class Vocabulary {
   void Add(std::string_view token, int32_t id);
 
   std::optional<int32_t> Find(std::string_view token) const;
-  bool Has(int32_t id) const {
-    return id >= 0 && static_cast<size_t>(id) < texts_.size() && texts_[id].present;
-  }
+  bool Has(int32_t id) const { return id >= 0 && static_cast<size_t>(id) < texts_.size() && texts_[id].present; }
   std::string_view Text(int32_t id) const;  // "" when there is no such id
   size_t distinct_tokens() const { return distinct_; }
   size_t longest_bytes() const { return longest_; }                       // of a token

@@ -38,9 +38,8 @@ void WordPiece::Tokenize(std::string_view piece, std::vector<int32_t>* ids) cons
   ids->resize(before);
   const std::optional<int32_t> unk = vocabulary().Find(unk_token_);
   if (!unk) {
-    BadInput(
-        "the text has words outside the tokenizer's vocabulary, and its unk_token '{}' is not in it either",
-        unk_token_);
+    BadInput("the text has words outside the tokenizer's vocabulary, and its unk_token '{}' is not in it either",
+             unk_token_);
   }
   ids->push_back(*unk);
 }

@@ -46,9 +46,9 @@ struct TrainingArguments {
   double save_steps = 500;
   std::optional<int64_t> save_total_limit;
   IntervalStrategy eval_strategy = IntervalStrategy::kNo;
-  double eval_steps = 0;          // 0: as logging_steps
-  double eval_delay = 0;          // steps, or epochs where eval_strategy counts those, without evaluations at first
-  int64_t eval_samples = 2;       // ours: held-out rows whose answers are generated at every evaluation
+  double eval_steps = 0;             // 0: as logging_steps
+  double eval_delay = 0;             // steps, or epochs where eval_strategy counts those, without evaluations at first
+  int64_t eval_samples = 2;          // ours: held-out rows whose answers are generated at every evaluation
   int64_t eval_max_new_tokens = 48;  // ours
   bool load_best_model_at_end = false;
   std::string metric_for_best_model = "loss";
@@ -59,7 +59,7 @@ struct TrainingArguments {
   uint64_t seed = 42;
   std::optional<uint64_t> data_seed;
 
-  bool bf16 = true, fp16 = false;      // false and false: f32
+  bool bf16 = true, fp16 = false;       // false and false: f32
   bool gradient_checkpointing = false;  // TRL: on; here activations are small enough to keep
   int64_t max_length = 1024;
   std::string truncation_mode = "keep_start";

@@ -22,36 +22,40 @@ std::string CheckpointOf(const CheckpointContent& c, int64_t step) {
 std::string TransformersState(const CheckpointContent& c) {
   const TrainerState& s = c.state;
   const bool best = s.best_metric.has_value();
-  nlohmann::json state = {{"best_global_step", best ? nlohmann::json(s.best_step) : nlohmann::json(nullptr)},
-                          {"best_metric", best ? nlohmann::json(*s.best_metric) : nlohmann::json(nullptr)},
-                          {"best_model_checkpoint", s.best_saved_step > 0 ? nlohmann::json(CheckpointOf(c, s.best_saved_step)) : nlohmann::json(nullptr)},
-                          {"epoch", s.epoch},
-                          {"eval_steps", c.plan.eval_steps > 0 ? c.plan.eval_steps : 500},
-                          {"global_step", s.step},
-                          {"is_hyper_param_search", false},
-                          {"is_local_process_zero", true},
-                          {"is_world_process_zero", true},
-                          {"log_history", s.history},
-                          {"logging_steps", c.plan.logging_steps},
-                          {"max_steps", c.plan.steps.total_updates},
-                          {"num_input_tokens_seen", s.tokens_seen},
-                          {"num_train_epochs", c.plan.steps.epochs_run},
-                          {"save_steps", c.plan.save_steps > 0 ? c.plan.save_steps : 500},
-                          {"stateful_callbacks", nlohmann::json::object()},
-                          {"total_flos", 0.0},
-                          {"train_batch_size", c.plan.per_device_train_batch_size},
-                          {"trial_name", nullptr},
-                          {"trial_params", nullptr}};
+  nlohmann::json state = {
+      {"best_global_step", best ? nlohmann::json(s.best_step) : nlohmann::json(nullptr)},
+      {"best_metric", best ? nlohmann::json(*s.best_metric) : nlohmann::json(nullptr)},
+      {"best_model_checkpoint",
+       s.best_saved_step > 0 ? nlohmann::json(CheckpointOf(c, s.best_saved_step)) : nlohmann::json(nullptr)},
+      {"epoch", s.epoch},
+      {"eval_steps", c.plan.eval_steps > 0 ? c.plan.eval_steps : 500},
+      {"global_step", s.step},
+      {"is_hyper_param_search", false},
+      {"is_local_process_zero", true},
+      {"is_world_process_zero", true},
+      {"log_history", s.history},
+      {"logging_steps", c.plan.logging_steps},
+      {"max_steps", c.plan.steps.total_updates},
+      {"num_input_tokens_seen", s.tokens_seen},
+      {"num_train_epochs", c.plan.steps.epochs_run},
+      {"save_steps", c.plan.save_steps > 0 ? c.plan.save_steps : 500},
+      {"stateful_callbacks", nlohmann::json::object()},
+      {"total_flos", 0.0},
+      {"train_batch_size", c.plan.per_device_train_batch_size},
+      {"trial_name", nullptr},
+      {"trial_params", nullptr}};
   return state.dump(2) + "\n";
 }
 
 void WriteOptimizer(const std::string& path, const CheckpointContent& c) {
   const std::vector<OptimizerState>& states = c.optimizer.states();
   std::vector<TensorDeclaration> declarations;
-  for (const OptimizerState& s : states) declarations.push_back({s.name, s.values.dtype, {s.values.rows, s.values.cols}});
+  for (const OptimizerState& s : states)
+    declarations.push_back({s.name, s.values.dtype, {s.values.rows, s.values.cols}});
   SafetensorsWriter writer(path, declarations);
   for (const TensorDeclaration& declared : writer.order()) {
-    const auto state = std::find_if(states.begin(), states.end(), [&](const auto& s) { return s.name == declared.name; });
+    const auto state =
+        std::find_if(states.begin(), states.end(), [&](const auto& s) { return s.name == declared.name; });
     WriteMatrix(c.device, state->values, state->name, writer);
     c.optimizer.DropPages();
   }
@@ -83,13 +87,13 @@ void LoadOptimizer(Device& device, const Optimizer& optimizer, const std::string
     const TensorView* view = file.Find(state.name);
     const std::vector<int64_t> shape = {state.values.rows, state.values.cols};
     if (view == nullptr || view->dtype != state.values.dtype || view->shape != shape) {
-      BadInput("{}: tensor \"{}\" is missing or not {} {}: this checkpoint is of a run with other settings", file.path(),
-               state.name, NameOf(state.values.dtype), ShapeText(shape));
+      BadInput("{}: tensor \"{}\" is missing or not {} {}: this checkpoint is of a run with other settings",
+               file.path(), state.name, NameOf(state.values.dtype), ShapeText(shape));
     }
   }
   if (file.tensors().size() != optimizer.states().size()) {
-    BadInput("{}: holds {} tensors, this optimiser has {}: this checkpoint is of a run with other settings", file.path(),
-             file.tensors().size(), optimizer.states().size());
+    BadInput("{}: holds {} tensors, this optimiser has {}: this checkpoint is of a run with other settings",
+             file.path(), file.tensors().size(), optimizer.states().size());
   }
   for (const OptimizerState& state : optimizer.states()) {
     const std::span<const std::byte> bytes = file.Find(state.name)->bytes;

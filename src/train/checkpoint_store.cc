@@ -44,8 +44,7 @@ std::vector<Entry> List(const std::string& output_dir) {
 std::vector<Entry> Checkpoints(const std::string& output_dir) {
   std::vector<Entry> entries = List(output_dir);
   std::erase_if(entries, [](const Entry& entry) { return !entry.ending.empty(); });
-  std::stable_sort(entries.begin(), entries.end(),
-                   [](const Entry& a, const Entry& b) { return a.step < b.step; });
+  std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.step < b.step; });
   return entries;
 }
 
@@ -84,14 +83,13 @@ CheckpointSearch FindNewest(const std::string& output_dir) {
   return search;
 }
 
-void RotateCheckpoints(const std::string& output_dir, std::optional<int64_t> save_total_limit,
-                       int64_t newest_step, const std::string& keep_path) {
+void RotateCheckpoints(const std::string& output_dir, std::optional<int64_t> save_total_limit, int64_t newest_step,
+                       const std::string& keep_path) {
   if (!save_total_limit || *save_total_limit < 1) return;
   std::vector<Entry> checkpoints = Checkpoints(output_dir);
-  std::erase_if(checkpoints,
-                [&](const Entry& entry) {
-                  return entry.step > newest_step || !DirectoryExists(output_dir + "/" + entry.folder);
-                });
+  std::erase_if(checkpoints, [&](const Entry& entry) {
+    return entry.step > newest_step || !DirectoryExists(output_dir + "/" + entry.folder);
+  });
   // By its name alone: a run that is resumed from another working folder knows it by another path.
   const std::filesystem::path keep(keep_path);
   const std::string kept = keep.has_filename() ? keep.filename() : keep.parent_path().filename();

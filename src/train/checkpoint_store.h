@@ -30,7 +30,7 @@ CheckpointSearch FindNewest(const std::string& output_dir);
 // a limit of 1 may leave two. Those above newest_step are neither counted nor removed: they are damaged ones
 // that a resumed run has passed over. Without a limit, or one below 1, all stay. Errors: Error{kFailed}
 // naming the path.
-void RotateCheckpoints(const std::string& output_dir, std::optional<int64_t> save_total_limit,
-                       int64_t newest_step, const std::string& keep_path);
+void RotateCheckpoints(const std::string& output_dir, std::optional<int64_t> save_total_limit, int64_t newest_step,
+                       const std::string& keep_path);
 
 }  // namespace attune

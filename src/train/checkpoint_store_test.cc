@@ -21,8 +21,7 @@ using Names = std::vector<std::string>;
 
 class CheckpointStoreTest : public testing::Test {
  protected:
-  CheckpointStoreTest()
-      : output_(QuickTempFolder(testing::UnitTest::GetInstance()->current_test_info()->name())) {
+  CheckpointStoreTest() : output_(QuickTempFolder(testing::UnitTest::GetInstance()->current_test_info()->name())) {
     Clear();
   }
   ~CheckpointStoreTest() override { RemoveTree(output_); }
@@ -67,8 +66,8 @@ class CheckpointStoreTest : public testing::Test {
 TEST_F(CheckpointStoreTest, TheHighestStepIsTheNewest) {
   EXPECT_EQ(Newest(), -1);
   for (const char* name : {"checkpoint-9", "checkpoint-100", "checkpoint-20"}) Save(name);
-  for (const char* other : {"checkpoint-", "checkpoint-x", "checkpoint--5", "checkpoint-300x",
-                            "checkpoint-+400", "checkpoint-99999999999999999999", "my-checkpoint-500"}) {
+  for (const char* other : {"checkpoint-", "checkpoint-x", "checkpoint--5", "checkpoint-300x", "checkpoint-+400",
+                            "checkpoint-99999999999999999999", "my-checkpoint-500"}) {
     MakeDirectories(Path(other));
   }
   const CheckpointSearch search = FindNewest(output_);
@@ -90,8 +89,7 @@ TEST_F(CheckpointStoreTest, DamagedOnesArePassedOverAndNamed) {
   EXPECT_EQ(search.skipped,
             (Names{"checkpoint-50: has no manifest.json",
                    "checkpoint-40: weights is not what its manifest says: its content was changed or damaged",
-                   "checkpoint-30: has no manifest.json",
-                   "checkpoint-20: weights has 4 bytes, its manifest says 5"}));
+                   "checkpoint-30: has no manifest.json", "checkpoint-20: weights has 4 bytes, its manifest says 5"}));
   EXPECT_EQ(Checkpoints().size(), 5u);  // what is damaged stays for its owner to look at
 }
 
@@ -225,8 +223,7 @@ TEST_F(CheckpointStoreTest, EveryCallOfASearchThatFailsIsToldAndLosesNothing) {
         try {
           const CheckpointSearch search = FindNewest(output_);
           const bool is_complete = search.found && search.found->step == 20;
-          EXPECT_TRUE(is_complete ? call.what == "close" : !search.skipped.empty())
-              << call.what << " " << call.path;
+          EXPECT_TRUE(is_complete ? call.what == "close" : !search.skipped.empty()) << call.what << " " << call.path;
         } catch (const Error& error) {
           EXPECT_NE(std::string(error.what()).find(output_), std::string::npos) << error.what();
         }

@@ -12,7 +12,8 @@ void ForEachSequence(const Example& example, const Visit& visit) {
   const size_t sequences = std::max<size_t>(1, example.starts.size());
   for (size_t s = 0; s < sequences; ++s) {
     const auto begin = example.starts.empty() ? size_t{0} : static_cast<size_t>(example.starts[s]);
-    const size_t end = s + 1 < example.starts.size() ? static_cast<size_t>(example.starts[s + 1]) : example.input_ids.size();
+    const size_t end =
+        s + 1 < example.starts.size() ? static_cast<size_t>(example.starts[s + 1]) : example.input_ids.size();
     visit(begin, end);
   }
 }

@@ -1,6 +1,6 @@
 // How the rows of an update run. The loss of an update is one token-weighted sum over all its rows, so rows may run in
-// any grouping with the same result up to rounding: micro-batches are joined while they fit `tokens_in_flight`, and split
-// between rows where they do not. Memory then follows tokens_in_flight and the longest row, not the batch size.
+// any grouping with the same result up to rounding: micro-batches are joined while they fit `tokens_in_flight`, and
+// split between rows where they do not. Memory then follows tokens_in_flight and the longest row, not the batch size.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,8 @@ void AppendExample(const Example& example, PackedBatch* batch);
 using Chunk = std::vector<int64_t>;  // rows that run as one packed batch
 
 // Rows keep their order; a row longer than tokens_in_flight runs alone.
-std::vector<Chunk> CutIntoChunks(std::span<const int64_t> rows, std::span<const RowShape> shapes, int64_t tokens_in_flight);
+std::vector<Chunk> CutIntoChunks(std::span<const int64_t> rows, std::span<const RowShape> shapes,
+                                 int64_t tokens_in_flight);
 
 // All rows in their order, in chunks.
 std::vector<Chunk> CutAllIntoChunks(std::span<const RowShape> shapes, int64_t tokens_in_flight);

@@ -16,7 +16,8 @@ PackedBatch BatchOf(const BatchShape& shape, bool needs_keys) {
   batch.rows.assign(labelled, 0);
   batch.targets.assign(labelled, 0);
   if (needs_keys) batch.keys.assign(tokens, 0);
-  for (int64_t start = 0; start < shape.tokens; start += shape.length) batch.starts.push_back(static_cast<int32_t>(start));
+  for (int64_t start = 0; start < shape.tokens; start += shape.length)
+    batch.starts.push_back(static_cast<int32_t>(start));
   batch.starts.push_back(static_cast<int32_t>(shape.tokens));
   return batch;
 }

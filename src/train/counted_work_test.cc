@@ -41,7 +41,8 @@ void ExpectCountedAsRun(const Case& c) {
   lora.target_modules = std::string("all-linear");
   const AdapterSpec adapter =
       c.full ? BuildFullSpec(files.spec(), {}, "test")
-             : BuildAdapterSpec(files.spec(), ResolveTargets(lora, DecoderModules(files.spec()), files.spec().model_type), "test");
+             : BuildAdapterSpec(files.spec(),
+                                ResolveTargets(lora, DecoderModules(files.spec()), files.spec().model_type), "test");
   const auto trainables = AdapterTrainables(adapter);
   TrainingArguments arguments;
   arguments.output_dir = testing::TempDir();
@@ -53,14 +54,16 @@ void ExpectCountedAsRun(const Case& c) {
   const Dataset data = EqualRows();
   const BaseStorage storage(files, DType::kF32);
   const auto device = MakeCpuDevice({.threads = 1});
-  const PlanInputs inputs{files.spec(), adapter, trainables, arguments, false, data.examples, nullptr, storage, device->scratch_bytes(), 0};
+  const PlanInputs inputs{
+      files.spec(), adapter, trainables, arguments, false, data.examples, nullptr, storage, device->scratch_bytes(), 0};
   const RunPlan plan = PlanRun(inputs);
   const ModelWeights weights(*device, files, adapter, storage);
   const TrainableVectors vectors(*device, trainables);
   if (c.full) InitializeFromFiles(*device, vectors, trainables, files);
   Decoder decoder(*device, files.spec(), weights, adapter, trainables, &vectors, plan.settings);
   TrainObserver silent;
-  Trainer trainer({*device, decoder, vectors, trainables, arguments, plan, data, nullptr, nullptr, {}, {}, {}, {}, {}}, silent);
+  Trainer trainer({*device, decoder, vectors, trainables, arguments, plan, data, nullptr, nullptr, {}, {}, {}, {}, {}},
+                  silent);
   Profile profile;
   device->SetProfile(&profile);
   trainer.Run();
@@ -80,7 +83,9 @@ void ExpectCountedAsRun(const Case& c) {
 
 TEST(CountedWork, IsThatOfAnAdaptersUpdate) { ExpectCountedAsRun({.dropout = 0.1}); }
 TEST(CountedWork, IsThatOfCheckpointing) { ExpectCountedAsRun({.dropout = 0.1, .checkpointing = true}); }
-TEST(CountedWork, IsThatOfWeightDecomposition) { ExpectCountedAsRun({.model = "qwen3", .dropout = 0.1, .use_dora = true}); }
+TEST(CountedWork, IsThatOfWeightDecomposition) {
+  ExpectCountedAsRun({.model = "qwen3", .dropout = 0.1, .use_dora = true});
+}
 TEST(CountedWork, IsThatOfFullFinetuning) { ExpectCountedAsRun({.model = "qwen2", .full = true}); }
 TEST(CountedWork, IsThatOfASlidingWindowAndAPagedOptimizer) {
   ExpectCountedAsRun({.model = "mistral", .full = true, .optim = "paged_adamw_32bit", .checkpointing = true});

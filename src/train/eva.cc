@@ -40,7 +40,8 @@ class Components {
       budget_ += m.rank;
       most_ = std::max(most_, static_cast<int64_t>(std::llround(static_cast<double>(m.rank) * in.config.eva.rho)));
     }
-    for (const AdapterModule& m : in.adapter.modules) inputs_.try_emplace(InputOf(m), Input{IncrementalPca(m.in, most_), {}, 0});
+    for (const AdapterModule& m : in.adapter.modules)
+      inputs_.try_emplace(InputOf(m), Input{IncrementalPca(m.in, most_), {}, 0});
     ranks_.assign(in.adapter.modules.size(), most_);
   }
 
@@ -70,16 +71,18 @@ class Components {
     });
   }
 
-  // Shares ranks out by module: to the components that explain most of their inputs, over all modules, as many as have been
-  // asked for. Gives whether all of these have been found.
+  // Shares ranks out by module: to the components that explain most of their inputs, over all modules, as many as have
+  // been asked for. Gives whether all of these have been found.
   bool ShareRanks() {
     std::vector<std::pair<double, size_t>> candidates;
     for (size_t i = 0; i < ranks_.size(); ++i) {
       for (const double share : PcaOf(i).explained()) candidates.emplace_back(share, i);
     }
-    std::stable_sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [](const auto& a, const auto& b) { return a.first > b.first; });
     ranks_.assign(ranks_.size(), 0);
-    for (size_t i = 0; i < std::min(candidates.size(), static_cast<size_t>(budget_)); ++i) ranks_[candidates[i].second] += 1;
+    for (size_t i = 0; i < std::min(candidates.size(), static_cast<size_t>(budget_)); ++i)
+      ranks_[candidates[i].second] += 1;
     return std::none_of(inputs_.begin(), inputs_.end(), [&](const auto& entry) { return Wants(entry.first); });
   }
 
@@ -203,9 +206,10 @@ EvaStart FindEvaStart(const EvaInputs& in) {
     if (converged) break;
   }
   if (!components.IsKnown()) {
-    BadInput("lora.init_lora_weights \"eva\": no batch holds {} trained tokens, as many as there are components (r x rho): "
-             "raise per_device_train_batch_size and tokens_in_flight, or lower r",
-             components.most());
+    BadInput(
+        "lora.init_lora_weights \"eva\": no batch holds {} trained tokens, as many as there are components (r x rho): "
+        "raise per_device_train_batch_size and tokens_in_flight, or lower r",
+        components.most());
   }
   EvaStart start = StartFrom(in, components);
   start.tokens = tokens;

@@ -1,5 +1,6 @@
-// EVA (Paischer et al. 2024, as PEFT's initialize_lora_eva_weights): A starts from the principal components of what each layer
-// sees of the training rows, and ranks go where components explain most; B is zero, so the base stays as it is.
+// EVA (Paischer et al. 2024, as PEFT's initialize_lora_eva_weights): A starts from the principal components of what
+// each layer sees of the training rows, and ranks go where components explain most; B is zero, so the base stays as it
+// is.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +31,8 @@ struct EvaStart {
   bool converged = false;
 };
 
-// Runs the base forward on a device of its own, whose memory is free again when this returns. Errors: Error{kBadInput}: rows
-// whose batches hold fewer tokens than there are components.
+// Runs the base forward on a device of its own, whose memory is free again when this returns. Errors: Error{kBadInput}:
+// rows whose batches hold fewer tokens than there are components.
 EvaStart FindEvaStart(const EvaInputs& inputs);
 
 }  // namespace attune

@@ -77,7 +77,8 @@ TEST(Eva, SharesRanksOutByWhatComponentsExplain) {
     for (int64_t r = 0; r < m.rank; ++r) {
       for (int64_t q = 0; q <= r; ++q) {
         double dot = 0;
-        for (int64_t i = 0; i < m.in; ++i) dot += static_cast<double>(a[static_cast<size_t>(r * m.in + i)]) * a[static_cast<size_t>(q * m.in + i)];
+        for (int64_t i = 0; i < m.in; ++i)
+          dot += static_cast<double>(a[static_cast<size_t>(r * m.in + i)]) * a[static_cast<size_t>(q * m.in + i)];
         EXPECT_NEAR(dot, r == q ? 1 : 0, 1e-5) << m.path;
       }
     }

@@ -1,5 +1,5 @@
-// Evaluation with the decoder that trains, in the memory of its plan: loss by token, and answers to a few held-out rows,
-// so that a person reads what the loss means.
+// Evaluation with the decoder that trains, in the memory of its plan: loss by token, and answers to a few held-out
+// rows, so that a person reads what the loss means.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +31,8 @@ struct RowLoss {
 // Called with the examples that are done; may be empty.
 using OnEvaluated = std::function<void(int64_t done)>;
 
-// Loss of examples by token, forward only, in chunks that fit the decoder's plan. `of_each`, if given, receives that of every
-// example, in their order.
+// Loss of examples by token, forward only, in chunks that fit the decoder's plan. `of_each`, if given, receives that of
+// every example, in their order.
 EvalMetrics Evaluate(Decoder& decoder, const std::vector<Example>& examples, int64_t tokens_in_flight,
                      std::vector<RowLoss>* of_each = nullptr, const OnEvaluated& on_evaluated = {});
 

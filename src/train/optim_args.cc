@@ -19,7 +19,8 @@ double Share(const std::string& value, const std::string& pair, const std::strin
 }
 
 bool Truth(std::string value, const std::string& pair, const std::string& where) {
-  std::transform(value.begin(), value.end(), value.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(value.begin(), value.end(), value.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   for (const char* yes : {"true", "1", "yes"}) {
     if (value == yes) return true;
   }
@@ -47,7 +48,8 @@ SgdArguments ParseOptimArgs(std::string text, const std::string& where) {
     } else if (key == "nesterov") {
       sgd.nesterov = Truth(value, pair, where);
     } else {
-      BadInput("{}: \"{}\": known are momentum, dampening and nesterov, of sgd, written momentum=0.9,nesterov=true", where, pair);
+      BadInput("{}: \"{}\": known are momentum, dampening and nesterov, of sgd, written momentum=0.9,nesterov=true",
+               where, pair);
     }
   }
   if (sgd.nesterov && (sgd.momentum == 0 || sgd.dampening != 0)) {

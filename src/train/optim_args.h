@@ -12,8 +12,8 @@ struct SgdArguments {
   bool operator==(const SgdArguments&) const = default;
 };
 
-// "momentum=0.9,nesterov=true". Errors: Error{kBadInput} beginning with `where`: an unknown name, a value out of range, and
-// what torch.optim.SGD refuses.
+// "momentum=0.9,nesterov=true". Errors: Error{kBadInput} beginning with `where`: an unknown name, a value out of range,
+// and what torch.optim.SGD refuses.
 SgdArguments ParseOptimArgs(std::string text, const std::string& where);
 
 }  // namespace attune

@@ -22,7 +22,8 @@ TEST(OptimArgs, ErrorsNameWhatIsWrong) {
     }
     return std::string();
   };
-  EXPECT_EQ(error_of("momentum=2"), "run.yaml:3: training.optim_args: \"momentum=2\": must be a number from 0 to below 1");
+  EXPECT_EQ(error_of("momentum=2"),
+            "run.yaml:3: training.optim_args: \"momentum=2\": must be a number from 0 to below 1");
   EXPECT_NE(error_of("momentum").find("must be a number"), std::string::npos);
   EXPECT_NE(error_of("momentum=0.9x").find("must be a number"), std::string::npos);
   EXPECT_NE(error_of("rank=4").find("\"rank=4\": known are momentum"), std::string::npos);

@@ -31,13 +31,16 @@ bool IsEightBit(const TrainableTensor& t) {
   return t.rows * t.cols >= kLeastAdamW8bitElements && t.kind != TensorKind::kEmbedding;
 }
 
-double DecayOf(const TrainableTensor& t, const TrainingArguments& a) { return DecaysByName(t.key) ? a.weight_decay : 0; }
+double DecayOf(const TrainableTensor& t, const TrainingArguments& a) {
+  return DecaysByName(t.key) ? a.weight_decay : 0;
+}
 
 }  // namespace
 
 bool DecaysByName(const std::string& key) {
   std::string name = key;
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   for (const char* part : {"bias", "layernorm", "rmsnorm"}) {
     if (name.find(part) != std::string::npos) return false;
   }
@@ -51,13 +54,18 @@ bool DecaysByName(const std::string& key) {
 }
 
 const std::vector<Optimizer::Choice>& Optimizer::Choices() {
-  static const std::vector<Choice> choices = {
-      {"adamw_torch", Kind::kAdamW, false},         {"adamw_torch_fused", Kind::kAdamW, false},
-      {"adamw_hf", Kind::kAdamW, false},            {"adamw_bnb_8bit", Kind::kAdamW8bit, false},
-      {"adamw_8bit", Kind::kAdamW8bit, false},      {"paged_adamw_32bit", Kind::kAdamW, true},
-      {"paged_adamw_8bit", Kind::kAdamW8bit, true}, {"sgd", Kind::kSgd, false},
-      {"adafactor", Kind::kAdafactor, false},       {"lion_32bit", Kind::kLion, false},
-      {"lion", Kind::kLion, false},                 {"paged_lion_32bit", Kind::kLion, true}};
+  static const std::vector<Choice> choices = {{"adamw_torch", Kind::kAdamW, false},
+                                              {"adamw_torch_fused", Kind::kAdamW, false},
+                                              {"adamw_hf", Kind::kAdamW, false},
+                                              {"adamw_bnb_8bit", Kind::kAdamW8bit, false},
+                                              {"adamw_8bit", Kind::kAdamW8bit, false},
+                                              {"paged_adamw_32bit", Kind::kAdamW, true},
+                                              {"paged_adamw_8bit", Kind::kAdamW8bit, true},
+                                              {"sgd", Kind::kSgd, false},
+                                              {"adafactor", Kind::kAdafactor, false},
+                                              {"lion_32bit", Kind::kLion, false},
+                                              {"lion", Kind::kLion, false},
+                                              {"paged_lion_32bit", Kind::kLion, true}};
   return choices;
 }
 
@@ -76,16 +84,20 @@ const Optimizer::Choice& Optimizer::ChoiceOf(const std::string& optim) {
 
 std::string Optimizer::Unpaged(const std::string& optim) {
   const Kind kind = ChoiceOf(optim).kind;
-  return std::find_if(Choices().begin(), Choices().end(), [&](const Choice& c) { return c.kind == kind && !c.paged; })->name;
+  return std::find_if(Choices().begin(), Choices().end(), [&](const Choice& c) { return c.kind == kind && !c.paged; })
+      ->name;
 }
 
 int64_t Optimizer::StateBytes(const std::vector<TrainableTensor>& tensors, const TrainingArguments& arguments) {
   const int64_t vector = AlignedBytes(TrainableVectors::Elements(tensors) * 4);
   int64_t bytes = 0;
   switch (ChoiceOf(arguments.optim).kind) {
-    case Kind::kSgd: return arguments.sgd.momentum > 0 ? vector : 0;
-    case Kind::kLion: return vector;
-    case Kind::kAdamW: return 2 * vector;
+    case Kind::kSgd:
+      return arguments.sgd.momentum > 0 ? vector : 0;
+    case Kind::kLion:
+      return vector;
+    case Kind::kAdamW:
+      return 2 * vector;
     case Kind::kAdamW8bit:
       for (const TrainableTensor& t : tensors) {
         const int64_t n = t.rows * t.cols;
@@ -100,7 +112,8 @@ int64_t Optimizer::StateBytes(const std::vector<TrainableTensor>& tensors, const
   return bytes;
 }
 
-Optimizer::Bytes Optimizer::PlannedBytes(const std::vector<TrainableTensor>& tensors, const TrainingArguments& arguments) {
+Optimizer::Bytes Optimizer::PlannedBytes(const std::vector<TrainableTensor>& tensors,
+                                         const TrainingArguments& arguments) {
   const Choice& choice = ChoiceOf(arguments.optim);
   const int64_t bytes = StateBytes(tensors, arguments);
   if (!choice.paged) return {bytes, 0};
@@ -109,7 +122,10 @@ Optimizer::Bytes Optimizer::PlannedBytes(const std::vector<TrainableTensor>& ten
 
 Optimizer::Optimizer(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
                      const TrainingArguments& arguments)
-    : device_(device), vectors_(vectors), arguments_(arguments), kind_(ChoiceOf(arguments.optim).kind),
+    : device_(device),
+      vectors_(vectors),
+      arguments_(arguments),
+      kind_(ChoiceOf(arguments.optim).kind),
       state_bytes_(StateBytes(tensors, arguments)) {
   constexpr const char* kWhat = "the optimiser's states";
   if (ChoiceOf(arguments.optim).paged) {
@@ -236,16 +252,19 @@ void Optimizer::StepFactored(const Factored& f, double learning_rate, float grad
 void Optimizer::StepEightBit(const EightBit& s, double learning_rate, float gradient_scale, int64_t step) {
   const TrainingArguments& a = arguments_;
   ForStretches(s.tensor->rows * s.tensor->cols, [&](int64_t first, int64_t count) {
-    const auto part = [&](const Matrix& m) { return DenseMatrix(m.data, m.dtype, 1, m.rows * m.cols).Columns(first, count); };
+    const auto part = [&](const Matrix& m) {
+      return DenseMatrix(m.data, m.dtype, 1, m.rows * m.cols).Columns(first, count);
+    };
     const auto scales = [&](const Matrix& m) { return m.Columns(first / kAdamW8bitBlock, Blocks(count)); };
     const Matrix weight = part(TrainableVectors::Of(vectors_.value(), *s.tensor));
     const Matrix gradient = part(TrainableVectors::Of(vectors_.gradient(), *s.tensor));
     if (s.absmax_m) {
-      device_.Run(AdamW8bit{weight, gradient, part(s.m), part(s.v), scales(s.absmax_m), scales(s.absmax_v), gradient_scale,
-                            learning_rate, a.adam_beta1, a.adam_beta2, a.adam_epsilon, s.weight_decay, step});
+      device_.Run(AdamW8bit{weight, gradient, part(s.m), part(s.v), scales(s.absmax_m), scales(s.absmax_v),
+                            gradient_scale, learning_rate, a.adam_beta1, a.adam_beta2, a.adam_epsilon, s.weight_decay,
+                            step});
     } else {
-      device_.Run(AdamW{weight, gradient, part(s.m), part(s.v), gradient_scale, learning_rate, a.adam_beta1, a.adam_beta2,
-                        a.adam_epsilon, s.weight_decay, step});
+      device_.Run(AdamW{weight, gradient, part(s.m), part(s.v), gradient_scale, learning_rate, a.adam_beta1,
+                        a.adam_beta2, a.adam_epsilon, s.weight_decay, step});
     }
   });
 }
@@ -262,8 +281,8 @@ void Optimizer::StepGroup(const Group& group, double learning_rate, float gradie
       device_.Run(Lion{weight, gradient, part(m_), gradient_scale, learning_rate, a.adam_beta1, a.adam_beta2,
                        group.weight_decay});
     } else {
-      device_.Run(Sgd{weight, gradient, m_ ? part(m_) : Matrix(), gradient_scale, learning_rate, group.weight_decay, a.sgd.momentum,
-                      a.sgd.dampening, a.sgd.nesterov, step});
+      device_.Run(Sgd{weight, gradient, m_ ? part(m_) : Matrix(), gradient_scale, learning_rate, group.weight_decay,
+                      a.sgd.momentum, a.sgd.dampening, a.sgd.nesterov, step});
     }
   });
 }

@@ -17,7 +17,7 @@ namespace attune {
 // One tensor of an optimiser's state, as checkpoints store it, in memory layout of its parameter.
 struct OptimizerState {
   std::string name;  // torch's name for the state, a dot, the parameter's key: "exp_avg.model.norm.weight"
-  Matrix values;     // (rows, cols) f32; U8 codes in 8 bits, whose scales are "exp_avg_absmax.KEY" f32 (1, blocks of 256)
+  Matrix values;  // (rows, cols) f32; U8 codes in 8 bits, whose scales are "exp_avg_absmax.KEY" f32 (1, blocks of 256)
 };
 
 class Optimizer {
@@ -28,8 +28,9 @@ class Optimizer {
   // The same optimiser with its states in memory.
   static std::string Unpaged(const std::string& optim);
 
-  // Allocates its states, zeroed; those of a paged_ optimiser in a file without a name in output_dir, of which only what an
-  // update is working on is in memory. Everything must outlive the optimiser. Errors: Error{kFailed}: no memory, no disk.
+  // Allocates its states, zeroed; those of a paged_ optimiser in a file without a name in output_dir, of which only
+  // what an update is working on is in memory. Everything must outlive the optimiser. Errors: Error{kFailed}: no
+  // memory, no disk.
   Optimizer(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
             const TrainingArguments& arguments);
 

@@ -1,5 +1,5 @@
-// Optimisers over tensors large enough for states in 8 bits and for states in a file to come in several stretches: what the
-// small models of the other tests never have.
+// Optimisers over tensors large enough for states in 8 bits and for states in a file to come in several stretches: what
+// the small models of the other tests never have.
 #include "train/optimizer.h"
 
 #include <gtest/gtest.h>
@@ -16,9 +16,10 @@ using Kind = TrainableTensor::Kind;
 
 // A matrix of more than one stretch, one too small for 8 bits, and an embedding; none leaves a gap in the vector.
 std::vector<TrainableTensor> Tensors() {
-  std::vector<TrainableTensor> tensors = {{"model.a.weight", "model.a", Kind::kFullWeight, 5, (1 << 20) + 112},
-                                          {"model.b.weight", "model.b", Kind::kFullWeight, 3, 112},
-                                          {"model.embed_tokens.weight", "model.embed_tokens", Kind::kEmbedding, 50, 112}};
+  std::vector<TrainableTensor> tensors = {
+      {"model.a.weight", "model.a", Kind::kFullWeight, 5, (1 << 20) + 112},
+      {"model.b.weight", "model.b", Kind::kFullWeight, 3, 112},
+      {"model.embed_tokens.weight", "model.embed_tokens", Kind::kEmbedding, 50, 112}};
   AssignTrainableOffsets(tensors);
   return tensors;
 }
@@ -39,7 +40,8 @@ struct Bench {
   }
   void Upload(const Matrix& m, int64_t seed) const {
     std::vector<float> values(static_cast<size_t>(m.cols));
-    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>((i * 37 + 101 * static_cast<size_t>(seed)) % 1009) / 1009 - 0.5f;
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = static_cast<float>((i * 37 + 101 * static_cast<size_t>(seed)) % 1009) / 1009 - 0.5f;
     device->Upload(m.data, values.data(), m.cols * 4);
   }
   void Steps(Optimizer& optimizer, int64_t first, int64_t last) const {

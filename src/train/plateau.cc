@@ -21,7 +21,8 @@ Plateau::Plateau(const ScheduleKeywords& keywords)
       eps_(keywords.Number("eps", 0).value_or(1e-8)),
       patience_(static_cast<int64_t>(keywords.Count("patience").value_or(10))),
       cooldown_(static_cast<int64_t>(keywords.Count("cooldown").value_or(0))) {
-  if (!(factor_ < 1)) BadInput("lr_scheduler_kwargs.factor is {}: it must be below 1, or the rate would not fall", factor_);
+  if (!(factor_ < 1))
+    BadInput("lr_scheduler_kwargs.factor is {}: it must be below 1, or the rate would not fall", factor_);
 }
 
 bool Plateau::IsBetter(double metric, double best) const {

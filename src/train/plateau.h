@@ -1,6 +1,6 @@
-// reduce_lr_on_plateau: the rate falls when a metric of the held-out rows has stopped getting better. Unlike every other
-// schedule it depends on what has been seen, which a checkpoint therefore keeps. Source: torch's ReduceLROnPlateau, which
-// transformers' Trainer steps at each evaluation.
+// reduce_lr_on_plateau: the rate falls when a metric of the held-out rows has stopped getting better. Unlike every
+// other schedule it depends on what has been seen, which a checkpoint therefore keeps. Source: torch's
+// ReduceLROnPlateau, which transformers' Trainer steps at each evaluation.
 #pragma once
 
 #include <cstdint>

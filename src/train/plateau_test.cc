@@ -24,7 +24,8 @@ TEST(Plateau, IsTorchs) {
     EXPECT_EQ(schedule.LearningRate(0, state), base);
     for (size_t i = 0; i < row["metrics"].size(); ++i) {
       schedule.Observe(row["metrics"][i], &state);
-      ASSERT_EQ(schedule.LearningRate(static_cast<int64_t>(i), state), row["lr"][i].get<double>()) << row["kwargs"] << " " << i;
+      ASSERT_EQ(schedule.LearningRate(static_cast<int64_t>(i), state), row["lr"][i].get<double>())
+          << row["kwargs"] << " " << i;
     }
     reductions += state.reductions;
   }
@@ -49,10 +50,12 @@ TEST(Plateau, ErrorsNameTheKey) {
     }
     return std::string();
   };
-  EXPECT_EQ(error_of({{"factor", 1.0}}), "lr_scheduler_kwargs.factor is 1: it must be below 1, or the rate would not fall");
+  EXPECT_EQ(error_of({{"factor", 1.0}}),
+            "lr_scheduler_kwargs.factor is 1: it must be below 1, or the rate would not fall");
   EXPECT_EQ(error_of({{"mode", "least"}}), "lr_scheduler_kwargs.mode: expected min or max, found \"least\"");
   EXPECT_EQ(error_of({{"patience", 1.5}}), "lr_scheduler_kwargs.patience: expected a whole number, found 1.5");
-  EXPECT_EQ(error_of({{"min_lr", Json::array({0.1, 0.2})}}), "lr_scheduler_kwargs.min_lr: expected a number of 0 or more, found [0.1,0.2]");
+  EXPECT_EQ(error_of({{"min_lr", Json::array({0.1, 0.2})}}),
+            "lr_scheduler_kwargs.min_lr: expected a number of 0 or more, found [0.1,0.2]");
   EXPECT_NE(error_of({{"patienc", 1}}).find("did you mean \"patience\"?"), std::string::npos);
   EXPECT_EQ(error_of({}), "");
 }

@@ -54,27 +54,33 @@ void CheckEvaluations(const PlanInputs& in, const RunPlan& plan) {
   const std::string key = WhatNeedsEvaluations(a);
   if (key.empty()) return;
   if (in.eval == nullptr) BadInput("{} needs held-out rows: set data.eval", key);
-  if (a.eval_strategy == IntervalStrategy::kNo) BadInput("{} needs evaluations: set eval_strategy to steps or epoch", key);
+  if (a.eval_strategy == IntervalStrategy::kNo)
+    BadInput("{} needs evaluations: set eval_strategy to steps or epoch", key);
   if (!a.load_best_model_at_end || a.save_strategy == IntervalStrategy::kBest) return;
   if (a.save_strategy != a.eval_strategy) {
-    BadInput("load_best_model_at_end: save_strategy and eval_strategy must be the same, so that what is kept has been evaluated");
+    BadInput(
+        "load_best_model_at_end: save_strategy and eval_strategy must be the same, so that what is kept has been "
+        "evaluated");
   }
   if (plan.save_steps % plan.eval_steps != 0) {
-    BadInput("load_best_model_at_end: save_steps ({}) must be a multiple of eval_steps ({})", plan.save_steps, plan.eval_steps);
+    BadInput("load_best_model_at_end: save_steps ({}) must be a multiple of eval_steps ({})", plan.save_steps,
+             plan.eval_steps);
   }
 }
 
 // More than no chunk of any update can be, whatever the order of the rows.
 ChunkLimits BoundOf(const std::vector<RowShape>& shapes, const TrainingArguments& a) {
   const int64_t rows = a.per_device_train_batch_size * a.gradient_accumulation_steps;
-  const auto largest = [&](int64_t RowShape::* what) {
+  const auto largest = [&](int64_t RowShape::*what) {
     std::vector<int64_t> values;
     for (const RowShape& shape : shapes) values.push_back(shape.*what);
     std::sort(values.begin(), values.end(), std::greater<>());
     values.resize(static_cast<size_t>(std::min(rows, std::ssize(values))));
     return values;
   };
-  const auto sum = [&](const std::vector<int64_t>& values) { return std::accumulate(values.begin(), values.end(), int64_t{0}); };
+  const auto sum = [&](const std::vector<int64_t>& values) {
+    return std::accumulate(values.begin(), values.end(), int64_t{0});
+  };
   ChunkLimits bound;
   const std::vector<int64_t> tokens = largest(&RowShape::tokens), longest = largest(&RowShape::longest);
   if (tokens.empty()) return bound;
@@ -91,7 +97,8 @@ ChunkLimits LimitsOf(const PlanInputs& in, const RunPlan& plan) {
   const ChunkLimits bound = BoundOf(plan.shapes, in.arguments);
   int64_t update = 0, walked = 0;
   const int64_t total = plan.steps.total_updates, in_flight = in.arguments.tokens_in_flight;
-  for (int64_t epoch = 0; epoch < plan.steps.epochs_run && update < total && limits != bound && walked < kMostWalked; ++epoch) {
+  for (int64_t epoch = 0; epoch < plan.steps.epochs_run && update < total && limits != bound && walked < kMostWalked;
+       ++epoch) {
     for (const Update& updated : plan.EpochUpdatesOf(epoch)) {
       if (update++ >= total) break;
       const std::vector<int64_t> rows = RowsOf(updated);
@@ -118,7 +125,8 @@ std::vector<MemoryRow> StandingMemory(const PlanInputs& in) {
                                  {"their gradients", trained},
                                  {"optimizer states", Optimizer::PlannedBytes(in.trainables, in.arguments).memory}};
   if (const int64_t norms = DoraNormBytes(in.adapter, compute); norms > 0) rows.push_back({"norms of DoRA", norms});
-  if (const int64_t initial = InitialAdapterBytes(in.adapter); initial > 0) rows.push_back({"first values of the adapter", initial});
+  if (const int64_t initial = InitialAdapterBytes(in.adapter); initial > 0)
+    rows.push_back({"first values of the adapter", initial});
   return rows;
 }
 
@@ -196,13 +204,15 @@ RunPlan PlanRun(const PlanInputs& in) {
 
 std::string SettingThatFits(const PlanInputs& in, int64_t available) {
   TrainingArguments a = in.arguments;
-  const PlanInputs changed{in.spec, in.adapter, in.trainables, a, in.shuffle, in.train, in.eval, in.storage,
-                           in.scratch_bytes, in.resident_bytes};
+  const PlanInputs changed{in.spec,    in.adapter,       in.trainables,    a, in.shuffle, in.train, in.eval,
+                           in.storage, in.scratch_bytes, in.resident_bytes};
   const auto fits = [&] { return PlanRun(changed).planned_bytes <= available; };
-  // The cheapest first: fewer tokens at a time cost a little speed, checkpointing a third, a shorter context loses text.
+  // The cheapest first: fewer tokens at a time cost a little speed, checkpointing a third, a shorter context loses
+  // text.
   for (const bool checkpointing : {in.arguments.gradient_checkpointing, true}) {
     a.gradient_checkpointing = checkpointing;
-    const std::string also = checkpointing && !in.arguments.gradient_checkpointing ? ", gradient_checkpointing: true" : "";
+    const std::string also =
+        checkpointing && !in.arguments.gradient_checkpointing ? ", gradient_checkpointing: true" : "";
     int64_t longest = 1;
     for (const Example& example : in.train) longest = std::max(longest, static_cast<int64_t>(example.input_ids.size()));
     for (a.tokens_in_flight = in.arguments.tokens_in_flight; a.tokens_in_flight > 0; a.tokens_in_flight /= 2) {

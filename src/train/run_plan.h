@@ -1,5 +1,5 @@
-// What a run will do and need, before it starts: steps, order, the largest batch, and every byte. A pure function of the
-// model's traits, what is trained, the settings and the lengths of the rows; the trainer allocates what it says.
+// What a run will do and need, before it starts: steps, order, the largest batch, and every byte. A pure function of
+// the model's traits, what is trained, the settings and the lengths of the rows; the trainer allocates what it says.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ struct RunPlan {
   StepCounts steps;
   int64_t warmup_steps = 0;
   int64_t logging_steps = 1, save_steps = 0, eval_steps = 0;  // 0: never
-  int64_t first_eval_step = 0;  // no evaluation at an interval before it
+  int64_t first_eval_step = 0;                                // no evaluation at an interval before it
   std::vector<RowShape> shapes;                               // by training row
   std::vector<SamplePrompt> samples;                          // asked at every evaluation
   DecoderSettings settings;
@@ -52,17 +52,17 @@ struct PlanInputs {
   const TrainingArguments& arguments;
   bool shuffle;
   const std::vector<Example>& train;
-  const Dataset* eval;      // may be null
+  const Dataset* eval;         // may be null
   const BaseStorage& storage;  // with the compute type
-  int64_t scratch_bytes;    // of the device
-  int64_t resident_bytes;   // what the process already holds (program, tokenizer, data)
+  int64_t scratch_bytes;       // of the device
+  int64_t resident_bytes;      // what the process already holds (program, tokenizer, data)
 };
 
 // The limits of a decoder for chunks of at most this size.
 DecoderSettings SettingsFor(const TrainingArguments& arguments, DType compute, const ChunkLimits& limits);
 
-// Every byte that a run with these settings holds, by what it is for: what stands throughout, then what a step of this size
-// needs and the rest. Rows of data are not looked at.
+// Every byte that a run with these settings holds, by what it is for: what stands throughout, then what a step of this
+// size needs and the rest. Rows of data are not looked at.
 std::vector<MemoryRow> MemoryTable(const PlanInputs& inputs, const DecoderSettings& settings);
 std::vector<MemoryRow> StandingMemory(const PlanInputs& inputs);
 void AddStepMemory(const PlanInputs& inputs, const DecoderSettings& settings, std::vector<MemoryRow>* rows);
@@ -72,8 +72,8 @@ int64_t TotalBytes(const std::vector<MemoryRow>& rows);
 // Errors: Error{kBadInput} naming the key.
 RunPlan PlanRun(const PlanInputs& inputs);
 
-// A setting that would make the run fit into `available` bytes, as one may write it ("tokens_in_flight: 512"), or "" where
-// none does. `available` counts what the process already holds.
+// A setting that would make the run fit into `available` bytes, as one may write it ("tokens_in_flight: 512"), or ""
+// where none does. `available` counts what the process already holds.
 std::string SettingThatFits(const PlanInputs& inputs, int64_t available);
 
 }  // namespace attune

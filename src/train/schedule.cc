@@ -22,9 +22,7 @@ struct Run {
   double learning_rate, warmup, total;
 
   double WarmupFactor(double t) const { return t / std::max(1.0, warmup); }
-  double Progress(double t) const {
-    return (t - warmup) / std::max(1.0, total - warmup);
-  }  // 0 to 1 after warm-up
+  double Progress(double t) const { return (t - warmup) / std::max(1.0, total - warmup); }  // 0 to 1 after warm-up
 };
 
 // The warm-up that most schedules share, then `after`.
@@ -42,19 +40,15 @@ Factor ConstantWithWarmup(const Run& run) {
 }
 
 Factor Linear(const Run& run) {
-  return WarmedUp(run, [](const Run& r, double t) {
-    return std::max(0.0, (r.total - t) / std::max(1.0, r.total - r.warmup));
-  });
+  return WarmedUp(
+      run, [](const Run& r, double t) { return std::max(0.0, (r.total - t) / std::max(1.0, r.total - r.warmup)); });
 }
 
-double Cosine(double cycles, double progress) {
-  return 0.5 * (1.0 + std::cos(kPi * cycles * 2.0 * progress));
-}
+double Cosine(double cycles, double progress) { return 0.5 * (1.0 + std::cos(kPi * cycles * 2.0 * progress)); }
 
 Factor CosineSchedule(const Run& run) {
   const double cycles = run.keywords.Number("num_cycles", 0).value_or(0.5);
-  return WarmedUp(run,
-                  [cycles](const Run& r, double t) { return std::max(0.0, Cosine(cycles, r.Progress(t))); });
+  return WarmedUp(run, [cycles](const Run& r, double t) { return std::max(0.0, Cosine(cycles, r.Progress(t))); });
 }
 
 Factor CosineWithRestarts(const Run& run) {
@@ -81,9 +75,8 @@ Factor Polynomial(const Run& run) {
 Factor InverseSqrt(const Run& run) {
   const double otherwise = run.warmup > 0 ? run.warmup : 10000;
   const double timescale = run.keywords.Number("timescale", 1).value_or(otherwise);
-  return WarmedUp(run, [timescale](const Run& r, double t) {
-    return 1.0 / std::sqrt((t + timescale - r.warmup) / timescale);
-  });
+  return WarmedUp(
+      run, [timescale](const Run& r, double t) { return 1.0 / std::sqrt((t + timescale - r.warmup) / timescale); });
 }
 
 double LeastRate(const Run& run) {
@@ -144,9 +137,7 @@ Factor WarmupStableDecay(const Run& run) {
     double factor = 1;
     if (t < warmup) {
       const double p = t / std::max(1.0, warmup);
-      factor = up == Shape::kLinear   ? p
-               : up == Shape::kCosine ? 0.5 * (1 - std::cos(kPi * p))
-                                      : 1 - std::sqrt(1 - p);
+      factor = up == Shape::kLinear ? p : up == Shape::kCosine ? 0.5 * (1 - std::cos(kPi * p)) : 1 - std::sqrt(1 - p);
     } else if (t < decay_start) {
       return 1.0;
     } else if (t < decay_start + decay_steps) {
@@ -175,9 +166,7 @@ const std::vector<Kind>& Kinds() {
       {"constant_with_warmup", ConstantWithWarmup, {}},
       {"inverse_sqrt", InverseSqrt, {"timescale"}},
       {"cosine_with_min_lr", CosineWithMinLr, {"num_cycles", "min_lr", "min_lr_rate"}},
-      {"cosine_warmup_with_min_lr",
-       CosineWarmupWithMinLr,
-       {"num_cycles", "min_lr", "min_lr_rate", "warmup_lr_rate"}},
+      {"cosine_warmup_with_min_lr", CosineWarmupWithMinLr, {"num_cycles", "min_lr", "min_lr_rate", "warmup_lr_rate"}},
       {"warmup_stable_decay",
        WarmupStableDecay,
        {"num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles"}},
@@ -199,8 +188,8 @@ Schedule::Schedule(const std::string& name, const Json& kwargs, double learning_
     names.push_back(kind.name);
     if (name != kind.name) continue;
     keywords.RefuseUnknown(name, kind.keywords);
-    factor_ = kind.make(
-        {keywords, learning_rate, static_cast<double>(warmup_steps), static_cast<double>(total_updates)});
+    factor_ =
+        kind.make({keywords, learning_rate, static_cast<double>(warmup_steps), static_cast<double>(total_updates)});
     if (name == Plateau::kName) plateau_.emplace(keywords);
     return;
   }

@@ -1,5 +1,6 @@
 // Learning-rate schedules by Hugging Face's names: a pure function of the update number, so that resuming
-// needs only that number, and for reduce_lr_on_plateau of what evaluations have shown. Source: transformers.optimization (get_scheduler and its lambdas).
+// needs only that number, and for reduce_lr_on_plateau of what evaluations have shown. Source:
+// transformers.optimization (get_scheduler and its lambdas).
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,8 @@ class Schedule {
   // Errors: Error{kBadInput} naming the key: an unknown schedule or keyword (the nearest known one is
   // suggested), a keyword of the wrong type or out of range, more warm-up and decay steps than there are
   // updates.
-  Schedule(const std::string& name, const nlohmann::ordered_json& kwargs, double learning_rate,
-           int64_t warmup_steps, int64_t total_updates);
+  Schedule(const std::string& name, const nlohmann::ordered_json& kwargs, double learning_rate, int64_t warmup_steps,
+           int64_t total_updates);
 
   // The rate that update `update` (from 0) is made with. With warm-up, update 0 has rate 0 in most schedules.
   double LearningRate(int64_t update, const PlateauState& plateau = {}) const;

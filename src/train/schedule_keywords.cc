@@ -19,8 +19,7 @@ std::string ShownKeyword(const nlohmann::ordered_json& value) {
 
 std::string SuggestionFor(const std::string& word, const std::vector<std::string>& known) {
   const std::string near = NearestName(word, known);
-  return near.empty() ? fmt::format("known: {}", fmt::join(known, ", "))
-                      : fmt::format("did you mean \"{}\"?", near);
+  return near.empty() ? fmt::format("known: {}", fmt::join(known, ", ")) : fmt::format("did you mean \"{}\"?", near);
 }
 
 ScheduleKeywords::ScheduleKeywords(const nlohmann::ordered_json& kwargs) : json_(kwargs) {
@@ -31,8 +30,7 @@ ScheduleKeywords::ScheduleKeywords(const nlohmann::ordered_json& kwargs) : json_
 void ScheduleKeywords::RefuseUnknown(const std::string& schedule, const std::vector<std::string>& known) const {
   for (const auto& [key, value] : json_.items()) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    if (known.empty())
-      BadInput("lr_scheduler_kwargs.{}: the schedule \"{}\" takes no keywords", key, schedule);
+    if (known.empty()) BadInput("lr_scheduler_kwargs.{}: the schedule \"{}\" takes no keywords", key, schedule);
     BadInput("lr_scheduler_kwargs.{}: \"{}\" has no such keyword; {}", key, schedule, SuggestionFor(key, known));
   }
 }

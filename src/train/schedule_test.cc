@@ -15,8 +15,7 @@ TEST(Schedule, AgreesWithTransformers) {
   const Json rows = Json::parse(ReadFile(std::string(ATTUNE_TEST_DATA) + "/train/schedules.json"));
   ASSERT_EQ(rows.size(), 136u);
   for (const auto& row : rows) {
-    const Schedule schedule(row["name"], row["kwargs"], row["base_lr"], row["warmup_steps"],
-                            row["total_steps"]);
+    const Schedule schedule(row["name"], row["kwargs"], row["base_lr"], row["warmup_steps"], row["total_steps"]);
     const auto& want = row["lr"];
     for (size_t t = 0; t < want.size(); ++t) {
       EXPECT_NEAR(schedule.LearningRate(static_cast<int64_t>(t)), want[t].get<double>(), 1e-9)
@@ -57,8 +56,7 @@ std::string ErrorOf(const std::string& name, const Json& kwargs, double rate = 1
 
 TEST(Schedule, ErrorsNameTheKey) {
   EXPECT_EQ(ErrorOf("cosin", {}), "lr_scheduler_type \"cosin\" is not known; did you mean \"cosine\"?");
-  EXPECT_EQ(ErrorOf("linear", {{"power", 1}}),
-            "lr_scheduler_kwargs.power: the schedule \"linear\" takes no keywords");
+  EXPECT_EQ(ErrorOf("linear", {{"power", 1}}), "lr_scheduler_kwargs.power: the schedule \"linear\" takes no keywords");
   EXPECT_EQ(ErrorOf("cosine", {{"num_cycle", 1}}),
             "lr_scheduler_kwargs.num_cycle: \"cosine\" has no such keyword; did you mean \"num_cycles\"?");
   EXPECT_EQ(ErrorOf("cosine", {{"num_cycles", "many"}}),

@@ -25,8 +25,8 @@ StepCounts CountSteps(const StepSettings& s) {
   if (s.num_rows < 1) BadInput("there are no rows to train on");
 
   StepCounts counts;
-  counts.micro_batches_per_epoch = s.drop_last ? s.num_rows / s.per_device_train_batch_size
-                                               : CeilDivide(s.num_rows, s.per_device_train_batch_size);
+  counts.micro_batches_per_epoch =
+      s.drop_last ? s.num_rows / s.per_device_train_batch_size : CeilDivide(s.num_rows, s.per_device_train_batch_size);
   if (counts.micro_batches_per_epoch == 0) {
     BadInput(
         "{} rows do not fill one batch of {} and dataloader_drop_last drops it: lower "

@@ -32,12 +32,8 @@ nlohmann::ordered_json ToJson(const StepMetrics& m) {
 }
 
 nlohmann::ordered_json ToJson(const EvalMetrics& m) {
-  return {{"eval_loss", m.loss},
-          {"eval_perplexity", std::exp(m.loss)},
-          {"eval_token_accuracy", m.token_accuracy},
-          {"eval_tokens", m.tokens},
-          {"eval_runtime", Rounded(m.seconds, 3)},
-          {"epoch", Rounded(m.epoch, 4)},
+  return {{"eval_loss", m.loss},     {"eval_perplexity", std::exp(m.loss)},   {"eval_token_accuracy", m.token_accuracy},
+          {"eval_tokens", m.tokens}, {"eval_runtime", Rounded(m.seconds, 3)}, {"epoch", Rounded(m.epoch, 4)},
           {"step", m.step}};
 }
 
@@ -137,7 +133,8 @@ std::string Trainer::DescribeNonFinite(const std::vector<int64_t>& rows, int64_t
 // No setting helps where training starts from weights that are not finite.
 void Trainer::RefuseDamagedWeights() {
   const std::string name = in_.damaged_weight ? in_.damaged_weight() : "";
-  if (!name.empty()) BadInput("{} holds values that are not finite: it is damaged, and nothing can be trained on it", name);
+  if (!name.empty())
+    BadInput("{} holds values that are not finite: it is damaged, and nothing can be trained on it", name);
 }
 
 // Nothing has reached the optimiser yet.
@@ -148,8 +145,9 @@ void Trainer::TolerateOrStop(const std::vector<int64_t>& rows, int64_t epoch, co
     names += (i == 0 ? "" : ", ") + in_.train.RowName(in_.train.examples[static_cast<size_t>(rows[i])]);
   }
   if (rows.size() > 8) names += fmt::format(" and {} more", rows.size() - 8);
-  const std::string what = fmt::format("step {}: the {} is not finite, {} (rows {})", state_.step + 1,
-                                       std::isfinite(result.loss) ? "gradient" : "loss", DescribeNonFinite(rows, epoch), names);
+  const std::string what =
+      fmt::format("step {}: the {} is not finite, {} (rows {})", state_.step + 1,
+                  std::isfinite(result.loss) ? "gradient" : "loss", DescribeNonFinite(rows, epoch), names);
   if (state_.skipped_nonfinite < in_.arguments.skip_nonfinite) {
     state_.skipped_nonfinite += 1;
     observer_.OnNote(fmt::format("{}; the update is left out ({} of {} allowed)", what, state_.skipped_nonfinite,
@@ -158,8 +156,8 @@ void Trainer::TolerateOrStop(const std::vector<int64_t>& rows, int64_t epoch, co
   }
   saver_.Wait();
   const std::string last = saved_step_ > 0 ? fmt::format("; {} is intact", saver_.FolderOf(saved_step_)) : "";
-  Failed("{}; nothing was updated{}. Lower learning_rate (now {:g}), look at these rows, or set skip_nonfinite", what, last,
-         in_.arguments.learning_rate);
+  Failed("{}; nothing was updated{}. Lower learning_rate (now {:g}), look at these rows, or set skip_nonfinite", what,
+         last, in_.arguments.learning_rate);
 }
 
 StepMetrics Trainer::Metrics(const UpdateResult& result) const {
@@ -173,7 +171,8 @@ StepMetrics Trainer::Metrics(const UpdateResult& result) const {
   m.num_tokens = state_.tokens_seen;
   m.trained_tokens = state_.trained_seen;
   m.peak_rss_bytes = PeakResidentBytes();
-  m.seconds_left = state_.train_seconds / static_cast<double>(state_.step) * static_cast<double>(m.total_steps - m.step);
+  m.seconds_left =
+      state_.train_seconds / static_cast<double>(state_.step) * static_cast<double>(m.total_steps - m.step);
   return m;
 }
 
@@ -255,8 +254,8 @@ bool Trainer::TrackBest(const std::string& name, double value) {
   const auto beats = [&](double other) { return greater ? value > other : value < other; };
   const bool improved = std::isfinite(value) && (!state_.best_metric || beats(*state_.best_metric));
   // As transformers' EarlyStoppingCallback: a gain below the threshold does not count.
-  const bool gained = improved && (!state_.best_metric ||
-                                    std::fabs(value - *state_.best_metric) > a.early_stopping_threshold);
+  const bool gained =
+      improved && (!state_.best_metric || std::fabs(value - *state_.best_metric) > a.early_stopping_threshold);
   state_.evals_without_gain = gained ? 0 : state_.evals_without_gain + 1;
   if (improved) {
     state_.best_metric = value;
@@ -275,7 +274,8 @@ std::string Trainer::CheckpointToKeep() const { return in_.arguments.load_best_m
 
 void Trainer::SaveCheckpoint() {
   if (saved_step_ == state_.step) return;
-  const CheckpointContent content{in_.device, optimizer_, state_, in_.arguments, in_.plan, in_.fingerprint, in_.save_model};
+  const CheckpointContent content{in_.device, optimizer_,      state_,        in_.arguments,
+                                  in_.plan,   in_.fingerprint, in_.save_model};
   saver_.Save(state_.step, CheckpointToKeep(), [&](const std::string& folder) { WriteCheckpoint(folder, content); });
   saved_step_ = state_.step;
   observer_.OnCheckpoint(saver_.FolderOf(state_.step));
@@ -304,8 +304,8 @@ void Trainer::Run() {
       for (const MicroBatch& batch : updates[u]) rows.insert(rows.end(), batch.begin(), batch.end());
       const UpdateResult result = RunUpdate(rows, epoch);
       FinishUpdate(result,
-                   static_cast<double>(epoch) + static_cast<double>(micro_batches) /
-                                                    static_cast<double>(plan.steps.micro_batches_per_epoch),
+                   static_cast<double>(epoch) +
+                       static_cast<double>(micro_batches) / static_cast<double>(plan.steps.micro_batches_per_epoch),
                    Now() - begin);
       const bool last = state_.step == plan.steps.total_updates;
       const bool due = AtInterval(plan.eval_steps) && state_.step >= plan.first_eval_step;

@@ -68,14 +68,14 @@ class Trainer {
   // checkpoint is saved anew under this run's.
   void Resume(const ResumePoint& point);
 
-  // To the end of the run. Errors: Error{kFailed}: a loss or gradient that is not finite (nothing is updated then), a disk
-  // that is full, or that a stop was requested, after saving a checkpoint; Error{kBadInput}: it is weights that are not finite.
-  // Checkpoints made before stay whole.
+  // To the end of the run. Errors: Error{kFailed}: a loss or gradient that is not finite (nothing is updated then), a
+  // disk that is full, or that a stop was requested, after saving a checkpoint; Error{kBadInput}: it is weights that
+  // are not finite. Checkpoints made before stay whole.
   void Run();
 
   const TrainerState& state() const { return state_; }
   const Optimizer& optimizer() const { return optimizer_; }
-  double mean_loss() const;  // over all updates, as transformers' train_loss
+  double mean_loss() const;             // over all updates, as transformers' train_loss
   std::string best_checkpoint() const;  // "" when none was saved
 
  private:

@@ -24,8 +24,8 @@ struct TrainerState {
   int64_t logged_tokens = 0, logged_updates = 0;
 
   std::optional<double> best_metric;
-  int64_t best_step = 0;          // of best_metric
-  int64_t best_saved_step = 0;    // of the best model that there is a checkpoint of; 0: none yet
+  int64_t best_step = 0;           // of best_metric
+  int64_t best_saved_step = 0;     // of the best model that there is a checkpoint of; 0: none yet
   int64_t evals_without_gain = 0;  // for early stopping
   bool stopped_early = false;
   PlateauState plateau;

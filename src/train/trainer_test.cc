@@ -1,5 +1,5 @@
-// The whole step loop against transformers' Trainer and torch's AdamW: twenty updates of the fixture, in losses, gradient
-// norms, learning rates and final weights.
+// The whole step loop against transformers' Trainer and torch's AdamW: twenty updates of the fixture, in losses,
+// gradient norms, learning rates and final weights.
 #include "train/trainer.h"
 
 #include <gtest/gtest.h>
@@ -22,9 +22,7 @@ const std::string kData = ATTUNE_TEST_DATA;
 
 Dataset ReadBatches() {
   const SafetensorsFile file(kData + "/train/batches.safetensors");
-  const auto ints = [&](const char* name) {
-    return reinterpret_cast<const int32_t*>(file.Find(name)->bytes.data());
-  };
+  const auto ints = [&](const char* name) { return reinterpret_cast<const int32_t*>(file.Find(name)->bytes.data()); };
   const int32_t *ids = ints("input_ids"), *mask = ints("attention_mask"), *labels = ints("labels");
   const auto& shape = file.Find("input_ids")->shape;
   Dataset data;
@@ -53,7 +51,8 @@ LoraConfig FixtureLora() {
   LoraConfig lora;
   lora.r = 8;
   lora.lora_alpha = 16;
-  lora.target_modules = std::vector<std::string>{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+  lora.target_modules =
+      std::vector<std::string>{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
   lora.base_model_name_or_path = "llama";
   return lora;
 }
@@ -103,17 +102,20 @@ Outcome Train(TestRun setup) {
   const nlohmann::json fixture = ParseJsonFile(kData + "/train/trajectories.json");
   const nlohmann::json settings = fixture["runs"][setup.run];
   const bool is_lora = setup.run == "lora";
-  const ModelFiles files = ModelFiles::Open(kData + (setup.run == "full_tied" ? "/models/llama_tied_bias" : "/models/llama"));
+  const ModelFiles files =
+      ModelFiles::Open(kData + (setup.run == "full_tied" ? "/models/llama_tied_bias" : "/models/llama"));
   const auto device = MakeCpuDevice({.threads = setup.threads, .guarded = setup.guarded});
   LoraConfig lora = FixtureLora();
   lora.lora_dropout = setup.dropout;
-  const AdapterSpec adapter = is_lora ? BuildAdapterSpec(files.spec(), lora, "test") : BuildFullSpec(files.spec(), {}, "test");
+  const AdapterSpec adapter =
+      is_lora ? BuildAdapterSpec(files.spec(), lora, "test") : BuildFullSpec(files.spec(), {}, "test");
   const BaseStorage storage(files, DType::kF32);
   const ModelWeights weights(*device, files, adapter, storage);
   const auto trainables = AdapterTrainables(adapter);
   const TrainableVectors vectors(*device, trainables);
   if (is_lora) {
-    LoadTrainedFile(*device, vectors.value(), trainables, OpenTrainedFile(trainables, kData + "/train/lora_initial.safetensors"));
+    LoadTrainedFile(*device, vectors.value(), trainables,
+                    OpenTrainedFile(trainables, kData + "/train/lora_initial.safetensors"));
   } else {
     InitializeFromFiles(*device, vectors, trainables, files);
   }
@@ -126,7 +128,8 @@ Outcome Train(TestRun setup) {
                       device->scratch_bytes(), 0});
   Decoder decoder(*device, files.spec(), weights, adapter, trainables, &vectors, run.plan.settings);
   const std::string file = is_lora ? "/adapter_model.safetensors" : "/model.safetensors";
-  Trainer::Inputs inputs{*device, decoder, vectors, trainables, arguments, run.plan, setup.data, nullptr, nullptr, {}, {}, {}, {}, {}, {}};
+  Trainer::Inputs inputs{*device, decoder, vectors, trainables, arguments, run.plan, setup.data, nullptr,
+                         nullptr, {},      {},      {},         {},        {},       {}};
   inputs.save_model = [&](const std::string& folder) {
     if (is_lora) {
       SaveAdapter(*device, vectors, trainables, lora, nullptr, folder);
@@ -138,7 +141,9 @@ Outcome Train(TestRun setup) {
     LoadTrainedFile(*device, vectors.value(), trainables, OpenTrainedFile(trainables, folder + file));
   };
   Recorder& recorder = run.recorder;
-  inputs.stop_requested = [&] { return setup.stop_after > 0 && static_cast<int64_t>(recorder.steps.size()) >= setup.stop_after; };
+  inputs.stop_requested = [&] {
+    return setup.stop_after > 0 && static_cast<int64_t>(recorder.steps.size()) >= setup.stop_after;
+  };
   Trainer trainer(inputs, recorder);
   if (setup.resume) trainer.Resume(ReadCheckpoint(FindNewest(setup.output_dir).found.value().path));
   try {
@@ -147,7 +152,8 @@ Outcome Train(TestRun setup) {
     run.error = error.what();
   }
   run.weights = Values(*device, vectors.value());
-  for (const OptimizerState& state : trainer.optimizer().states()) run.optimizer.push_back(Values(*device, state.values));
+  for (const OptimizerState& state : trainer.optimizer().states())
+    run.optimizer.push_back(Values(*device, state.values));
   run.state = trainer.state();
   return run;
 }
@@ -205,7 +211,8 @@ TEST_F(TrainerTest, FullFineTuningFollowsTheTrajectoryOfTransformers) {
     std::filesystem::create_directories(setup.output_dir);
     const Outcome run = Train(setup);
     ExpectTrajectory(run, name);
-    ExpectSameTensors(folder_ + "/out/checkpoint-20/model.safetensors", kData + "/train/" + name + "_final.safetensors");
+    ExpectSameTensors(folder_ + "/out/checkpoint-20/model.safetensors",
+                      kData + "/train/" + name + "_final.safetensors");
     // What was saved is a model: it opens, and its configuration says f32.
     EXPECT_EQ(ModelFiles::Open(folder_ + "/out/checkpoint-20").spec().torch_dtype, "float32");
   }
@@ -269,7 +276,8 @@ TEST_F(TrainerTest, TheSameRunGivesTheSameBitsWithAnyNumberOfThreads) {
 
 // Stopped in the middle of an epoch and resumed, a run ends with the bits of one that was never stopped.
 TEST_F(TrainerTest, ResumesToTheSameBitsWithEveryOptimizer) {
-  for (const char* optim : {"adamw_torch", "sgd", "adafactor", "lion_32bit", "paged_adamw_32bit", "sgd with momentum"}) {
+  for (const char* optim :
+       {"adamw_torch", "sgd", "adafactor", "lion_32bit", "paged_adamw_32bit", "sgd with momentum"}) {
     for (const char* name : {"lora", "full_tied"}) {
       for (const char* out : {"/out", "/other"}) {
         std::filesystem::remove_all(folder_ + out);

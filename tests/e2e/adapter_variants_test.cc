@@ -1,5 +1,5 @@
-// Variants of LoRA from outside: what a run ends with is what its files hold, merged or not, and a run that was stopped ends
-// in the same bits.
+// Variants of LoRA from outside: what a run ends with is what its files hold, merged or not, and a run that was stopped
+// ends in the same bits.
 #include "training.h"
 
 namespace attune::adapter_variants_test {
@@ -17,8 +17,20 @@ class AdapterVariantsTest : public TrainingTest {
   }
 
   void ExpectWholeRun(const Arguments& variant) const {
-    Arguments settings = {"--save_steps", "4", "--lr_scheduler_type", "constant", "--learning_rate", "1e-2", "--r", "4",
-                          "--lora_dropout", "0.1", "--bf16", "false", "--eval_data", Path("held-out.jsonl")};
+    Arguments settings = {"--save_steps",
+                          "4",
+                          "--lr_scheduler_type",
+                          "constant",
+                          "--learning_rate",
+                          "1e-2",
+                          "--r",
+                          "4",
+                          "--lora_dropout",
+                          "0.1",
+                          "--bf16",
+                          "false",
+                          "--eval_data",
+                          Path("held-out.jsonl")};
     settings.insert(settings.end(), variant.begin(), variant.end());
     Arguments straight = settings, half = settings;
     straight.insert(straight.end(), {"--max_steps", "8", "--json"});
@@ -35,7 +47,8 @@ class AdapterVariantsTest : public TrainingTest {
     EXPECT_NEAR(before, EvalLoss(Llama(), {}), 1e-4) << "training must start from the model as it is";
     EXPECT_GT(std::abs(after - before), 1e-3);
     EXPECT_NEAR(EvalLoss(Llama(), {"--adapter", Path("straight")}), after, 1e-4);
-    ASSERT_EQ(Run({"merge", "--model", Llama(), "--adapter", Path("straight"), "--output", Path("merged")}).exit_code, 0);
+    ASSERT_EQ(Run({"merge", "--model", Llama(), "--adapter", Path("straight"), "--output", Path("merged")}).exit_code,
+              0);
     EXPECT_NEAR(EvalLoss(Path("merged"), {}), after, 1e-4);
   }
 };
@@ -52,14 +65,18 @@ TEST_F(AdapterVariantsTest, Orthogonal) { ExpectWholeRun({"--init_lora_weights",
 
 // Weights that stay in their files are read, never written: what changes has memory of its own.
 TEST_F(AdapterVariantsTest, OnABaseThatStaysInItsFiles) {
-  ASSERT_EQ(Run({"export", "--model", Llama(), "--format", "safetensors", "--output", Path("half"), "--dtype", "bfloat16"}).exit_code, 0);
+  ASSERT_EQ(
+      Run({"export", "--model", Llama(), "--format", "safetensors", "--output", Path("half"), "--dtype", "bfloat16"})
+          .exit_code,
+      0);
   const std::vector<std::pair<std::string, Arguments>> variants = {
       {"dora", {"--use_dora", "true"}},
       {"tokens", {"--trainable_token_indices", "3,14"}},
       {"pissa", {"--init_lora_weights", "pissa", "--target_modules", "q_proj"}}};
   for (const auto& [name, variant] : variants) {
-    Arguments arguments = {"train", "--model", Path("half"), "--data", Path("rows.jsonl"), "--output_dir", Path(name),
-                           "--max_steps", "3", "--r", "4", "--bf16", "false"};
+    Arguments arguments = {
+        "train",       "--model", Path("half"), "--data", Path("rows.jsonl"), "--output_dir", Path(name),
+        "--max_steps", "3",       "--r",        "4",      "--bf16",           "false"};
     arguments.insert(arguments.end(), variant.begin(), variant.end());
     const Outcome in_memory = Run(arguments);
     ASSERT_EQ(in_memory.exit_code, 0) << in_memory.err;
@@ -79,7 +96,8 @@ TEST_F(AdapterVariantsTest, LoftqOnABaseThatIsQuantisedWhileItIsRead) {
   ASSERT_EQ(trained.exit_code, 0) << trained.err;
   EXPECT_EQ(ReadJson("out/adapter_config.json")["init_lora_weights"], true);
   ExpectRefused(Train("refused", settings), {"loftq", "not quantised here"});
-  const Arguments merge = {"merge", "--model", Llama(), "--adapter", Path("out"), "--output", Path("merged"), "--any_base"};
+  const Arguments merge = {"merge",     "--model",  Llama(),        "--adapter",
+                           Path("out"), "--output", Path("merged"), "--any_base"};
   ExpectRefused(Run(merge), {"loftq", "attune quantize", "--any_base"});
   ASSERT_EQ(Run({"quantize", "--model", Llama(), "--output", Path("packed")}).exit_code, 0);
   Arguments onto_packed = merge;

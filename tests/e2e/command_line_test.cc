@@ -29,8 +29,8 @@ class CommandLine : public testing::Test {
   }
 
   Outcome Attune(const std::string& arguments) {
-    const std::string command = std::string(ATTUNE_BINARY_DIR) + "/attune " + arguments + " >" + Path("stdout") + " 2>" +
-                                Path("stderr") + " </dev/null";
+    const std::string command = std::string(ATTUNE_BINARY_DIR) + "/attune " + arguments + " >" + Path("stdout") +
+                                " 2>" + Path("stderr") + " </dev/null";
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, ReadFile(Path("stdout")), ReadFile(Path("stderr"))};
   }
@@ -62,7 +62,8 @@ class CommandLine : public testing::Test {
     const Outcome outcome = Attune(arguments);
     EXPECT_EQ(outcome.exit_code, 2) << arguments << "\n" << outcome.out << outcome.err;
     EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
-    for (const std::string& piece : pieces) EXPECT_NE(outcome.err.find(piece), std::string::npos) << piece << "\n" << outcome.err;
+    for (const std::string& piece : pieces)
+      EXPECT_NE(outcome.err.find(piece), std::string::npos) << piece << "\n" << outcome.err;
     EXPECT_EQ(outcome.out, "");
     EXPECT_FALSE(std::filesystem::exists(Path("out"))) << "something was written before the refusal";
   }
@@ -84,8 +85,8 @@ TEST_F(CommandLine, TrainsEvaluatesMergesAndAgreesWithItself) {
   EXPECT_GT(run["peak_rss_bytes"].get<int64_t>(), 0);
 
   // base + adapter and the merged model give the same loss, and another one than the base alone.
-  const Outcome merge =
-      Attune("merge --model " + kLlama + " --adapter " + Path("out") + " --output " + Path("merged") + " --dtype float32");
+  const Outcome merge = Attune("merge --model " + kLlama + " --adapter " + Path("out") + " --output " + Path("merged") +
+                               " --dtype float32");
   ASSERT_EQ(merge.exit_code, 0) << merge.err;
   const auto loss = [&](const std::string& model) {
     const Outcome eval = Attune("eval --data " + Path("rows.jsonl") + " --json --model " + model);
@@ -105,7 +106,8 @@ TEST_F(CommandLine, TrainsEvaluatesMergesAndAgreesWithItself) {
 
 TEST_F(CommandLine, LogitsComeAsSafetensors) {
   const std::string ids = Write("ids.json", "[[1,2,3],[4]]");
-  const Outcome outcome = Attune("logits --model " + kLlama + " --input_ids " + ids + " --output " + Path("l.safetensors"));
+  const Outcome outcome =
+      Attune("logits --model " + kLlama + " --input_ids " + ids + " --output " + Path("l.safetensors"));
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(std::filesystem::file_size(Path("l.safetensors")) % 4, 0u);
 }
@@ -118,7 +120,8 @@ TEST_F(CommandLine, BadSettingsAreRefusedByName) {
   ExpectRefused(Train("--init_lora_weights mica"), {"mica"});
   ExpectRefused(Train("--init_lora_weights pissa --r 300"), {"pissa", "r 300", "q_proj"});
   ExpectRefused(Train("--init_lora_weights loftq"), {"loftq", "not quantised here"});
-  ExpectRefused(Train("--init_lora_weights eva --per_device_train_batch_size 1"), {"eva", "no batch holds 16 trained tokens"});
+  ExpectRefused(Train("--init_lora_weights eva --per_device_train_batch_size 1"),
+                {"eva", "no batch holds 16 trained tokens"});
   ExpectRefused(Train("--trainable_token_indices 3,999"), {"trainable_token_indices", "999"});
   ExpectRefused(Train("--method qlorra"), {"qlorra", "qlora"});
   ExpectRefused(Train("--optim lomo"), {"optim", "lomo"});
@@ -136,7 +139,8 @@ TEST_F(CommandLine, BadDataIsRefusedByFileAndLine) {
   ExpectRefused(train(Write("broken.jsonl", "{\"input_ids\": [1, 2]}\n{\"input_ids\": [1, \n")), {"broken.jsonl:2"});
   ExpectRefused(train(Write("wrong.jsonl", "{\"input_ids\": [1, \"two\"]}\n")), {"wrong.jsonl:1", "input_ids"});
   ExpectRefused(train(Write("outside.jsonl", "{\"input_ids\": [1, 256]}\n")), {"outside.jsonl:1", "256"});
-  ExpectRefused(train(Write("nothing.jsonl", "{\"input_ids\": [1, 2], \"labels\": [-100, -100]}\n")), {"nothing.jsonl"});
+  ExpectRefused(train(Write("nothing.jsonl", "{\"input_ids\": [1, 2], \"labels\": [-100, -100]}\n")),
+                {"nothing.jsonl"});
   ExpectRefused(train(Write("empty.jsonl", "")), {"empty.jsonl"});
   ExpectRefused(train(Write("text.jsonl", "{\"text\": \"hello\"}\n")), {"tokenizer"});
   ExpectRefused(train("/no/such.jsonl"), {"/no/such.jsonl"});

@@ -59,8 +59,7 @@ TEST_F(DataModel, SelectByScoresThatAreKept) {
 
 TEST_F(DataModel, DuplicatesByMeaning) {
   // With random weights meanings are noise: from 0.5 on some of them are alike.
-  const Json none =
-      JsonOf({"data", "dedupe", "rows.jsonl", "--by", "answer", "--near", "false", "--output", "a"});
+  const Json none = JsonOf({"data", "dedupe", "rows.jsonl", "--by", "answer", "--near", "false", "--output", "a"});
   const Json some = JsonOf({"data", "dedupe", "rows.jsonl", "--by", "answer", "--near", "false", "--semantic",
                             "--model", "m", "--semantic_threshold", "0.5", "--output", "b"});
   EXPECT_EQ(none["removed"].contains("semantic-duplicate"), false);
@@ -75,8 +74,8 @@ TEST_F(DataModel, DuplicatesByMeaning) {
 }
 
 TEST_F(DataModel, ReportShowsOddRows) {
-  const Json report = JsonOf({"data", "report", "--data", "rows.jsonl", "--model", "m", "--scores",
-                              "scores.jsonl", "--output", "r.html"});
+  const Json report = JsonOf(
+      {"data", "report", "--data", "rows.jsonl", "--model", "m", "--scores", "scores.jsonl", "--output", "r.html"});
   EXPECT_EQ(report["scores"]["rows"], 32);
   EXPECT_EQ(report["scores"]["refused"], 1);
   EXPECT_EQ(report["scores"]["worst"][1]["rows"].size(), 5u);
@@ -84,8 +83,7 @@ TEST_F(DataModel, ReportShowsOddRows) {
   EXPECT_GT(report["diversity"]["vendi"], 1);
   const std::string html = ReadFile(Path("r.html"));
   EXPECT_NE(html.find("What the model makes of the rows"), std::string::npos);
-  EXPECT_NE(html.find(report["scores"]["worst"][1]["rows"][0]["where"].get<std::string>()),
-            std::string::npos);
+  EXPECT_NE(html.find(report["scores"]["worst"][1]["rows"][0]["where"].get<std::string>()), std::string::npos);
 }
 
 TEST_F(DataModel, WhatIsWrongIsOneLine) {
@@ -102,16 +100,13 @@ TEST_F(DataModel, WhatIsWrongIsOneLine) {
   refused(select, {"--by", "diverse", "--model", "m", "--scores", "s.jsonl"},
           "--scores s.jsonl: is for --by ifd or loss");
   refused(select, {"--by", "ifd", "--model", "none"}, "none");
-  refused(select, {"--by", "ifd", "--model", "m", "--scores", "rows.jsonl"},
-          "rows.jsonl: is no file of scores");
+  refused(select, {"--by", "ifd", "--model", "m", "--scores", "rows.jsonl"}, "rows.jsonl: is no file of scores");
   refused(select, {"--by", "ifd", "--model", "m", "--strict"}, "rows.jsonl:31");
   refused({"data", "dedupe", "rows.jsonl", "--output", "o"}, {"--semantic"}, "--semantic: needs a model");
   refused({"data", "dedupe", "rows.jsonl", "--output", "o"}, {"--model", "m"}, "is for --semantic");
-  refused({"data", "report", "--data", "rows.jsonl", "--output", "o.html"}, {"--scores", "s.jsonl"},
-          "--model M");
+  refused({"data", "report", "--data", "rows.jsonl", "--output", "o.html"}, {"--scores", "s.jsonl"}, "--model M");
   WriteFileAtomic(Path("o.manifest.json"), "{}");
-  refused(select, {"--by", "ifd", "--model", "m", "--scores", "new.jsonl"},
-          "o.manifest.json: exists already");
+  refused(select, {"--by", "ifd", "--model", "m", "--scores", "new.jsonl"}, "o.manifest.json: exists already");
   EXPECT_FALSE(FileExists(Path("new.jsonl"))) << "nothing is scored for a result that cannot be written";
 }
 

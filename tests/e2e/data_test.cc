@@ -15,17 +15,14 @@ namespace attune::data_test {
 using Json = nlohmann::ordered_json;
 
 std::string Chat(const std::string& prompt, const std::string& answer) {
-  return Json{{"messages",
-               {{{"role", "user"}, {"content", prompt}}, {{"role", "assistant"}, {"content", answer}}}}}
+  return Json{{"messages", {{{"role", "user"}, {"content", prompt}}, {{"role", "assistant"}, {"content", answer}}}}}
              .dump() +
          "\n";
 }
 
 class Data : public ProgramTest {
  protected:
-  void Write(const std::string& name, const std::string& content) const {
-    WriteFileAtomic(Path(name), content);
-  }
+  void Write(const std::string& name, const std::string& content) const { WriteFileAtomic(Path(name), content); }
   std::vector<Json> Lines(const std::string& name) const {
     std::vector<Json> lines;
     std::istringstream text(ReadFile(Path(name)));
@@ -51,9 +48,8 @@ const std::vector<std::pair<std::string, std::string>>& PollutedRows() {
       {"invalid-utf8", "{\"text\": \"\xFF\"}\n"},
       {"unknown-format", "{\"question\": \"a\"}\n"},
       {"wrong-type", "{\"text\": 5}\n"},
-      {"unknown-role",
-       R"({"messages": [{"role": "owner", "content": "a"}, {"role": "assistant", "content": "b"}]})"
-       "\n"},
+      {"unknown-role", R"({"messages": [{"role": "owner", "content": "a"}, {"role": "assistant", "content": "b"}]})"
+                       "\n"},
       {"role-order",
        R"({"messages": [{"role": "user", "content": "a1"}, {"role": "user", "content": "a2"}, {"role": "assistant", "content": "b"}]})"
        "\n"},
@@ -70,8 +66,7 @@ const std::vector<std::pair<std::string, std::string>>& PollutedRows() {
       {"not-nfc", Chat("accent?", "cafe\u0301")},
       {"truncated-answer",
        Chat("long?", std::string("This is a long answer. It goes on over many words and sentences. ") +
-                         "It is not easy to say where it may end. " +
-                         "There are always more words to be said. " +
+                         "It is not easy to say where it may end. " + "There are always more words to be said. " +
                          "And so it goes on and on and on, until in the end it")},
       {"refusal", Chat("help?", "I'm sorry, but I can't help with that.")},
       {"boilerplate", Chat("more?", "Five. I hope this helps!")},
@@ -100,8 +95,8 @@ TEST_F(Data, CheckFindsEveryRule) {
   const Json check = JsonOf({"data", "check", "polluted.jsonl", "--max_length", "2000", "--json"}, 1);
   const std::set<std::string> found = RulesOf(check);
   for (const RuleInfo& info : RuleTable()) {
-    const bool asked = info.rule != Rule::kWhiteSpace &&
-                       info.rule != Rule::kUnusualLength;  // only clean; needs equal others
+    const bool asked =
+        info.rule != Rule::kWhiteSpace && info.rule != Rule::kUnusualLength;  // only clean; needs equal others
     EXPECT_TRUE(!asked || found.contains(info.id)) << info.id;
   }
   for (const Json& finding : check["findings"]) {
@@ -142,30 +137,27 @@ TEST_F(Data, StagesOneAfterTheOther) {
   EXPECT_EQ(Lines("clean.removed.jsonl").size(), 2u);
   EXPECT_EQ(ReadFile(Path("clean.jsonl")).find("a@b.org"), std::string::npos);
 
-  manifest = JsonOf({"data", "dedupe", "clean.jsonl", "--by", "answer", "--keep", "longest", "--output",
-                     "unique", "--json"});
+  manifest =
+      JsonOf({"data", "dedupe", "clean.jsonl", "--by", "answer", "--keep", "longest", "--output", "unique", "--json"});
   EXPECT_EQ(manifest["rows_out"], 100);
   EXPECT_EQ(manifest["removed"]["near-duplicate"], 20);
   for (const Json& row : Lines("unique.removed.jsonl")) EXPECT_GE(row["similarity"].get<double>(), 0.7);
 
-  manifest = JsonOf(
-      {"data", "decontaminate", "unique.jsonl", "--against", "eval.csv", "--output", "apart", "--json"});
+  manifest = JsonOf({"data", "decontaminate", "unique.jsonl", "--against", "eval.csv", "--output", "apart", "--json"});
   EXPECT_EQ(manifest["rows_out"], 99);
   EXPECT_EQ(Lines("apart.removed.jsonl")[0]["text"], "q7");
 
-  manifest =
-      JsonOf({"data", "split", "apart.jsonl", "--eval_rows", "9", "--output", "split.jsonl", "--json"});
+  manifest = JsonOf({"data", "split", "apart.jsonl", "--eval_rows", "9", "--output", "split.jsonl", "--json"});
   EXPECT_EQ(manifest["train"], 90);
   EXPECT_EQ(Lines("split.eval.jsonl").size(), 9u);
 
-  manifest = JsonOf({"data", "select", "split.train.jsonl", "--rows", "10", "--by", "diverse", "--output",
-                     "best", "--json"});
+  manifest =
+      JsonOf({"data", "select", "split.train.jsonl", "--rows", "10", "--by", "diverse", "--output", "best", "--json"});
   EXPECT_EQ(manifest["rows_out"], 10);
   EXPECT_EQ(Lines("best.control.jsonl").size(), 10u);
 
-  const Outcome report =
-      Attune({"data", "report", "clean.manifest.json", "unique.manifest.json", "apart.manifest.json",
-              "split.manifest.json", "--data", "split.train.jsonl", "--output", "report.html"});
+  const Outcome report = Attune({"data", "report", "clean.manifest.json", "unique.manifest.json", "apart.manifest.json",
+                                 "split.manifest.json", "--data", "split.train.jsonl", "--output", "report.html"});
   EXPECT_EQ(report.exit_code, 0) << report.err;
   const std::string html = ReadFile(Path("report.html"));
   EXPECT_NE(html.find("near-duplicate"), std::string::npos);
@@ -196,22 +188,26 @@ TEST_F(Data, PreviewShowsTokens) {
   EXPECT_EQ(html.find('\x1b'), std::string::npos);
   // As a run would have it: its rows, and what it cuts.
   Write("run.yaml", "data:\n  train: a.jsonl\ntraining:\n  max_length: 4\n  truncation_mode: keep_start\n");
-  const Json cut = JsonOf({"data", "preview", "--config", "run.yaml", "--model", model, "--rows", "1", "--set", "truncation_mode=keep_end", "--json"});
+  const Json cut = JsonOf({"data", "preview", "--config", "run.yaml", "--model", model, "--rows", "1", "--set",
+                           "truncation_mode=keep_end", "--json"});
   EXPECT_EQ(cut["shown"][0]["tokens"][0]["cut"], true);
   EXPECT_EQ(cut["shown"][0]["tokens"].back()["cut"], false);
   EXPECT_EQ(cut["shown"][0]["cut"], cut["shown"][0]["tokens"].size() - 4);
   ExpectRefused({"data", "preview", "--model", model}, "name files of rows, or a --config with data.train");
-  ExpectRefused({"data", "preview", "a.jsonl", "--model", model, "--set", "truncation_mod=keep_end"}, "truncation_mode");
+  ExpectRefused({"data", "preview", "a.jsonl", "--model", model, "--set", "truncation_mod=keep_end"},
+                "truncation_mode");
   Write("none.jsonl", "{\"a\": 1}\n");
   ExpectRefused({"data", "preview", "none.jsonl", "--model", model}, "none.jsonl:1");
 }
 
 TEST_F(Data, ShardsGiveWhatOneProcessGives) {
   std::string rows;
-  for (int i = 0; i < 60; ++i) rows += Chat("Say " + std::to_string(i), "It is the number " + std::to_string(i % 40) + ".");
+  for (int i = 0; i < 60; ++i)
+    rows += Chat("Say " + std::to_string(i), "It is the number " + std::to_string(i % 40) + ".");
   Write("rows.jsonl", rows);
   const auto dedupe = [&](const std::string& output, const std::vector<std::string>& more) {
-    std::vector<std::string> arguments = {"data", "dedupe", "rows.jsonl", "--by", "answer", "--threshold", "1", "--output", output};
+    std::vector<std::string> arguments = {"data",        "dedupe", "rows.jsonl", "--by", "answer",
+                                          "--threshold", "1",      "--output",   output};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Outcome outcome = Attune(arguments);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
@@ -247,21 +243,22 @@ TEST_F(Data, WhatIsWrongIsOneLine) {
   ExpectRefused({"data", "check", "b.jsonl", "--strict"}, "b.jsonl:1: column 1: not valid JSON");
   ExpectRefused({"data", "check", "a.jsonl", "--columns", "text"}, "--columns text: write NAME=COLUMN");
   ExpectRefused({"data", "check", "a.jsonl", "--fail_on", "errors"}, "--fail_on errors");
-  ExpectRefused({"data", "clean", "a.jsonl", "--output", "o", "--rules", "emial=keep"},
-                "did you mean \"email\"?");
+  ExpectRefused({"data", "clean", "a.jsonl", "--output", "o", "--rules", "emial=keep"}, "did you mean \"email\"?");
   ExpectRefused({"data", "clean", "a.jsonl", "--output", "a"}, "a.jsonl: exists already");
   for (const char* output : {".", "..", "o/", "", ".jsonl"})
     ExpectRefused({"data", "clean", "a.jsonl", "--output", output}, "must name the files to write");
   ExpectRefused({"data", "clean", "a.jsonl", "--output", "o", "--columns", "prompt=question"},
                 "none of 1 rows can be read: a.jsonl:1: --columns: has no \"question\"");
-  ExpectRefused({"data", "dedupe", "b.jsonl", "--output", "o"}, "none of 1 rows can be read: b.jsonl:1: column 1: not valid JSON");
+  ExpectRefused({"data", "dedupe", "b.jsonl", "--output", "o"},
+                "none of 1 rows can be read: b.jsonl:1: column 1: not valid JSON");
   ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--keep", "score"}, "--score COLUMN");
-  ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--by", "rows"},
-                "--by rows: use prompt, answer, both");
+  ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--by", "rows"}, "--by rows: use prompt, answer, both");
   ExpectRefused({"data", "split", "a.jsonl", "--output", "o", "--eval_rows", "5"}, "there are only 1 rows");
   ExpectRefused({"data", "split", "b.jsonl", "--output", "o"}, "b.jsonl: holds no rows that can be split");
-  ExpectRefused({"data", "split", "a.jsonl", "--output", "o", "--stratify", "kind"}, "--stratify kind: no row has that column");
-  ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--keep", "score", "--score", "stars"}, "--score stars: no row has a number");
+  ExpectRefused({"data", "split", "a.jsonl", "--output", "o", "--stratify", "kind"},
+                "--stratify kind: no row has that column");
+  ExpectRefused({"data", "dedupe", "a.jsonl", "--output", "o", "--keep", "score", "--score", "stars"},
+                "--score stars: no row has a number");
   ExpectRefused({"data", "decontaminate", "a.jsonl", "--against", "b.jsonl", "--output", "o"},
                 "b.jsonl:1: an evaluation row that cannot be read");
   ExpectRefused({"data", "select", "a.jsonl", "--output", "o", "--rows", "1", "--by", "ifd"},

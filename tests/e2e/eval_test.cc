@@ -16,7 +16,11 @@ class EvalBenchTest : public ProgramTest {
     MakeChatModel();
     std::string rows;
     for (int i = 0; i < 6; ++i) {
-      rows += Json{{"messages", {{{"role", "user"}, {"content", "q" + std::to_string(i)}}, {{"role", "assistant"}, {"content", "<b>a & " + std::to_string(i) + "</b>"}}}}}.dump() + "\n";
+      rows += Json{{"messages",
+                    {{{"role", "user"}, {"content", "q" + std::to_string(i)}},
+                     {{"role", "assistant"}, {"content", "<b>a & " + std::to_string(i) + "</b>"}}}}}
+                  .dump() +
+              "\n";
     }
     WriteFileAtomic(Path("rows.jsonl"), rows);
   }
@@ -36,11 +40,14 @@ class EvalBenchTest : public ProgramTest {
 };
 
 TEST_F(EvalBenchTest, ComparesTheModelAPromptAndAnAdapter) {
-  ASSERT_EQ(Attune({"train", "--model", "model", "--data", "rows.jsonl", "--output_dir", "adapter", "--r", "4", "--max_steps", "60",
-                    "--learning_rate", "2e-2"}).exit_code, 0);
+  ASSERT_EQ(Attune({"train", "--model", "model", "--data", "rows.jsonl", "--output_dir", "adapter", "--r", "4",
+                    "--max_steps", "60", "--learning_rate", "2e-2"})
+                .exit_code,
+            0);
   WriteFileAtomic(Path("prompt.json"), R"({"system": "S"})");
-  const Json result = Bench({"--adapter", "adapter", "--prompt_file", "prompt.json", "--metrics", "loss,exact_match,token_f1,rouge_l,chrf",
-                             "--general", "built-in", "--output", "page.html"});
+  const Json result =
+      Bench({"--adapter", "adapter", "--prompt_file", "prompt.json", "--metrics",
+             "loss,exact_match,token_f1,rouge_l,chrf", "--general", "built-in", "--output", "page.html"});
   ASSERT_EQ(result["systems"].size(), 3u);
   const Json &base = result["systems"][0], &prompt = result["systems"][1], &adapter = result["systems"][2];
   EXPECT_EQ(base["name"], "base");
@@ -73,10 +80,12 @@ TEST_F(EvalBenchTest, ComparesTheModelAPromptAndAnAdapter) {
 }
 
 TEST_F(EvalBenchTest, ChoosesTheLikeliestAnswer) {
-  // One token a choice, so that both ways of choosing agree, with the model's own preference as the right answer of every row.
+  // One token a choice, so that both ways of choosing agree, with the model's own preference as the right answer of
+  // every row.
   const auto rows = [&](size_t right) {
     std::string text;
-    for (int i = 0; i < 4; ++i) text += Json{{"question", "q"}, {"choices", {"x", "y", "z"}}, {"answer", right}}.dump() + "\n";
+    for (int i = 0; i < 4; ++i)
+      text += Json{{"question", "q"}, {"choices", {"x", "y", "z"}}, {"answer", right}}.dump() + "\n";
     WriteFileAtomic(Path("choices.jsonl"), text);
     const Json figures = Bench({"--data", "choices.jsonl", "--metrics", "multiple_choice"})["systems"][0]["metrics"];
     EXPECT_EQ(figures["multiple_choice"], figures["multiple_choice_by_token"]);
@@ -86,23 +95,29 @@ TEST_F(EvalBenchTest, ChoosesTheLikeliestAnswer) {
 }
 
 TEST_F(EvalBenchTest, RunsCodeOnlyWithConsent) {
-  WriteFileAtomic(Path("code.jsonl"), Json{{"prompt", "q"}, {"test", "exit 0"}}.dump() + "\n" + Json{{"prompt", "r"}, {"test", "exit 1"}}.dump() + "\n");
+  WriteFileAtomic(Path("code.jsonl"), Json{{"prompt", "q"}, {"test", "exit 0"}}.dump() + "\n" +
+                                          Json{{"prompt", "r"}, {"test", "exit 1"}}.dump() + "\n");
   ExpectRefused(Arguments({"--data", "code.jsonl", "--metrics", "code"}), "--allow_code_execution");
-  const Json result = Bench({"--data", "code.jsonl", "--metrics", "code", "--allow_code_execution", "--interpreter", "tail -n 1"});
+  const Json result =
+      Bench({"--data", "code.jsonl", "--metrics", "code", "--allow_code_execution", "--interpreter", "tail -n 1"});
   EXPECT_EQ(result["systems"][0]["metrics"]["code"]["value"], 1);  // tail reads whatever it is given
-  const Json shell = Bench({"--data", "code.jsonl", "--metrics", "code", "--allow_code_execution", "--interpreter", "false"});
+  const Json shell =
+      Bench({"--data", "code.jsonl", "--metrics", "code", "--allow_code_execution", "--interpreter", "false"});
   EXPECT_EQ(shell["systems"][0]["metrics"]["code"]["value"], 0);
   EXPECT_EQ(shell["rows"][0]["code"][0], "ended with status 1");
 }
 
 TEST_F(EvalBenchTest, HoldsAnswersAgainstPatternsSchemasAndNumbers) {
-  WriteFileAtomic(Path("more.jsonl"), Json{{"prompt", "q"}, {"answer", 7}, {"pattern", "^"}, {"schema", true}}.dump() + "\n" +
-                                          Json{{"prompt", "r"}, {"answer", "8"}, {"pattern", "[^\\s\\S]"}, {"schema", false}}.dump() + "\n");
+  WriteFileAtomic(Path("more.jsonl"),
+                  Json{{"prompt", "q"}, {"answer", 7}, {"pattern", "^"}, {"schema", true}}.dump() + "\n" +
+                      Json{{"prompt", "r"}, {"answer", "8"}, {"pattern", "[^\\s\\S]"}, {"schema", false}}.dump() +
+                      "\n");
   const Json figures = Bench({"--data", "more.jsonl", "--metrics", "regex,json,numeric"})["systems"][0]["metrics"];
   EXPECT_EQ(figures["regex"]["value"], 0.5);  // the start is in every answer, an impossible letter in none
   EXPECT_TRUE(figures.contains("json") && figures.contains("json_schema") && figures.contains("numeric"));
   WriteFileAtomic(Path("all.json"), "true");
-  const Json given = Bench({"--data", "more.jsonl", "--metrics", "json", "--schema", "all.json"})["systems"][0]["metrics"];
+  const Json given =
+      Bench({"--data", "more.jsonl", "--metrics", "json", "--schema", "all.json"})["systems"][0]["metrics"];
   EXPECT_EQ(given["json_schema"]["value"], given["json"]["value"]);
 }
 
@@ -110,9 +125,12 @@ TEST_F(EvalBenchTest, RefusesInOneLine) {
   WriteFileAtomic(Path("bare.jsonl"), "\n{\"prompt\": \"q\"}\n");
   WriteFileAtomic(Path("text.jsonl"), "{\"text\": \"abc\"}\n");
   WriteFileAtomic(Path("empty.jsonl"), "\n");
-  const auto refused = [&](const std::vector<std::string>& more, const std::string& piece) { ExpectRefused(Arguments(more), piece); };
+  const auto refused = [&](const std::vector<std::string>& more, const std::string& piece) {
+    ExpectRefused(Arguments(more), piece);
+  };
   refused({"--metrics", "rouge_k"}, "did you mean \"rouge_l\"?");
-  refused({"--data", "bare.jsonl", "--metrics", "exact_match"}, "bare.jsonl:2: the metric exact_match needs a reference");
+  refused({"--data", "bare.jsonl", "--metrics", "exact_match"},
+          "bare.jsonl:2: the metric exact_match needs a reference");
   refused({"--data", "bare.jsonl", "--metrics", "loss"}, "bare.jsonl:2: has no answer");
   refused({"--metrics", "multiple_choice"}, "rows.jsonl:1: the metric multiple_choice needs \"choices\"");
   refused({"--metrics", "regex"}, "needs \"pattern\" in the row, or --pattern");
@@ -126,7 +144,8 @@ TEST_F(EvalBenchTest, RefusesInOneLine) {
   refused({"--metrics", "loss", "--general", "empty.jsonl"}, "empty.jsonl: holds");
   refused({"--metrics", "loss", "--max_length", "8"}, "--max_length");
   WriteFileAtomic(Path("choices.jsonl"), Json{{"question", "q"}, {"choices", {"x", "y"}}, {"answer", 2}}.dump() + "\n");
-  refused({"--data", "choices.jsonl", "--metrics", "multiple_choice"}, "choices.jsonl:1: \"answer\" must be one of the choices");
+  refused({"--data", "choices.jsonl", "--metrics", "multiple_choice"},
+          "choices.jsonl:1: \"answer\" must be one of the choices");
 }
 
 }  // namespace attune::eval_test

@@ -46,8 +46,8 @@ TEST_F(HostileModel, WeightsThatAreNotFiniteAreSaid) {
   // No rate of learning helps, so the tensor is named and not the rate.
   WriteFileAtomic(Path("rows.jsonl"), "{\"text\": \"some words\"}\n{\"text\": \"others\"}\n");
   for (const char* method : {"lora", "full"}) {
-    ExpectRefused({"train", "--model", "model", "--data", "rows.jsonl", "--method", method, "--output_dir", std::string("run-") + method,
-                   "--skip_nonfinite", "3"},
+    ExpectRefused({"train", "--model", "model", "--data", "rows.jsonl", "--method", method, "--output_dir",
+                   std::string("run-") + method, "--skip_nonfinite", "3"},
                   "model: \"model.layers");
   }
 }
@@ -65,19 +65,25 @@ TEST_F(HostileModel, WhatAFileSaysStaysOneShortLine) {
 TEST_F(HostileModel, ATokenizerCannotMakeEveryTextEndless) {
   Json tokenizer = Read("tokenizer.json");
   const Json piece = {{"SpecialToken", {{"id", "s"}, {"type_id", 0}}}};
-  tokenizer["post_processor"] = {{"type", "TemplateProcessing"},
-                                 {"single", std::vector<Json>(5000, piece)},
-                                 {"pair", Json::array()},
-                                 {"special_tokens", {{"s", {{"id", "s"}, {"ids", std::vector<int>(1000, 1)}, {"tokens", {"a"}}}}}}};
+  tokenizer["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single", std::vector<Json>(5000, piece)},
+      {"pair", Json::array()},
+      {"special_tokens", {{"s", {{"id", "s"}, {"ids", std::vector<int>(1000, 1)}, {"tokens", {"a"}}}}}}};
   Write("tokenizer.json", tokenizer.dump());
   ExpectRefused({"tokenize", "--model", "model", "--text", "hi"}, "1024");
 }
 
 TEST_F(HostileModel, SizesThatCannotBe) {
   const std::string config = ReadFile(Path("model/config.json"));
-  const std::vector<std::pair<std::string, Json>> values = {
-      {"hidden_size", int64_t{1} << 62}, {"num_attention_heads", 0}, {"num_attention_heads", 5}, {"num_key_value_heads", 3},
-      {"vocab_size", 1},                 {"num_hidden_layers", int64_t{1} << 40}, {"rms_norm_eps", -1}, {"intermediate_size", nullptr}};
+  const std::vector<std::pair<std::string, Json>> values = {{"hidden_size", int64_t{1} << 62},
+                                                            {"num_attention_heads", 0},
+                                                            {"num_attention_heads", 5},
+                                                            {"num_key_value_heads", 3},
+                                                            {"vocab_size", 1},
+                                                            {"num_hidden_layers", int64_t{1} << 40},
+                                                            {"rms_norm_eps", -1},
+                                                            {"intermediate_size", nullptr}};
   for (const auto& [key, value] : values) {
     Json changed = Json::parse(config);
     changed[key] = value;
@@ -92,9 +98,12 @@ TEST_F(HostileModel, SizesThatCannotBe) {
 TEST_F(HostileModel, TensorsThatCannotBe) {
   const std::string weights = ReadFile(Path("model/model.safetensors"));
   const std::string name = "model.norm.weight";
-  const std::vector<std::pair<std::string, Json>> values = {{"data_offsets", {0, int64_t{1} << 62}}, {"data_offsets", {8, 0}},
-                                                            {"data_offsets", {-8, 8}},              {"shape", {int64_t{1} << 62, 4}},
-                                                            {"shape", {int64_t{1} << 32, int64_t{1} << 32}}, {"dtype", "F8_E4M3"}};
+  const std::vector<std::pair<std::string, Json>> values = {{"data_offsets", {0, int64_t{1} << 62}},
+                                                            {"data_offsets", {8, 0}},
+                                                            {"data_offsets", {-8, 8}},
+                                                            {"shape", {int64_t{1} << 62, 4}},
+                                                            {"shape", {int64_t{1} << 32, int64_t{1} << 32}},
+                                                            {"dtype", "F8_E4M3"}};
   for (const auto& [key, value] : values) {
     Write("model.safetensors", weights);
     ChangeHeader([&](Json& header) { header[name][key] = value; });

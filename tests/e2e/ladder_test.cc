@@ -16,7 +16,8 @@ class LadderTest : public ProgramTest {
     ProgramTest::SetUp();
     MakeChatModel();
     std::string rows;
-    for (int i = 0; i < 120; ++i) rows += Json{{"prompt", "q" + std::to_string(i)}, {"completion", "a" + std::to_string(i % 7)}}.dump() + "\n";
+    for (int i = 0; i < 120; ++i)
+      rows += Json{{"prompt", "q" + std::to_string(i)}, {"completion", "a" + std::to_string(i % 7)}}.dump() + "\n";
     WriteFileAtomic(Path("rows.jsonl"), rows);
   }
   static std::vector<std::string> Arguments(const std::vector<std::string>& more) {
@@ -48,7 +49,8 @@ TEST_F(LadderTest, MeasuresEveryMethodOnTheSameRowsAndGoesOn) {
   // What a run says of itself is what the same rows say of its adapter.
   const Json& lora = first["rungs"][2];
   EXPECT_LT(lora["eval_loss"], first["rungs"][0]["eval_loss"]);
-  const Outcome eval = Attune({"eval", "--model", "model", "--adapter", lora["path"], "--data", "ladder/held-out.jsonl", "--json"});
+  const Outcome eval =
+      Attune({"eval", "--model", "model", "--adapter", lora["path"], "--data", "ladder/held-out.jsonl", "--json"});
   EXPECT_NEAR(lora["eval_loss"], Json::parse(eval.out)["eval_loss"].get<double>(), 1e-6);
   EXPECT_TRUE(FileExists(Path("ladder/prompt.json")));
   EXPECT_NE(ReadFile(Path("ladder/ladder.html")).find("<svg"), std::string::npos);
@@ -67,7 +69,8 @@ TEST_F(LadderTest, TextHasNoPrompt) {
   std::string text;
   for (int i = 0; i < 90; ++i) text += "a line of text, the " + std::to_string(i) + "th\n";
   WriteFileAtomic(Path("lines.txt"), text);
-  const Outcome outcome = Attune({"advise", "--measure", "--model", "model", "--data", "lines.txt", "--budget", "60s", "--output_dir", "ladder", "--json"});
+  const Outcome outcome = Attune({"advise", "--measure", "--model", "model", "--data", "lines.txt", "--budget", "60s",
+                                  "--output_dir", "ladder", "--json"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const Json rungs = Json::parse(outcome.out)["rungs"];
   EXPECT_NE(rungs[1]["skipped"].get<std::string>().find("not all rows are questions"), std::string::npos);
@@ -98,14 +101,17 @@ TEST_F(LadderTest, AdviceLooksAtTheLossOnTheRows) {
 TEST_F(LadderTest, RefusesInOneLine) {
   WriteFileAtomic(Path("few.jsonl"), Json{{"prompt", "q"}, {"completion", "a"}}.dump() + "\n");
   WriteFileAtomic(Path("empty.jsonl"), "\n");
-  const auto refused = [&](const std::vector<std::string>& more, const std::string& piece) { ExpectRefused(Arguments(more), piece); };
+  const auto refused = [&](const std::vector<std::string>& more, const std::string& piece) {
+    ExpectRefused(Arguments(more), piece);
+  };
   refused({}, "--output_dir");
   refused({"--output_dir", "ladder", "--budget", "soon"}, "--budget soon: write a time");
   refused({"--output_dir", "ladder", "--budget", "5s"}, "a minute or more");
   refused({"--output_dir", "ladder", "--eval_data", "empty.jsonl"}, "empty.jsonl");
   refused({"--output_dir", "model"}, "model");
   refused({"--output_dir", "ladder", "--output", "run.yaml"}, "leave out --output");
-  ExpectRefused({"advise", "--measure", "--model", "model", "--data", "few.jsonl", "--output_dir", "ladder"}, "too few to set 8 apart");
+  ExpectRefused({"advise", "--measure", "--model", "model", "--data", "few.jsonl", "--output_dir", "ladder"},
+                "too few to set 8 apart");
   ExpectRefused({"advise", "--model", "model", "--data", "rows.jsonl", "--budget", "5m"}, "belongs to --measure");
   EXPECT_FALSE(DirectoryExists(Path("ladder")));
 }

@@ -59,8 +59,10 @@ TEST_F(PlanTest, AgreesWithTrainToTheByte) {
       {"--method", "full", "--optim", "adafactor", "--tokens_in_flight", "8"},
       {"--data.eval", "rows.jsonl", "--eval_strategy", "epoch", "--packing", "true", "--max_length", "32"}};
   for (const std::vector<std::string>& run : runs) {
-    WriteFileAtomic(Path("run.yaml"), "model: {name_or_path: " + Llama() + "}\ndata: {train: rows.jsonl}\n"
-                                      "training: {output_dir: out, max_steps: 1, overwrite_output_dir: true, bf16: false}\n");
+    WriteFileAtomic(Path("run.yaml"),
+                    "model: {name_or_path: " + Llama() +
+                        "}\ndata: {train: rows.jsonl}\n"
+                        "training: {output_dir: out, max_steps: 1, overwrite_output_dir: true, bf16: false}\n");
     std::vector<std::string> train = {"train", "run.yaml"}, plan = {"run.yaml"};
     train.insert(train.end(), run.begin(), run.end());
     plan.insert(plan.end(), run.begin(), run.end());
@@ -92,17 +94,19 @@ TEST_F(PlanTest, WorksFromAConfigurationAlone) {
   EXPECT_GT(lora["seconds_high"], lora["seconds"]);
 }
 
-// "LoRA 16-24 GB, QLoRA 8-16, full 80+", as guides give it for a model of 7 billion parameters: rank 16 on all linear layers, rows
-// of 1,024 tokens, AdamW, bf16.
+// "LoRA 16-24 GB, QLoRA 8-16, full 80+", as guides give it for a model of 7 billion parameters: rank 16 on all linear
+// layers, rows of 1,024 tokens, AdamW, bf16.
 TEST_F(PlanTest, ReproducesTheTableOfTheGuides) {
-  const Json plan = Plan({"--model", "llama-2-7b", "--device", "RTX 4090", "--r", "16", "--target_modules", "all-linear"});
+  const Json plan =
+      Plan({"--model", "llama-2-7b", "--device", "RTX 4090", "--r", "16", "--target_modules", "all-linear"});
   EXPECT_GE(Gib(plan, "lora"), 16);
   EXPECT_LE(Gib(plan, "lora"), 24);
   EXPECT_GE(Gib(plan, "qlora"), 8);
   EXPECT_LE(Gib(plan, "qlora"), 16);
   EXPECT_GE(Gib(plan, "full"), 80);
   EXPECT_EQ(plan["method"], "lora");  // it fits 24 GiB, so that 4 bits are not needed
-  EXPECT_EQ(Plan({"--model", "llama-2-7b", "--device", "RTX 4060 Ti 16GB", "--r", "16", "--target_modules", "all-linear"})["method"],
+  EXPECT_EQ(Plan({"--model", "llama-2-7b", "--device", "RTX 4060 Ti 16GB", "--r", "16", "--target_modules",
+                  "all-linear"})["method"],
             "qlora");
   const Json full = Method(plan, "full");
   EXPECT_FALSE(full["fits"]);
@@ -112,7 +116,8 @@ TEST_F(PlanTest, ReproducesTheTableOfTheGuides) {
 
 TEST_F(PlanTest, SharesWeightsAmongDevices) {
   const auto weights = [&](const char* devices) {
-    const Json plan = Plan({"--model", "llama-2-7b", "--device", "RTX 4090", "--devices", devices, "--tokens", "1000000"});
+    const Json plan =
+        Plan({"--model", "llama-2-7b", "--device", "RTX 4090", "--devices", devices, "--tokens", "1000000"});
     return Method(plan, "lora")["memory"][0]["bytes"].get<int64_t>();
   };
   EXPECT_EQ(weights("1"), 2 * weights("2"));
@@ -122,7 +127,9 @@ TEST_F(PlanTest, SharesWeightsAmongDevices) {
 double ChildSeconds() {
   rusage usage{};
   ::getrusage(RUSAGE_CHILDREN, &usage);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
@@ -145,13 +152,15 @@ TEST_F(PlanTest, DrawsAPictureWithEveryTextEscaped) {
     EXPECT_NE(picture.find("<svg"), std::string::npos);
     EXPECT_EQ(picture.find("<b>"), std::string::npos);
     EXPECT_NE(picture.find("&lt;b&gt;&amp;&quot;.json"), std::string::npos);
-    for (const char* method : {">prompt<", ">lora<", ">qlora<", ">full<"}) EXPECT_NE(picture.find(method), std::string::npos);
+    for (const char* method : {">prompt<", ">lora<", ">qlora<", ">full<"})
+      EXPECT_NE(picture.find(method), std::string::npos);
   }
 }
 
 TEST_F(PlanTest, RemembersWhatBenchMeasured) {
   EXPECT_NE(Attune({"plan", "--model", "llama-2-7b", "--bf16", "false"}).out.find("(assumed;"), std::string::npos);
-  const Outcome bench = Attune({"bench", "train", "--model", Llama(), "--tokens", "64", "--length", "32", "--steps", "1", "--f32"});
+  const Outcome bench =
+      Attune({"bench", "train", "--model", Llama(), "--tokens", "64", "--length", "32", "--steps", "1", "--f32"});
   ASSERT_EQ(bench.exit_code, 0) << bench.err;
   EXPECT_NE(Attune({"plan", "--model", "llama-2-7b", "--bf16", "false"}).out.find("measured 2"), std::string::npos);
   const std::vector<std::string> again = {"--model", Llama(), "--bf16", "false", "--tokens", "1000"};
@@ -168,7 +177,8 @@ TEST_F(PlanTest, RemembersWhatBenchMeasured) {
   for (const char* key : {"work_rates", "speed_flops", "spread"}) earlier["rates"]["f32"]["lora"].erase(key);
   WriteFileAtomic(Path("attune/machine.json"), earlier.dump());
   EXPECT_TRUE(Method(Plan(again), "lora")["seconds_by_kind"].empty());
-  EXPECT_NE(Attune({"plan", "--model", "llama-2-7b", "--bf16", "false"}).out.find("of which a step reaches"), std::string::npos);
+  EXPECT_NE(Attune({"plan", "--model", "llama-2-7b", "--bf16", "false"}).out.find("of which a step reaches"),
+            std::string::npos);
 
   Json broken = file;
   broken["rates"]["f32"]["lora"]["work_rates"]["attention"] = -1;
@@ -182,9 +192,11 @@ TEST_F(PlanTest, RemembersWhatBenchMeasured) {
 }
 
 TEST_F(PlanTest, PricesComeFromAFile) {
-  WriteFileAtomic(Path("prices.yaml"), "date: 2026-11-01\nsource: mine\ncurrency: EUR\nelectricity_per_kwh: 0.5\n"
-                                       "this_machine_watts: 100\nper_hour: {RTX 4090: 2}\n");
-  const Json plan = Plan({"--model", "llama-2-7b", "--device", "rtx 4090", "--tokens", "1000000", "--prices", "prices.yaml"});
+  WriteFileAtomic(Path("prices.yaml"),
+                  "date: 2026-11-01\nsource: mine\ncurrency: EUR\nelectricity_per_kwh: 0.5\n"
+                  "this_machine_watts: 100\nper_hour: {RTX 4090: 2}\n");
+  const Json plan =
+      Plan({"--model", "llama-2-7b", "--device", "rtx 4090", "--tokens", "1000000", "--prices", "prices.yaml"});
   EXPECT_EQ(plan["prices"]["currency"], "EUR");
   const Json lora = Method(plan, "lora");
   EXPECT_NEAR(lora["rent"].get<double>(), 2 * lora["seconds"].get<double>() / 3600, 1e-9);
@@ -192,14 +204,16 @@ TEST_F(PlanTest, PricesComeFromAFile) {
 }
 
 TEST_F(PlanTest, RefusesWhatCannotBeInOneLine) {
-  WriteFileAtomic(Path("prices.yaml"), "date: 2026-11-01\nsource: mine\ncurrency: EUR\nelectricity_per_kwh: -0.5\n"
-                                       "this_machine_watts: 100\n");
+  WriteFileAtomic(Path("prices.yaml"),
+                  "date: 2026-11-01\nsource: mine\ncurrency: EUR\nelectricity_per_kwh: -0.5\n"
+                  "this_machine_watts: 100\n");
   ExpectRefused({"plan", "--model", "Lama-2-7b-hf"}, "did you mean \"Llama-2-7b-hf\"?");
   ExpectRefused({"plan", "--model", "llama-2-7b", "--device", "RTX 4091"}, "did you mean \"RTX 4090\"?");
   ExpectRefused({"plan", "--model", "llama-2-7b", "--method", "qlra"}, "did you mean \"qlora\"?");
   ExpectRefused({"plan", "--model", "llama-2-7b", "--max_length", "8192"}, "beyond the 4096 positions");
   ExpectRefused({"plan", "--model", "Qwen2.5-0.5B", "--r", "1000"}, "lora.r: 1000 is above the dimension");
-  ExpectRefused({"plan", "--model", "llama-2-7b", "--prices", "prices.yaml"}, "electricity_per_kwh: must be 0 or more, not -0.5");
+  ExpectRefused({"plan", "--model", "llama-2-7b", "--prices", "prices.yaml"},
+                "electricity_per_kwh: must be 0 or more, not -0.5");
   ExpectRefused({"plan", "--model", "llama-2-7b", "--devices", "2"}, "this machine is one");
   ExpectRefused({"plan", "--model", "llama-2-7b", "--output", "plan.png"}, "must end in .svg or .html");
   ExpectRefused({"plan", "--model", "llama-2-7b", "--lerning_rate", "1"}, "did you mean \"learning_rate\"?");
@@ -214,14 +228,15 @@ TEST_F(PlanTest, TrainRefusesWhatDoesNotFit) {
   config["intermediate_size"] = 65536;
   config["num_hidden_layers"] = 100;
   WriteFileAtomic(Path("config.json"), config.dump());
-  ExpectRefused({"train", "--init_from_config", "config.json", "--data", "rows.jsonl", "--output_dir", "out"}, "choose a smaller model");
+  ExpectRefused({"train", "--init_from_config", "config.json", "--data", "rows.jsonl", "--output_dir", "out"},
+                "choose a smaller model");
   EXPECT_FALSE(DirectoryExists(Path("out")));
 }
 
 TEST_F(PlanTest, AdviseGivesAConfigurationThatTrainTakes) {
   for (const std::string goal : {"style", "base"}) {
-    const Outcome advice = Attune({"advise", "--model", Llama(), "--data", "rows.jsonl", "--eval_data", "rows.jsonl", "--goal", goal,
-                                   "--output", goal + ".yaml", "--json"});
+    const Outcome advice = Attune({"advise", "--model", Llama(), "--data", "rows.jsonl", "--eval_data", "rows.jsonl",
+                                   "--goal", goal, "--output", goal + ".yaml", "--json"});
     ASSERT_EQ(advice.exit_code, 0) << advice.err;
     const Json json = Json::parse(advice.out);
     EXPECT_EQ(json["config"], ReadFile(Path(goal + ".yaml")));

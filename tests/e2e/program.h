@@ -35,7 +35,8 @@ class Program {
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
     // What an earlier process said there must not be taken for this one's.
-    for (const std::string& path : {out_, err_}) ::close(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    for (const std::string& path : {out_, err_})
+      ::close(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     pid_ = ::fork();
     if (pid_ != 0) return;
     const auto redirect = [](const char* path, int flags, int to) {
@@ -95,7 +96,9 @@ class ProgramTest : public testing::Test {
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
   }
-  Outcome Attune(const std::vector<std::string>& arguments) { return Program(arguments, folder_, Path("outcome")).Wait(); }
+  Outcome Attune(const std::vector<std::string>& arguments) {
+    return Program(arguments, folder_, Path("outcome")).Wait();
+  }
   // Exit code 2 and one line that holds `piece`.
   void ExpectRefused(const std::vector<std::string>& arguments, const std::string& piece) {
     const Outcome outcome = Attune(arguments);

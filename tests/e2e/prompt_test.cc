@@ -21,10 +21,13 @@ class PromptTest : public ProgramTest {
     WriteFileAtomic(Path("held-out.jsonl"), held_out);
   }
   static std::string Row(const std::string& question, const std::string& answer) {
-    return Json{{"messages", {{{"role", "user"}, {"content", question}}, {{"role", "assistant"}, {"content", answer}}}}}.dump() + "\n";
+    return Json{{"messages", {{{"role", "user"}, {"content", question}}, {{"role", "assistant"}, {"content", answer}}}}}
+               .dump() +
+           "\n";
   }
   std::vector<std::string> Arguments(const std::vector<std::string>& more) const {
-    std::vector<std::string> arguments = {"prompt", "--model", "model", "--data", "train.jsonl", "--eval_data", "held-out.jsonl"};
+    std::vector<std::string> arguments = {"prompt",      "--model",     "model",         "--data",
+                                          "train.jsonl", "--eval_data", "held-out.jsonl"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -51,26 +54,33 @@ class PromptTest : public ProgramTest {
 };
 
 TEST_F(PromptTest, ScoresPromptsBesideAnAdapterAndKeepsTheBest) {
-  ASSERT_EQ(Attune({"train", "--model", "model", "--data", "train.jsonl", "--output_dir", "adapter", "--r", "4", "--max_steps", "20",
-                    "--learning_rate", "1e-2"}).exit_code, 0);
-  const Json result = Prompt({"--system", "Be brief.", "--shots", "1,3", "--search", "3", "--adapter", "adapter", "--output", "prompt.json"});
+  ASSERT_EQ(Attune({"train", "--model", "model", "--data", "train.jsonl", "--output_dir", "adapter", "--r", "4",
+                    "--max_steps", "20", "--learning_rate", "1e-2"})
+                .exit_code,
+            0);
+  const Json result = Prompt(
+      {"--system", "Be brief.", "--shots", "1,3", "--search", "3", "--adapter", "adapter", "--output", "prompt.json"});
   ASSERT_EQ(result["candidates"].size(), 7u);  // none, system, two likenesses, two searches, an adapter
   EXPECT_EQ(result["rows"], 5);
-  for (size_t i = 1; i < 7; ++i) EXPECT_LE(result["candidates"][i - 1]["eval_loss"], result["candidates"][i]["eval_loss"]);
+  for (size_t i = 1; i < 7; ++i)
+    EXPECT_LE(result["candidates"][i - 1]["eval_loss"], result["candidates"][i]["eval_loss"]);
   // The same figures as eval's, with the same answers scored whatever stands before them.
   EXPECT_DOUBLE_EQ(Find(result, "no prompt")["eval_loss"], EvalLoss({}));
   EXPECT_DOUBLE_EQ(Find(result, "adapter")["eval_loss"], EvalLoss({"--adapter", "adapter"}));
   const Json best = result["candidates"][result["best_prompt"].get<size_t>()];
   EXPECT_EQ(best["adapter"], "");
   EXPECT_DOUBLE_EQ(best["eval_loss"], EvalLoss({"--prompt_file", "prompt.json"}));
-  for (const Json& c : result["candidates"]) EXPECT_EQ(c["eval_tokens"], result["candidates"][0]["eval_tokens"]) << c["name"];
+  for (const Json& c : result["candidates"])
+    EXPECT_EQ(c["eval_tokens"], result["candidates"][0]["eval_tokens"]) << c["name"];
   EXPECT_GT(Find(result, "3 examples like")["prompt_tokens"], Find(result, "1 examples like")["prompt_tokens"]);
 }
 
 TEST_F(PromptTest, GenerateShowsTheExamplesThatAreLikeTheQuestion) {
-  WriteFileAtomic(Path("prompt.json"), Json{{"system", "S"}, {"similar", {{"data", Path("train.jsonl")}, {"shots", 2}}}}.dump());
+  WriteFileAtomic(Path("prompt.json"),
+                  Json{{"system", "S"}, {"similar", {{"data", Path("train.jsonl")}, {"shots", 2}}}}.dump());
   const auto tokens = [&](const std::vector<std::string>& more) {
-    std::vector<std::string> arguments = {"generate", "--model", "model", "--prompt", "q7", "--max_new_tokens", "1", "--json"};
+    std::vector<std::string> arguments = {"generate", "--model",          "model", "--prompt",
+                                          "q7",       "--max_new_tokens", "1",     "--json"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Outcome outcome = Attune(arguments);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
@@ -85,23 +95,31 @@ TEST_F(PromptTest, ExamplesByMeaningAreChosenByEvalAsTheyWereByPrompt) {
   ASSERT_EQ(result["candidates"].size(), 2u);
   const Json by_meaning = Find(result, "3 examples like the question in meaning");
   ASSERT_EQ(result["candidates"][0], by_meaning) << "the prompt that is written has no examples";
-  EXPECT_TRUE(by_meaning["prompt"]["similar"]["vectors"].get<std::string>().ends_with("/prompt.json.vectors.safetensors"));
+  EXPECT_TRUE(
+      by_meaning["prompt"]["similar"]["vectors"].get<std::string>().ends_with("/prompt.json.vectors.safetensors"));
   EXPECT_DOUBLE_EQ(by_meaning["eval_loss"], EvalLoss({"--prompt_file", "prompt.json"}));
-  EXPECT_EQ(Attune({"generate", "--model", "model", "--prompt", "q7", "--max_new_tokens", "1", "--prompt_file", "prompt.json"}).exit_code, 0);
+  EXPECT_EQ(Attune({"generate", "--model", "model", "--prompt", "q7", "--max_new_tokens", "1", "--prompt_file",
+                    "prompt.json"})
+                .exit_code,
+            0);
   ExpectRefused(Arguments({"--similarity", "meaning"}), "use bm25, embedding or both");
   const std::string rows = ReadFile(Path("train.jsonl"));
   WriteFileAtomic(Path("train.jsonl"), rows + Row("q99", "a99"));
-  ExpectRefused({"eval", "--model", "model", "--data", "held-out.jsonl", "--prompt_file", "prompt.json"}, "run attune prompt again");
+  ExpectRefused({"eval", "--model", "model", "--data", "held-out.jsonl", "--prompt_file", "prompt.json"},
+                "run attune prompt again");
   WriteFileAtomic(Path("train.jsonl"), rows);
   WriteFileAtomic(Path("prompt.json.vectors.safetensors"), "no vectors");
-  ExpectRefused({"eval", "--model", "model", "--data", "held-out.jsonl", "--prompt_file", "prompt.json"}, "prompt.json.vectors.safetensors");
+  ExpectRefused({"eval", "--model", "model", "--data", "held-out.jsonl", "--prompt_file", "prompt.json"},
+                "prompt.json.vectors.safetensors");
 }
 
 TEST_F(PromptTest, RefusesInOneLine) {
   WriteFileAtomic(Path("bad.json"), R"({"sistem": "x"})");
   WriteFileAtomic(Path("text.jsonl"), "{\"text\": \"a\"}\n");
-  ExpectRefused({"eval", "--model", "model", "--data", "held-out.jsonl", "--prompt_file", "bad.json"}, "did you mean \"system\"?");
-  ExpectRefused({"generate", "--model", "model", "--prompt", "a", "--system", "b", "--prompt_file", "bad.json"}, "exclude each other");
+  ExpectRefused({"eval", "--model", "model", "--data", "held-out.jsonl", "--prompt_file", "bad.json"},
+                "did you mean \"system\"?");
+  ExpectRefused({"generate", "--model", "model", "--prompt", "a", "--system", "b", "--prompt_file", "bad.json"},
+                "exclude each other");
   ExpectRefused({"prompt", "--model", "model", "--data", "text.jsonl", "--eval_data", "held-out.jsonl"},
                 "text.jsonl:1: has no question and answer");
   ExpectRefused(Arguments({"--output", "train.jsonl"}), "train.jsonl: exists");

@@ -1,5 +1,5 @@
-// LoRA on quantised bases from outside: packed while it is read, packed already, the blocks of a GGUF file; what cannot be is
-// refused; a merged result is compared before it counts.
+// LoRA on quantised bases from outside: packed while it is read, packed already, the blocks of a GGUF file; what cannot
+// be is refused; a merged result is compared before it counts.
 #include "training.h"
 
 namespace attune::qlora_test {
@@ -13,8 +13,21 @@ const std::string kData = ATTUNE_TEST_DATA;
 class QloraTest : public TrainingTest {
  protected:
   Arguments On(const std::string& model, const std::string& output, const Arguments& more) const {
-    Arguments arguments = {"train", "--model", model, "--data", Path("rows.jsonl"), "--output_dir", Path(output), "--logging_steps",
-                           "1", "--max_steps", "4", "--target_modules", "all-linear", "--lora_dropout", "0.1"};
+    Arguments arguments = {"train",
+                           "--model",
+                           model,
+                           "--data",
+                           Path("rows.jsonl"),
+                           "--output_dir",
+                           Path(output),
+                           "--logging_steps",
+                           "1",
+                           "--max_steps",
+                           "4",
+                           "--target_modules",
+                           "all-linear",
+                           "--lora_dropout",
+                           "0.1"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -29,11 +42,13 @@ class QloraTest : public TrainingTest {
 
 // Quantising while reading is what quantising to a folder and training on that is.
 TEST_F(QloraTest, PackedWhileReadIsThePackedFolder) {
-  const Arguments settings = {"--load_in_4bit", "true", "--bnb_4bit_quant_type", "nf4", "--bnb_4bit_use_double_quant", "true"};
+  const Arguments settings = {
+      "--load_in_4bit", "true", "--bnb_4bit_quant_type", "nf4", "--bnb_4bit_use_double_quant", "true"};
   const Outcome read = Run(On(Llama(), "read", settings));
   ASSERT_EQ(read.exit_code, 0) << read.err;
   EXPECT_EQ(ReadJson("read/run.json")["method"], "qlora");
-  const Outcome quantize = Run({"quantize", "--model", Llama(), "--output", Path("packed"), "--bnb_4bit_use_double_quant", "true"});
+  const Outcome quantize =
+      Run({"quantize", "--model", Llama(), "--output", Path("packed"), "--bnb_4bit_use_double_quant", "true"});
   ASSERT_EQ(quantize.exit_code, 0) << quantize.err;
   const Outcome packed = Run(On(Path("packed"), "on_packed", {"--method", "qlora"}));
   ASSERT_EQ(packed.exit_code, 0) << packed.err;
@@ -79,13 +94,18 @@ TEST_F(QloraTest, TrainsOnTheBlocksOfAGgufFile) {
   ASSERT_EQ(Run(On(gguf, "blocks", {"--bf16", "false"})).exit_code, 0);
   ASSERT_EQ(Run(On(Path("plain"), "values", {"--bf16", "false"})).exit_code, 0);
   EXPECT_EQ(Losses("blocks"), Losses("values"));
-  const auto planned = [&](const std::string& run) { return ReadJson(run + "/run.json")["planned_bytes"].get<int64_t>(); };
+  const auto planned = [&](const std::string& run) {
+    return ReadJson(run + "/run.json")["planned_bytes"].get<int64_t>();
+  };
   EXPECT_LT(planned("blocks"), planned("values"));
 }
 
 // The same bits, with the base in its file.
 TEST_F(QloraTest, OffloadedBasesGiveTheSameBits) {
-  ASSERT_EQ(Run({"export", "--model", Llama(), "--format", "safetensors", "--output", Path("half"), "--dtype", "bfloat16"}).exit_code, 0);
+  ASSERT_EQ(
+      Run({"export", "--model", Llama(), "--format", "safetensors", "--output", Path("half"), "--dtype", "bfloat16"})
+          .exit_code,
+      0);
   const Arguments settings = {"--bf16", "false", "--gradient_checkpointing", "true"};
   ASSERT_EQ(Run(On(Path("half"), "held", settings)).exit_code, 0);
   Arguments offloaded = settings;
@@ -94,7 +114,9 @@ TEST_F(QloraTest, OffloadedBasesGiveTheSameBits) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_NE((outcome.out + outcome.err).find("offload: "), std::string::npos);
   EXPECT_TRUE(SameFile("held/adapter_model.safetensors", "mapped/adapter_model.safetensors"));
-  const auto weights = [&](const std::string& run) { return ReadJson(run + "/run.json")["planned_bytes"].get<int64_t>(); };
+  const auto weights = [&](const std::string& run) {
+    return ReadJson(run + "/run.json")["planned_bytes"].get<int64_t>();
+  };
   EXPECT_LT(weights("mapped"), weights("held"));
 }
 
@@ -110,7 +132,9 @@ TEST_F(QloraTest, PackedBasesThatStayInTheirFilesGiveTheSameBits) {
     const Outcome mapped = Run(On(Path(name), name + "-mapped", {"--method", "qlora", "--offload", "true"}));
     ASSERT_EQ(mapped.exit_code, 0) << mapped.err;
     EXPECT_TRUE(SameFile(name + "-held/adapter_model.safetensors", name + "-mapped/adapter_model.safetensors")) << name;
-    const auto planned = [&](const std::string& run) { return ReadJson(name + run + "/run.json")["planned_bytes"].get<int64_t>(); };
+    const auto planned = [&](const std::string& run) {
+      return ReadJson(name + run + "/run.json")["planned_bytes"].get<int64_t>();
+    };
     EXPECT_LT(planned("-mapped"), planned("-held")) << name;
   }
 }
@@ -135,15 +159,18 @@ TEST_F(QloraTest, WhatCannotBeIsRefused) {
     ExpectRefused(Run(arguments), pieces);
     EXPECT_FALSE(fs::exists(Path("out")));
   };
-  refused(On(kData + "/gguf/tiny_llama_mixed.gguf", "out", {"--load_in_4bit", "true"}), {"quantised already", "load_in_4bit"});
+  refused(On(kData + "/gguf/tiny_llama_mixed.gguf", "out", {"--load_in_4bit", "true"}),
+          {"quantised already", "load_in_4bit"});
   refused(On(kData + "/nf4/llama_nf4_dq", "out", {"--load_in_8bit", "true"}), {"quantised already", "load_in_8bit"});
   refused(On(Llama(), "out", {"--load_in_4bit", "true", "--load_in_8bit", "true"}), {"load_in_4bit", "load_in_8bit"});
   refused(On(Llama(), "out", {"--method", "lora", "--load_in_4bit", "true"}), {"method: qlora"});
   refused(On(Llama(), "out", {"--method", "qlora", "--load_in_4bit", "false"}), {"load_in_4bit"});
-  refused(On(Llama(), "out", {"--load_in_4bit", "true", "--bnb_4bit_quant_type", "nf5"}), {"bnb_4bit_quant_type", "nf4"});
+  refused(On(Llama(), "out", {"--load_in_4bit", "true", "--bnb_4bit_quant_type", "nf5"}),
+          {"bnb_4bit_quant_type", "nf4"});
   refused(On(Llama(), "out", {"--load_in_4bits", "true"}), {"load_in_4bit"});
   refused(On(Llama(), "out", {"--torch_dtype", "float8"}), {"torch_dtype", "bfloat16"});
-  refused(On(Llama(), "out", {"--load_in_8bit", "true", "--llm_int8_has_fp16_weight", "true"}), {"llm_int8_has_fp16_weight"});
+  refused(On(Llama(), "out", {"--load_in_8bit", "true", "--llm_int8_has_fp16_weight", "true"}),
+          {"llm_int8_has_fp16_weight"});
   refused({"train", "--model", Llama(), "--data", Path("rows.jsonl"), "--output_dir", Path("out"), "--method", "full",
            "--torch_dtype", "bfloat16"},
           {"torch_dtype bfloat16", "float32"});
@@ -166,13 +193,15 @@ TEST_F(QloraTest, MergesAreComparedAndOnlyOntoTheirBase) {
   EXPECT_EQ(difference["same_best_token"], 1.0);
 
   // Into 4 bits: with the loss said, and the same as merging to a folder and quantising that.
-  const Outcome packed = Run({"quantize", "--model", Llama(), "--adapter", Path("run"), "--output", Path("packed"), "--json"});
+  const Outcome packed =
+      Run({"quantize", "--model", Llama(), "--adapter", Path("run"), "--output", Path("packed"), "--json"});
   ASSERT_EQ(packed.exit_code, 0) << packed.err;
   EXPECT_GT(Json::parse(packed.out)["difference"]["mean_kl"], difference["mean_kl"]);
   ASSERT_EQ(Run({"quantize", "--model", Path("merged"), "--output", Path("twice")}).exit_code, 0);
   EXPECT_TRUE(SameFile("packed/model.safetensors", "twice/model.safetensors"));
 
-  ExpectRefused(Run({"merge", "--model", kData + "/nf4/llama_nf4_dq_blocks_cross_rows", "--adapter", Path("run"), "--output", Path("no")}),
+  ExpectRefused(Run({"merge", "--model", kData + "/nf4/llama_nf4_dq_blocks_cross_rows", "--adapter", Path("run"),
+                     "--output", Path("no")}),
                 {"another base", "--any_base"});
   EXPECT_FALSE(fs::exists(Path("no")));
 }

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <span>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "formats/json.h"
 #include "formats/safetensors.h"
@@ -25,11 +25,13 @@ class Quantize : public ProgramTest {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
-  Outcome Run(const std::vector<std::string>& more, const std::string& model = kLlama) { return Attune(Arguments(more, model)); }
+  Outcome Run(const std::vector<std::string>& more, const std::string& model = kLlama) {
+    return Attune(Arguments(more, model));
+  }
 };
 
-// Every tensor of the fixture, byte for byte, but for the 8-bit scales: bitsandbytes' CPU kernel does not always take the
-// nearest code (tests/data/README.md), so they may be one code off, seldom. The map may differ by torch's rounding.
+// Every tensor of the fixture, byte for byte, but for the 8-bit scales: bitsandbytes' CPU kernel does not always take
+// the nearest code (tests/data/README.md), so they may be one code off, seldom. The map may differ by torch's rounding.
 TEST_F(Quantize, WritesTheTensorsOfTransformers) {
   const Outcome outcome = Run({"--bnb_4bit_use_double_quant", "true", "--json"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
@@ -63,10 +65,12 @@ TEST_F(Quantize, WritesTheTensorsOfTransformers) {
             ParseOrderedJsonFile(fixture + "/config.json")["quantization_config"]);
 }
 
-// What is made up, quantised and decoded lies within the error of NF4: half the widest gap between two codes times the scale.
+// What is made up, quantised and decoded lies within the error of NF4: half the widest gap between two codes times the
+// scale.
 TEST_F(Quantize, DecodesToWithinItsRoundingAndCopiesTheTokenizer) {
   ASSERT_EQ(Attune({"synth", "--shape", "tiny", "--output", "m"}).exit_code, 0);
-  const Outcome outcome = Run({"--llm_int8_skip_modules", "down_proj,lm_head", "--bnb_4bit_quant_storage", "bfloat16"}, "m");
+  const Outcome outcome =
+      Run({"--llm_int8_skip_modules", "down_proj,lm_head", "--bnb_4bit_quant_storage", "bfloat16"}, "m");
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(ReadFile(Path("out/tokenizer.json")), ReadFile(Path("m/tokenizer.json")));
   const SafetensorsFile source(Path("m/model.safetensors")), packed(Path("out/model.safetensors"));
@@ -85,14 +89,15 @@ TEST_F(Quantize, DecodesToWithinItsRoundingAndCopiesTheTokenizer) {
     weight->DecodeRows(0, weight->rows(), values.data());
     for (size_t i = 0; i < values.size(); ++i) {
       const uint32_t bits = static_cast<uint32_t>(reinterpret_cast<const uint16_t*>(tensor.bytes.data())[i]) << 16;
-      ASSERT_NEAR(values[i], std::bit_cast<float>(bits), 0.153f * weight->view.Scale(static_cast<int64_t>(i) / 64)) << tensor.name;
+      ASSERT_NEAR(values[i], std::bit_cast<float>(bits), 0.153f * weight->view.Scale(static_cast<int64_t>(i) / 64))
+          << tensor.name;
     }
   }
   EXPECT_EQ(weights, 12);
 }
 
-// Codes and scales are those of the encoder, which the fixtures of bitsandbytes hold to the byte (quant/int8_rows_test.cc); the
-// folder opens as any model and gives nearly the logits of what it was made from.
+// Codes and scales are those of the encoder, which the fixtures of bitsandbytes hold to the byte
+// (quant/int8_rows_test.cc); the folder opens as any model and gives nearly the logits of what it was made from.
 TEST_F(Quantize, WritesEightBitCheckpoints) {
   const Outcome outcome = Run({"--load_in_8bit", "true", "--json"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;

@@ -42,9 +42,8 @@ class ResumeTest : public TrainingTest {
   }
 
   void ExpectSameRun(const std::string& straight, const std::string& resumed, const std::string& last) const {
-    for (const std::string& file :
-         {std::string("/adapter_model.safetensors"), "/" + last + "/adapter_model.safetensors",
-          "/" + last + "/optimizer.safetensors"}) {
+    for (const std::string& file : {std::string("/adapter_model.safetensors"),
+                                    "/" + last + "/adapter_model.safetensors", "/" + last + "/optimizer.safetensors"}) {
       EXPECT_TRUE(SameFile(straight + file, resumed + file)) << resumed << file;
     }
     EXPECT_EQ(Metrics(straight), Metrics(resumed));
@@ -61,8 +60,7 @@ TEST_F(ResumeTest, AnInterruptedRunEndsInTheSameBits) {
     EXPECT_NE(first.err.find("attune resume " + Path("out")), std::string::npos) << first.err;
     EXPECT_EQ(ReadJson("out/run.json")["status"], "interrupted");
     EXPECT_TRUE(FileExists(Path("out/report.html")));
-    EXPECT_FALSE(FileExists(Path("out/adapter_model.safetensors")))
-        << "the result of a run that has not ended";
+    EXPECT_FALSE(FileExists(Path("out/adapter_model.safetensors"))) << "the result of a run that has not ended";
     const Outcome second = Interrupt({"resume", Path("out")}, "step 60/", number);
     EXPECT_EQ(second.exit_code, 1);
     const Outcome last = Run({"resume", Path("out"), "--json"});
@@ -82,8 +80,7 @@ TEST_F(ResumeTest, ASecondSignalEndsItAtOnce) {
                   folder_, Path("program"));
   ASSERT_TRUE(program.WaitForOutput("step 2/"));
   program.Signal(SIGTERM);
-  ASSERT_TRUE(
-      program.WaitFor([&] { return ReadFile(Path("program.err")).find("once more") != std::string::npos; }));
+  ASSERT_TRUE(program.WaitFor([&] { return ReadFile(Path("program.err")).find("once more") != std::string::npos; }));
   program.Signal(SIGINT);
   const Outcome outcome = program.Wait();
   EXPECT_EQ(outcome.exit_code, 1);
@@ -125,16 +122,13 @@ TEST_F(ResumeTest, RelativePathsHoldFromAnotherFolder) {
 }
 
 TEST_F(ResumeTest, AFinishedRunIsLeftAsItIs) {
-  ASSERT_EQ(
-      Train("out", {"--max_steps", "4", "--save_strategy", "no", "--target_modules", "q_proj"}).exit_code, 0);
-  const std::string record = ReadFile(Path("out/run.json")),
-                    weights = ReadFile(Path("out/adapter_model.safetensors"));
+  ASSERT_EQ(Train("out", {"--max_steps", "4", "--save_strategy", "no", "--target_modules", "q_proj"}).exit_code, 0);
+  const std::string record = ReadFile(Path("out/run.json")), weights = ReadFile(Path("out/adapter_model.safetensors"));
   const Outcome resumed = Run({"resume", Path("out"), "--json"});
   EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
   EXPECT_EQ(nlohmann::json::parse(resumed.out)["steps"], 4);
   EXPECT_NE(resumed.err.find("finished"), std::string::npos);
-  ExpectRefused(Run({"resume", Path("out"), "--set", "max_steps=6", "--force"}),
-                {"no checkpoint to go on from"});
+  ExpectRefused(Run({"resume", Path("out"), "--set", "max_steps=6", "--force"}), {"no checkpoint to go on from"});
   EXPECT_EQ(ReadFile(Path("out/run.json")), record);
   EXPECT_EQ(ReadFile(Path("out/adapter_model.safetensors")), weights);
   ASSERT_EQ(Train("more", {"--max_steps", "4", "--target_modules", "q_proj"}).exit_code, 0);
@@ -157,8 +151,7 @@ TEST_F(ResumeTest, WhatChangedIsNamed) {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return Run(arguments);
   };
-  ExpectRefused(resume({"--set", "learning_rate=0.5"}),
-                {"training.learning_rate", "0.001 then", "0.5 now", "--force"});
+  ExpectRefused(resume({"--set", "learning_rate=0.5"}), {"training.learning_rate", "0.001 then", "0.5 now", "--force"});
   ExpectRefused(resume({"--set", "max_length=3"}), {"training.max_length", "3 now", "--force"});
   ExpectRefused(resume({"--set", "optim=sgd"}), {"training.optim", "sgd", "start a new run"});
   ExpectRefused(resume({"--set", "optim=sgd", "--force"}), {"training.optim", "sgd", "start a new run"});
@@ -181,12 +174,13 @@ TEST_F(ResumeTest, WhatChangedIsNamed) {
 // The rate depends on what evaluations have shown, and goes on from there.
 TEST_F(ResumeTest, ARateThatFollowsEvaluationsIsGoneOnWith) {
   const Arguments settings =
-      Settings({"--max_steps", "60", "--save_steps", "7", "--lr_scheduler_type", "reduce_lr_on_plateau", "--lr_scheduler_kwargs",
-                "{mode: max, patience: 1, factor: 0.5}", "--eval_strategy", "steps", "--eval_steps", "3", "--eval_samples", "0",
-                "--eval_data", Path("held-out.jsonl")});
+      Settings({"--max_steps", "60", "--save_steps", "7", "--lr_scheduler_type", "reduce_lr_on_plateau",
+                "--lr_scheduler_kwargs", "{mode: max, patience: 1, factor: 0.5}", "--eval_strategy", "steps",
+                "--eval_steps", "3", "--eval_samples", "0", "--eval_data", Path("held-out.jsonl")});
   ASSERT_EQ(Train("straight", settings).exit_code, 0);
   EXPECT_EQ(Interrupt(TrainArguments(Path("out"), settings), "step 25/").exit_code, 1);
-  ExpectRefused(Run({"resume", Path("out"), "--set", "eval_steps=5"}), {"training.eval_steps", "3 then", "5 now", "--force"});
+  ExpectRefused(Run({"resume", Path("out"), "--set", "eval_steps=5"}),
+                {"training.eval_steps", "3 then", "5 now", "--force"});
   const Outcome resumed = Run({"resume", Path("out")});
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
   ExpectSameRun("straight", "out", "checkpoint-60");
@@ -208,17 +202,19 @@ TEST_F(ResumeTest, AnotherTokenizerIsAnotherRun) {
   WriteFileAtomic(Path("rows.txt"), text);
   const auto make_tokenizer = [&](const std::string& size) {
     fs::remove_all(Path("tokenizer"));
-    const Outcome made = Run({"tokenizer", "train", "--input", Path("rows.txt"), "--vocab_size", size, "--model_type", "bpe",
-                              "--output", Path("tokenizer")});
+    const Outcome made = Run({"tokenizer", "train", "--input", Path("rows.txt"), "--vocab_size", size, "--model_type",
+                              "bpe", "--output", Path("tokenizer")});
     ASSERT_EQ(made.exit_code, 0) << made.err;
   };
   make_tokenizer("300");
   nlohmann::json config = nlohmann::json::parse(ReadFile(Llama() + "/config.json"));
   config["vocab_size"] = 320;
   WriteFileAtomic(Path("config.json"), config.dump());
-  Arguments arguments = {"train", "--init_from_config", Path("config.json"), "--tokenizer", Path("tokenizer"), "--data", Path("rows.txt"),
-                         "--output_dir", Path("out"), "--logging_steps", "1"};
-  for (const char* setting : {"--max_steps", "500", "--save_steps", "1", "--save_total_limit", "2"}) arguments.push_back(setting);
+  Arguments arguments = {"train",  "--init_from_config", Path("config.json"), "--tokenizer", Path("tokenizer"),
+                         "--data", Path("rows.txt"),     "--output_dir",      Path("out"),   "--logging_steps",
+                         "1"};
+  for (const char* setting : {"--max_steps", "500", "--save_steps", "1", "--save_total_limit", "2"})
+    arguments.push_back(setting);
   ASSERT_EQ(Interrupt(arguments, "step 3/").exit_code, 1);
   make_tokenizer("290");
   ExpectRefused(Run({"resume", Path("out")}), {"tokenizer and chat template", "--force"});
@@ -242,10 +238,8 @@ TEST_F(ResumeTest, ADamagedCheckpointIsPassedOverAndDoesNoHarm) {
   WriteFileAtomic(Path("out/" + newest + "/optimizer.safetensors"), bytes);
   const Outcome resumed = Run({"resume", Path("out")});
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
-  EXPECT_NE(resumed.out.find("skipped " + newest + ": optimizer.safetensors"), std::string::npos)
-      << resumed.out;
-  EXPECT_NE(resumed.out.find("going on after step " + std::to_string(steps[0])), std::string::npos)
-      << resumed.out;
+  EXPECT_NE(resumed.out.find("skipped " + newest + ": optimizer.safetensors"), std::string::npos) << resumed.out;
+  EXPECT_NE(resumed.out.find("going on after step " + std::to_string(steps[0])), std::string::npos) << resumed.out;
   ExpectSameRun("straight", "out", "checkpoint-40");
 }
 

@@ -37,8 +37,8 @@ class Runs : public testing::Test {
   std::string Path(const std::string& name) const { return folder_ + "/" + name; }
 
   Outcome Attune(const std::string& arguments) const {
-    const std::string command = std::string(ATTUNE_BINARY_DIR) + "/attune " + arguments + " >" +
-                                Path("stdout") + " 2>" + Path("stderr") + " </dev/null";
+    const std::string command = std::string(ATTUNE_BINARY_DIR) + "/attune " + arguments + " >" + Path("stdout") +
+                                " 2>" + Path("stderr") + " </dev/null";
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, ReadFile(Path("stdout")), ReadFile(Path("stderr"))};
   }
@@ -50,9 +50,8 @@ class Runs : public testing::Test {
   }
 
   Outcome Train(const std::string& name, const std::string& more = "") const {
-    return Attune("train --model " + kLlama + " --data " + Path("rows.jsonl") + " --eval_data " +
-                  Path("rows.jsonl") + " --output_dir " + Path(name) +
-                  " --max_steps 3 --logging_steps 1 --target_modules q_proj " + more);
+    return Attune("train --model " + kLlama + " --data " + Path("rows.jsonl") + " --eval_data " + Path("rows.jsonl") +
+                  " --output_dir " + Path(name) + " --max_steps 3 --logging_steps 1 --target_modules q_proj " + more);
   }
 
   void ExpectRefused(const std::string& arguments, const std::vector<std::string>& pieces) const {
@@ -101,12 +100,10 @@ TEST_F(Runs, AreListedShownComparedAndExported) {
   }
   EXPECT_TRUE(has_rate) << compared.dump(1);
   EXPECT_NE(compared["metrics"]["eval_loss"][0], compared["metrics"]["eval_loss"][1]);
-  EXPECT_NE(Attune("runs compare " + id + " " + Path("b")).out.find("settings that differ"),
-            std::string::npos);
+  EXPECT_NE(Attune("runs compare " + id + " " + Path("b")).out.find("settings that differ"), std::string::npos);
 
   for (const char* format : {"csv", "jsonl", "html", "tensorboard"}) {
-    const Json exported =
-        AttuneJson("runs export " + id + " --format " + format + " --output " + Path("x-") + format);
+    const Json exported = AttuneJson("runs export " + id + " --format " + format + " --output " + Path("x-") + format);
     EXPECT_TRUE(FileExists(exported["output"])) << format;
   }
   EXPECT_EQ(ReadFile(Path("x-csv")), ReadFile(Path("a/metrics.csv")));
@@ -162,8 +159,7 @@ TEST_F(Runs, SayWhatIsWrong) {
   ExpectRefused("runs show " + Path("empty"), {Path("empty"), "no run.json"});
   ExpectRefused("runs compare " + id, {"two runs"});
   ExpectRefused("runs export " + id + " --format xml --output " + Path("x"), {"xml", "tensorboard"});
-  ExpectRefused("runs export " + id + " --format csv --output /no/such/folder/x.csv",
-                {"/no/such/folder/x.csv"});
+  ExpectRefused("runs export " + id + " --format csv --output /no/such/folder/x.csv", {"/no/such/folder/x.csv"});
   ExpectRefused("runs export " + id + " --format csv --output " + Path("empty"), {Path("empty"), "folder"});
   AppendFile(Path("a/metrics.jsonl")).WriteLine("{\"loss\": }");
   ExpectRefused("runs show " + Path("a"), {"a/metrics.jsonl:6"});
@@ -171,7 +167,8 @@ TEST_F(Runs, SayWhatIsWrong) {
   ExpectRefused("runs show " + Path("a"), {"a/run.json:"});
 }
 
-// The rows are looked at, and what a stage of attune data left beside them is kept; the result has the same bits without.
+// The rows are looked at, and what a stage of attune data left beside them is kept; the result has the same bits
+// without.
 TEST_F(Runs, DataIsCheckedAndItsManifestKept) {
   ASSERT_EQ(Attune("data clean " + Path("rows.jsonl") + " --output " + Path("clean")).exit_code, 0);
   const std::string data = " --data " + Path("clean.jsonl");

@@ -10,9 +10,21 @@ using Json = nlohmann::json;
 class SweepTest : public TrainingTest {
  protected:
   std::vector<std::string> SweepArguments(const std::vector<std::string>& more) const {
-    std::vector<std::string> arguments = {"sweep", "--model", Llama(), "--data", Path("rows.jsonl"), "--eval_data",
-                                          Path("held-out.jsonl"), "--output_dir", Path("sweep"), "--max_steps", "8",
-                                          "--per_device_train_batch_size", "4", "--bf16", "false"};
+    std::vector<std::string> arguments = {"sweep",
+                                          "--model",
+                                          Llama(),
+                                          "--data",
+                                          Path("rows.jsonl"),
+                                          "--eval_data",
+                                          Path("held-out.jsonl"),
+                                          "--output_dir",
+                                          Path("sweep"),
+                                          "--max_steps",
+                                          "8",
+                                          "--per_device_train_batch_size",
+                                          "4",
+                                          "--bf16",
+                                          "false"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -41,7 +53,9 @@ TEST_F(SweepTest, RanksEveryCombinationAndGoesOn) {
   const Outcome again = Run(SweepArguments(grid));
   EXPECT_EQ(again.exit_code, 0) << again.err;
   size_t there = 0;
-  for (size_t at = again.out.find("(there already)"); at != std::string::npos; at = again.out.find("(there already)", at + 1)) ++there;
+  for (size_t at = again.out.find("(there already)"); at != std::string::npos;
+       at = again.out.find("(there already)", at + 1))
+    ++there;
   EXPECT_EQ(there, 3u) << again.out;
   const Json second = Json::parse(ReadFile(Path("sweep/sweep.json")));
   for (size_t i = 0; i < 4; ++i) EXPECT_EQ(second["rungs"][0][i]["eval_loss"], trials[i]["eval_loss"]);

@@ -57,8 +57,10 @@ TEST_F(Synth, TiedModelsHaveNoHead) {
 }
 
 TEST_F(Synth, RefusesInOneLine) {
-  ExpectRefused({"synth", "--shape", "lama-2-7b", "--output", "o"}, "did you mean \"llama-2-7b\"?; the shapes are llama-2-7b, llama-2-13b");
-  ExpectRefused({"synth", "--shape", "tiny", "--output", "o", "--torch_dtype", "int8"}, "use float32, bfloat16 or float16");
+  ExpectRefused({"synth", "--shape", "lama-2-7b", "--output", "o"},
+                "did you mean \"llama-2-7b\"?; the shapes are llama-2-7b, llama-2-13b");
+  ExpectRefused({"synth", "--shape", "tiny", "--output", "o", "--torch_dtype", "int8"},
+                "use float32, bfloat16 or float16");
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/o"));
   std::filesystem::create_directories(folder_ + "/o/inside");
   ExpectRefused({"synth", "--shape", "tiny", "--output", "o"}, "exists already");

@@ -14,8 +14,7 @@ namespace attune::tokenizer_train_test {
 class TokenizerTrain : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = testing::TempDir() + "/tokenizer-train-" +
-              testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = testing::TempDir() + "/tokenizer-train-" + testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_ + "/corpus");
     std::string lines;
@@ -30,8 +29,8 @@ class TokenizerTrain : public testing::Test {
   }
   // Standard output and error are left in files of these names.
   int Run(const std::string& arguments) const {
-    const std::string command = std::string(ATTUNE_BINARY_DIR) + "/attune tokenizer train " + arguments +
-                                " >" + Path("stdout") + " 2>" + Path("stderr") + " </dev/null";
+    const std::string command = std::string(ATTUNE_BINARY_DIR) + "/attune tokenizer train " + arguments + " >" +
+                                Path("stdout") + " 2>" + Path("stderr") + " </dev/null";
     const int status = std::system(command.c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
@@ -60,8 +59,7 @@ TEST_F(TokenizerTrain, WritesAFolderAndTellsOfIt) {
     EXPECT_EQ(result["files"], 2);
     EXPECT_EQ(result["texts"], 201);
     EXPECT_GT(result["bytes_per_token"].get<double>(), type == "bpe" ? 2 : 0.5);
-    for (const char* file :
-         {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model"}) {
+    for (const char* file : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model"}) {
       EXPECT_TRUE(FileExists(out + "/" + file)) << file;
     }
     const auto config = nlohmann::json::parse(ReadFile(out + "/tokenizer_config.json"));

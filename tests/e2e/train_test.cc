@@ -25,9 +25,9 @@ class TrainTest : public TrainingTest {
   }
   // A run whose held-out loss soon gets worse: it learns rows that have nothing to do with these.
   Arguments Overfitting(const Arguments& more) const {
-    return With({"--max_steps", "12", "--target_modules", "all-linear", "--learning_rate", "0.1",
-                 "--lr_scheduler_type", "constant", "--eval_data", Path("held-out.jsonl"), "--eval_strategy",
-                 "steps", "--per_device_train_batch_size", "4"},
+    return With({"--max_steps", "12", "--target_modules", "all-linear", "--learning_rate", "0.1", "--lr_scheduler_type",
+                 "constant", "--eval_data", Path("held-out.jsonl"), "--eval_strategy", "steps",
+                 "--per_device_train_batch_size", "4"},
                 more);
   }
   // The step of the least held-out loss among those that `counts` says yes to.
@@ -68,8 +68,7 @@ TEST_F(TrainTest, ImpossibleSettingsAreRefusedBeforeAnythingIsWritten) {
   refused({"--max_length", "0"}, {"max_length"});
   refused({"--load_best_model_at_end", "true"}, {"load_best_model_at_end", "data.eval"});
   refused(With(eval, {"--load_best_model_at_end", "true"}), {"load_best_model_at_end", "eval_strategy"});
-  refused(With(eval,
-               {"--load_best_model_at_end", "true", "--eval_strategy", "epoch", "--save_strategy", "steps"}),
+  refused(With(eval, {"--load_best_model_at_end", "true", "--eval_strategy", "epoch", "--save_strategy", "steps"}),
           {"load_best_model_at_end", "save_strategy", "eval_strategy"});
   refused(With(eval, {"--load_best_model_at_end", "true", "--eval_strategy", "steps", "--eval_steps", "2",
                       "--save_steps", "3"}),
@@ -99,9 +98,8 @@ TEST_F(TrainTest, ImpossibleSettingsAreRefusedBeforeAnythingIsWritten) {
 TEST_F(TrainTest, TheBestOfTheSavedModelsIsKept) {
   for (const char* save_steps : {"1", "3"}) {  // at 3, what is best was mostly not saved
     fs::remove_all(Path("out"));
-    const Outcome run =
-        Train("out", Overfitting({"--eval_steps", "1", "--save_steps", save_steps, "--save_total_limit", "1",
-                                  "--load_best_model_at_end", "true"}));
+    const Outcome run = Train("out", Overfitting({"--eval_steps", "1", "--save_steps", save_steps, "--save_total_limit",
+                                                  "1", "--load_best_model_at_end", "true"}));
     ASSERT_EQ(run.exit_code, 0) << run.err;
     const int every = std::atoi(save_steps);
     const int best = BestStep("out", [&](int step) { return step % every == 0; });
@@ -119,7 +117,8 @@ TEST_F(TrainTest, TheBestOfTheSavedModelsIsKept) {
 }
 
 TEST_F(TrainTest, EvaluationsBeginAfterTheirDelay) {
-  ASSERT_EQ(Train("out", Overfitting({"--eval_steps", "3", "--eval_delay", "5", "--save_strategy", "no"})).exit_code, 0);
+  ASSERT_EQ(Train("out", Overfitting({"--eval_steps", "3", "--eval_delay", "5", "--save_strategy", "no"})).exit_code,
+            0);
   std::vector<int> steps;
   for (const Json& line : Metrics("out")) {
     if (line.contains("eval_loss")) steps.push_back(line["step"]);
@@ -128,9 +127,8 @@ TEST_F(TrainTest, EvaluationsBeginAfterTheirDelay) {
 }
 
 TEST_F(TrainTest, TrainingStopsEarlyWhenItGetsNoBetter) {
-  const Outcome run =
-      Train("out", Overfitting({"--eval_steps", "1", "--save_strategy", "best", "--early_stopping_patience",
-                                "2", "--load_best_model_at_end", "true"}));
+  const Outcome run = Train("out", Overfitting({"--eval_steps", "1", "--save_strategy", "best",
+                                                "--early_stopping_patience", "2", "--load_best_model_at_end", "true"}));
   ASSERT_EQ(run.exit_code, 0) << run.err;
   EXPECT_NE(run.out.find("stopped early"), std::string::npos) << run.out;
   const int best = BestStep("out", [](int) { return true; }), last = Metrics("out").back()["step"];
@@ -186,8 +184,7 @@ TEST_F(TrainTest, ALossThatIsNotFiniteStopsBeforeTheOptimiser) {
 TEST_F(TrainTest, AFullyFineTunedModelIsAModel) {
   const Outcome run = Train("out", {"--method", "full", "--max_steps", "5", "--learning_rate", "1e-3"});
   ASSERT_EQ(run.exit_code, 0) << run.err;
-  const double before = Eval({"--model", Llama()})["eval_loss"],
-               after = Eval({"--model", Path("out")})["eval_loss"];
+  const double before = Eval({"--model", Llama()})["eval_loss"], after = Eval({"--model", Path("out")})["eval_loss"];
   EXPECT_GT(std::fabs(before - after), 1e-4);
   EXPECT_EQ(Eval({"--model", Path("out/checkpoint-5")})["eval_loss"], after);
   // It is trained on as any other model.
@@ -236,8 +233,7 @@ TEST_F(TrainTest, FromRawTextToAModel) {
   const auto metrics = Metrics("out");
   EXPECT_NEAR(metrics.front()["loss"].get<double>(), std::log(320.0), 0.3);
   EXPECT_LT(metrics.back()["loss"].get<double>(), metrics.front()["loss"].get<double>() - 1);
-  const Outcome generated =
-      Run({"generate", "--model", Path("out"), "--prompt", "The last", "--max_new_tokens", "4"});
+  const Outcome generated = Run({"generate", "--model", Path("out"), "--prompt", "The last", "--max_new_tokens", "4"});
   EXPECT_EQ(generated.exit_code, 0) << generated.err;
   // The seed alone decides where it begins.
   ASSERT_EQ(Run(With(arguments, {"--output_dir", Path("again")})).exit_code, 0);

@@ -35,11 +35,9 @@ class TrainingTest : public testing::Test {
   }
 
   // attune train on rows.jsonl into `output`, with more arguments behind.
-  std::vector<std::string> TrainArguments(const std::string& output,
-                                          const std::vector<std::string>& more) const {
-    std::vector<std::string> arguments = {"train",  "--model",          Llama(),
-                                          "--data", Path("rows.jsonl"), "--output_dir",
-                                          output,   "--logging_steps",  "1"};
+  std::vector<std::string> TrainArguments(const std::string& output, const std::vector<std::string>& more) const {
+    std::vector<std::string> arguments = {"train",        "--model", Llama(),           "--data", Path("rows.jsonl"),
+                                          "--output_dir", output,    "--logging_steps", "1"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -52,9 +50,7 @@ class TrainingTest : public testing::Test {
     return Run(TrainArguments(Path(output), more));
   }
 
-  nlohmann::json ReadJson(const std::string& name) const {
-    return nlohmann::json::parse(ReadFile(Path(name)));
-  }
+  nlohmann::json ReadJson(const std::string& name) const { return nlohmann::json::parse(ReadFile(Path(name))); }
 
   // metrics.jsonl without times, speeds and memory.
   std::vector<nlohmann::json> Metrics(const std::string& output) const {
@@ -63,16 +59,13 @@ class TrainingTest : public testing::Test {
     for (size_t begin = 0; begin < text.size();) {
       const size_t end = text.find('\n', begin);
       lines.push_back(nlohmann::json::parse(text.substr(begin, end - begin)));
-      for (const char* key : {"time", "tokens_per_second", "peak_rss_bytes", "eval_runtime"})
-        lines.back().erase(key);
+      for (const char* key : {"time", "tokens_per_second", "peak_rss_bytes", "eval_runtime"}) lines.back().erase(key);
       begin = end + 1;
     }
     return lines;
   }
 
-  bool SameFile(const std::string& a, const std::string& b) const {
-    return ReadFile(Path(a)) == ReadFile(Path(b));
-  }
+  bool SameFile(const std::string& a, const std::string& b) const { return ReadFile(Path(a)) == ReadFile(Path(b)); }
 
   // Exit code 2 and one line on standard error that holds every one of the pieces.
   void ExpectRefused(const Outcome& outcome, const std::vector<std::string>& pieces) const {

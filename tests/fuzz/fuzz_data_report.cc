@@ -11,7 +11,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     const nlohmann::ordered_json manifest = attune::ParseOrderedJson(text, "f");
     if (!manifest.is_object()) return 0;
-    const std::string page = attune::DataReportHtml({{"title", "t"}, {"stages", nlohmann::ordered_json::array({manifest})}});
+    const std::string page =
+        attune::DataReportHtml({{"title", "t"}, {"stages", nlohmann::ordered_json::array({manifest})}});
     for (const char* markup : {"<script", "<img", "<a", "\x1B", "\u202E"}) {
       if (page.find(markup) != std::string::npos) __builtin_trap();
     }

@@ -12,8 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace attune;
   static const FakeTokenizer tokenizer({"\n\n", "ab", "abc", "assistant"});
   static const RowEncoder with_chat(tokenizer, FakeChat(ChatMl), "</s>", {.max_length = 64});
-  static const RowEncoder plain(tokenizer, {}, "",
-                                {.truncation_mode = TruncationMode::kKeepEnd, .vocab_size = 300});
+  static const RowEncoder plain(tokenizer, {}, "", {.truncation_mode = TruncationMode::kKeepEnd, .vocab_size = 300});
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   for (const JsonlLine& line : SplitJsonl(text)) {
     for (const RowEncoder* encoder : {&with_chat, &plain}) {
@@ -22,8 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
             encoder->Encode(ParseRow(ParseJsonlLine(line, "f"), encoder->has_chat_template(), "f:1"));
         if (example.input_ids.size() != example.labels.size()) __builtin_trap();
       } catch (const Error& error) {
-        if (std::string_view(error.what()).find('\n') != std::string_view::npos)
-          __builtin_trap();  // one line
+        if (std::string_view(error.what()).find('\n') != std::string_view::npos) __builtin_trap();  // one line
       }
     }
   }

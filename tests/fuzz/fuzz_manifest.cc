@@ -13,8 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (attune::ParseManifest(attune::ManifestText(files), "fuzz") != files) std::abort();
     for (const attune::ManifestFile& file : files) {
       const std::string framed = "/" + file.path + "/";
-      if (file.bytes < 0 || framed.find("//") != std::string::npos ||
-          framed.find("/../") != std::string::npos) {
+      if (file.bytes < 0 || framed.find("//") != std::string::npos || framed.find("/../") != std::string::npos) {
         std::abort();
       }
     }

@@ -12,11 +12,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const attune::TensorView& tensor : attune::ParseSafetensors(file, "fuzz").tensors) {
       covered += tensor.bytes.size();
       // Touch both ends: a span outside the file is what the address sanitizer would report.
-      if (!tensor.bytes.empty() && tensor.bytes.front() == std::byte{1} &&
-          tensor.bytes.back() == std::byte{2})
+      if (!tensor.bytes.empty() && tensor.bytes.front() == std::byte{1} && tensor.bytes.back() == std::byte{2})
         ++covered;
-      if (static_cast<int64_t>(tensor.bytes.size()) != attune::ByteCount(tensor.dtype, tensor.shape))
-        std::abort();
+      if (static_cast<int64_t>(tensor.bytes.size()) != attune::ByteCount(tensor.dtype, tensor.shape)) std::abort();
     }
     if (covered > 2 * size) std::abort();
   } catch (const attune::Error&) {

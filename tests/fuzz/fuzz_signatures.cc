@@ -1,5 +1,5 @@
-// A file of signatures of attune data dedupe --shard. The checksum at its end is put right first, or hardly an input would get
-// past it.
+// A file of signatures of attune data dedupe --shard. The checksum at its end is put right first, or hardly an input
+// would get past it.
 #include <xxhash.h>
 
 #include <cstring>

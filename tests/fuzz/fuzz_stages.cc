@@ -1,5 +1,5 @@
-// attune data's commands over a file of any kind: check, clean, dedupe and split. Rows that go in come out or are put away with a
-// reason, cleaned rows stay as they are when they are cleaned again, and what is written can be read.
+// attune data's commands over a file of any kind: check, clean, dedupe and split. Rows that go in come out or are put
+// away with a reason, cleaned rows stay as they are when they are cleaned again, and what is written can be read.
 #include <cstdint>
 
 #include "base/error.h"

@@ -37,8 +37,7 @@ std::vector<Variant> Variants() {
       {"lora", {"--save_steps", "1", "--target_modules", "all-linear", "--lora_dropout", "0.2"}, adapter},
       {"full", {"--save_steps", "2", "--method", "full", "--neftune_noise_alpha", "5"}, model},
       {"lion",
-       {"--save_steps", "1", "--target_modules", "q_proj,v_proj", "--lora_dropout", "0.1", "--optim",
-        "lion_32bit"},
+       {"--save_steps", "1", "--target_modules", "q_proj,v_proj", "--lora_dropout", "0.1", "--optim", "lion_32bit"},
        adapter},
       {"eval",
        {"--save_steps", "2", "--eval_strategy", "steps", "--eval_steps", "2", "--eval_data", "held-out.jsonl",
@@ -131,17 +130,14 @@ class Kills : public testing::Test {
 
   void ExpectSame(const Variant& variant, const std::string& straight, const std::string& killed) const {
     const std::string last = "/checkpoint-" + std::to_string(kSteps) + "/";
-    for (const std::string& file :
-         {"/" + variant.weights, last + variant.weights, last + "optimizer.safetensors"}) {
-      EXPECT_TRUE(ReadFile(straight + file) == ReadFile(killed + file))
-          << variant.name << ": " << killed << file;
+    for (const std::string& file : {"/" + variant.weights, last + variant.weights, last + "optimizer.safetensors"}) {
+      EXPECT_TRUE(ReadFile(straight + file) == ReadFile(killed + file)) << variant.name << ": " << killed << file;
     }
     EXPECT_EQ(Metrics(straight + "/metrics.jsonl"), Metrics(killed + "/metrics.jsonl")) << variant.name;
     std::vector<std::string> names;
     for (const auto& entry : fs::recursive_directory_iterator(killed)) {
       const std::string path = entry.path().string();
-      for (const char* ending : {".partial", ".old", ".removing"})
-        EXPECT_FALSE(path.ends_with(ending)) << path;
+      for (const char* ending : {".partial", ".old", ".removing"}) EXPECT_FALSE(path.ends_with(ending)) << path;
       if (entry.path().parent_path() == killed) names.push_back(entry.path().filename());
     }
     std::vector<std::string> wanted = ListDirectory(straight);
@@ -171,9 +167,8 @@ TEST_F(Kills, EndInTheBitsOfTheStraightRun) {
     for (bool is_done = false; !is_done && !HasFailure();) {
       const bool has_begun = FileExists(output + "/run.json");
       const std::vector<int> before = WholeCheckpoints(output);
-      Program program(
-          has_begun ? std::vector<std::string>{"resume", output} : TrainArguments(variant, output), folder_,
-          Path("killed"));
+      Program program(has_begun ? std::vector<std::string>{"resume", output} : TrainArguments(variant, output), folder_,
+                      Path("killed"));
       if (kills < wanted) {
         ::usleep(static_cast<useconds_t>(random() % static_cast<unsigned>(seconds[variant.name] * 0.5e6)));
         program.Signal(SIGKILL);
@@ -187,8 +182,7 @@ TEST_F(Kills, EndInTheBitsOfTheStraightRun) {
       }
       ++kills;
       const std::vector<int> after = WholeCheckpoints(output);
-      const int newest_before = before.empty() ? 0 : before.back(),
-                newest_after = after.empty() ? 0 : after.back();
+      const int newest_before = before.empty() ? 0 : before.back(), newest_after = after.empty() ? 0 : after.back();
       ASSERT_GE(newest_after, newest_before) << variant.name << " lost a checkpoint";
       // What it was saving when it died, and the one before that, which was in place by then.
       const size_t said = outcome.out.rfind("saving ");

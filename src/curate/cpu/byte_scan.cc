@@ -22,8 +22,8 @@ uint64_t BitsOf(Mask mask) {
   return bits;
 }
 
-// The first place at or behind `at` for which find(pointer) has a bit, where find looks at as many bytes as a vector has and
-// `behind` more.
+// The first place at or behind `at` for which find(pointer) has a bit, where find looks at as many bytes as a vector
+// has and `behind` more.
 template <class Find>
 size_t FirstPlace(std::string_view text, size_t at, size_t behind, const Find& find) {
   const size_t width = hn::Lanes(Bytes());
@@ -46,7 +46,8 @@ size_t FindUnplain(std::string_view text, size_t at) {
   const Bytes d;
   return FirstPlace(text, at, 0, [d](const uint8_t* bytes) HWY_ATTR {
     const auto c = hn::LoadU(d, bytes);
-    const auto breaks = hn::Or(hn::Eq(c, hn::Set(d, '\n')), hn::Or(hn::Eq(c, hn::Set(d, '\t')), hn::Eq(c, hn::Set(d, '\r'))));
+    const auto breaks =
+        hn::Or(hn::Eq(c, hn::Set(d, '\n')), hn::Or(hn::Eq(c, hn::Set(d, '\t')), hn::Eq(c, hn::Set(d, '\r'))));
     const auto printable = hn::Lt(hn::Sub(c, hn::Set(d, 0x20)), hn::Set(d, 0x7F - 0x20));
     return BitsOf(hn::Not(hn::Or(printable, breaks)));
   });
@@ -86,9 +87,8 @@ uint64_t FindLetters(std::string_view text) {
 
 uint64_t FindWords(std::string_view text) {
   const Bytes d;
-  return BitsOfFirst(text, [d](auto c) HWY_ATTR {
-    return hn::Or(IsLetter(c), hn::Lt(hn::Sub(c, hn::Set(d, '0')), hn::Set(d, 10)));
-  });
+  return BitsOfFirst(
+      text, [d](auto c) HWY_ATTR { return hn::Or(IsLetter(c), hn::Lt(hn::Sub(c, hn::Set(d, '0')), hn::Set(d, 10))); });
 }
 
 bool Fold(std::string_view text, char* out) {
@@ -127,7 +127,8 @@ size_t FindPhrase(const PhraseFilter::Tables& tables, std::string_view text, siz
     for (uint64_t left = BitsOf(hn::Ne(passed, hn::Zero(d))); left != 0; left &= left - 1) {
       uint64_t window;
       std::memcpy(&window, bytes + __builtin_ctzll(left), sizeof(window));
-      const uint64_t may = tables.three.Has(PhraseFilter::ThreeSlot(window)) | tables.eight.Has(PhraseFilter::EightSlot(window));
+      const uint64_t may =
+          tables.three.Has(PhraseFilter::ThreeSlot(window)) | tables.eight.Has(PhraseFilter::EightSlot(window));
       bits |= may << __builtin_ctzll(left);
     }
     return bits;

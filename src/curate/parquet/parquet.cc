@@ -1,6 +1,6 @@
-// Parquet by Apache Arrow's own library. Rows become lines of JSON: whatever reads JSONL reads them, and there is one parser
-// of rows. Memory holds one batch of a row group at a time. A library of its own, opened when there is a Parquet file: Arrow
-// takes 25 MB of every process that is linked with it.
+// Parquet by Apache Arrow's own library. Rows become lines of JSON: whatever reads JSONL reads them, and there is one
+// parser of rows. Memory holds one batch of a row group at a time. A library of its own, opened when there is a Parquet
+// file: Arrow takes 25 MB of every process that is linked with it.
 #include <arrow/api.h>
 #include <arrow/io/memory.h>
 #include <fmt/format.h>
@@ -52,7 +52,8 @@ bool IsKnown(const arrow::DataType& type) {
     default:
       break;
   }
-  if (type.id() == arrow::Type::DICTIONARY) return IsKnown(*static_cast<const arrow::DictionaryType&>(type).value_type());
+  if (type.id() == arrow::Type::DICTIONARY)
+    return IsKnown(*static_cast<const arrow::DictionaryType&>(type).value_type());
   for (const auto& field : type.fields()) {
     if (!IsKnown(*field->type())) return false;
   }
@@ -151,7 +152,8 @@ class JsonAppender {
   }
 
   void AppendStruct(const arrow::StructArray& array, int64_t i) {
-    AppendObject(array.type()->fields(), [&](int k) -> const arrow::Array& { return *array.field(k); }, i);
+    AppendObject(
+        array.type()->fields(), [&](int k) -> const arrow::Array& { return *array.field(k); }, i);
   }
 
   std::string& out_;
@@ -164,7 +166,8 @@ class ParquetUnpacker : public Unpacker {
       auto bytes = std::make_shared<arrow::Buffer>(reinterpret_cast<const uint8_t*>(packed.data()),
                                                    static_cast<int64_t>(packed.size()));
       parquet::arrow::FileReaderBuilder builder;
-      if (const arrow::Status status = builder.Open(std::make_shared<arrow::io::BufferReader>(std::move(bytes))); !status.ok())
+      if (const arrow::Status status = builder.Open(std::make_shared<arrow::io::BufferReader>(std::move(bytes)));
+          !status.ok())
         Damaged(name_, status.message());
       parquet::ArrowReaderProperties properties;
       properties.set_batch_size(kBatchRows);
@@ -175,7 +178,8 @@ class ParquetUnpacker : public Unpacker {
       batches_ = Must(name_, file_->GetRecordBatchReader());
       for (const auto& field : batches_->schema()->fields()) {
         if (!IsKnown(*field->type()))
-          BadInput("{}: the column \"{}\" is of the type {}, which no row has", name_, field->name(), field->type()->ToString());
+          BadInput("{}: the column \"{}\" is of the type {}, which no row has", name_, field->name(),
+                   field->type()->ToString());
       }
     });
   }

@@ -1,4 +1,5 @@
-// Parquet files as rows: every type of column, nulls, nested messages, damage. tests/data/make_parquet.py made the files.
+// Parquet files as rows: every type of column, nulls, nested messages, damage. tests/data/make_parquet.py made the
+// files.
 #include <gtest/gtest.h>
 
 #include "base/error.h"

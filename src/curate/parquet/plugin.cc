@@ -12,7 +12,8 @@ std::unique_ptr<Unpacker> OpenParquet(const std::string& name, std::string_view 
   void* const library = ::dlopen("attune_parquet.so", RTLD_NOW | RTLD_LOCAL);
   const auto open = library == nullptr ? nullptr : reinterpret_cast<Open>(::dlsym(library, "AttuneOpenParquet"));
   if (open == nullptr) {
-    Failed("{}: attune_parquet.so, which reads Parquet files and is built beside attune, cannot be opened: {}", name, ::dlerror());
+    Failed("{}: attune_parquet.so, which reads Parquet files and is built beside attune, cannot be opened: {}", name,
+           ::dlerror());
   }
   return std::unique_ptr<Unpacker>(open(name, packed));
 }

@@ -1,6 +1,6 @@
-// Attention in f32, forward and backward, from one small product, C = A B with rows of A broadcast and 64 queries in the lanes.
-// Scores are kept transposed, keys down and queries across: then the softmax runs down the columns without shuffles, and
-// the probabilities are already in the layout the next product wants.
+// Attention in f32, forward and backward, from one small product, C = A B with rows of A broadcast and 64 queries in
+// the lanes. Scores are kept transposed, keys down and queries across: then the softmax runs down the columns without
+// shuffles, and the probabilities are already in the layout the next product wants.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/attention.cc"
 #include <hwy/foreach_target.h>
@@ -85,8 +85,8 @@ void Product(const Operand& a, const float* b, int64_t b_stride, float* c, int64
       if (causal == Causal::kReducesKeys) last = std::min(k, j + kNr + shift);
       if (causal == Causal::kReducesQueries) first = std::min(k, std::max<int64_t>(0, i - shift));
       const Operand part{a.data + i * a.row + first * a.unit, a.row, a.unit};
-      ProductRows<kMr>(std::min<int64_t>(kMr, m - i), part, b + first * b_stride + j, b_stride,
-                       c + i * c_stride + j, c_stride, last - first, accumulate);
+      ProductRows<kMr>(std::min<int64_t>(kMr, m - i), part, b + first * b_stride + j, b_stride, c + i * c_stride + j,
+                       c_stride, last - first, accumulate);
     }
   }
 }
@@ -275,7 +275,8 @@ struct BackwardRoom {
 void LoadQueries(const AttentionBackward& op, int64_t row, int64_t head, int64_t nq, int64_t padded_dim,
                  const BackwardRoom& r) {
   const int64_t dim = op.shape.head_dim;
-  CopyPadded(RawRow<const float>(op.q, row) + head * dim, op.q.stride, nq, dim, op.shape.scale, r.query, padded_dim, kBlock);
+  CopyPadded(RawRow<const float>(op.q, row) + head * dim, op.q.stride, nq, dim, op.shape.scale, r.query, padded_dim,
+             kBlock);
   CopyPadded(RawRow<const float>(op.dout, row) + head * dim, op.dout.stride, nq, dim, 1.0f, r.dout, padded_dim, kBlock);
   Transpose(r.query, padded_dim, kBlock, dim, 1.0f, r.query_t, kBlock);
   Transpose(r.dout, padded_dim, kBlock, dim, 1.0f, r.dout_t, kBlock);

@@ -86,8 +86,8 @@ void ProductTile(const Product& p, const uint32_t* a, const uint32_t* b, int64_t
 }
 
 template <class Simd, int kRows>
-void ProductRows(int64_t rows, const Product& p, const uint32_t* a, const uint32_t* b, int64_t units,
-                 float* c, const float* factors) {
+void ProductRows(int64_t rows, const Product& p, const uint32_t* a, const uint32_t* b, int64_t units, float* c,
+                 const float* factors) {
   if (rows == kRows) return ProductTile<Simd, kRows>(p, a, b, units, c, factors);
   if constexpr (kRows > 1) ProductRows<Simd, kRows - 1>(rows, p, a, b, units, c, factors);
 }
@@ -185,8 +185,7 @@ void MaskScores(const Sight& sight, int64_t j, float* scores) {
 // Scores (scaled by log2 e) -> probabilities not yet divided by their sum, as units of two keys. Brings max
 // and sum up to date; factors are what earlier sums have to be multiplied by.
 template <class Simd>
-void Softmax(const Sight& sight, bool fresh, float* scores, const ForwardItem& item, float* factors,
-             uint32_t* p) {
+void Softmax(const Sight& sight, bool fresh, float* scores, const ForwardItem& item, float* factors, uint32_t* p) {
   using Acc = typename Simd::Acc;
   const bool masked = sight.masked();
   for (int64_t j = 0; j < sight.n(); j += kLanes) {
@@ -232,8 +231,7 @@ void StoreTransposed(const float* columns, const float* factors, int64_t nq, int
     const typename Simd::Acc factor = Simd::Load(factors + j);
     for (int64_t u = 0; u < units; ++u) {
       const float* at = columns + 2 * u * kBlock + j;
-      const auto halves =
-          Simd::Narrow(Simd::Mul(Simd::Load(at), factor), Simd::Mul(Simd::Load(at + kBlock), factor));
+      const auto halves = Simd::Narrow(Simd::Mul(Simd::Load(at), factor), Simd::Mul(Simd::Load(at + kBlock), factor));
       Simd::StorePairs(Simd::Interleave(halves), zipped + u * kBlock + j);
     }
   }
@@ -277,9 +275,9 @@ void Forward(const AttentionForwardGroup& g, int64_t first_item, int64_t count, 
       const Sight sight = items.At(item, k0);
       const ForwardItem s = state(item);
       const bool fresh = k0 == first_block;
-      Multiply<Simd>({dense, units, s.query_t, kBlock, scores, kBlock, nk, sight.n(), units, Into::kWrite,
-                      g.scale * kLog2E},
-                     sight.IfDiagonal(Causal::kScores), sight.shift());
+      Multiply<Simd>(
+          {dense, units, s.query_t, kBlock, scores, kBlock, nk, sight.n(), units, Into::kWrite, g.scale * kLog2E},
+          sight.IfDiagonal(Causal::kScores), sight.shift());
       Softmax<Simd>(sight, fresh, scores, s, factors, p);
       Multiply<Simd>({value_t, kPairs, p, kBlock, s.out_t, kBlock, 2 * units, sight.n(), (nk + 1) / 2,
                       fresh ? Into::kWrite : Into::kRescale, 1.0f, factors},
@@ -292,8 +290,8 @@ void Forward(const AttentionForwardGroup& g, int64_t first_item, int64_t count, 
     const int64_t nq = items.EndOfQueries(item) - items.Query(item);
     for (int64_t j = 0; j < nq; ++j) factors[j] = 1.0f / s.sum[j];
     for (int64_t j = nq; j < kBlock; ++j) factors[j] = 0;
-    StoreTransposed<Simd>(s.out_t, factors, nq, dim, zipped, dense,
-                          g.out.data + row * g.out.stride + head * dim, g.out.stride);
+    StoreTransposed<Simd>(s.out_t, factors, nq, dim, zipped, dense, g.out.data + row * g.out.stride + head * dim,
+                          g.out.stride);
     if (g.lse.data == nullptr) continue;
     for (int64_t j = 0; j < nq; ++j) {
       g.lse.data[(row + j) * g.lse.stride + head] = s.max[j] * kLn2 + __builtin_logf(s.sum[j]);
@@ -307,9 +305,7 @@ struct BackwardItem {
   float* dquery_t;             // (2 units, 64)
   float *lse, *delta;          // of each query; lse in powers of two
 
-  static int64_t Units(int64_t units, int64_t padded) {
-    return 4 * units * kBlock + 2 * kPairs * padded + 2 * kBlock;
-  }
+  static int64_t Units(int64_t units, int64_t padded) { return 4 * units * kBlock + 2 * kPairs * padded + 2 * kBlock; }
   BackwardItem(uint32_t* room, int64_t units, int64_t padded)
       : query_t(room),
         dout_t(query_t + units * kBlock),
@@ -355,8 +351,7 @@ template <class Simd>
 void LoadItem(const AttentionBackwardGroup& g, int64_t item, const BackwardRoom& r, int64_t padded,
               const BackwardItem& s) {
   const Items items{g};
-  const int64_t dim = g.head_dim, units = (dim + 1) / 2, row = items.Query(item),
-                column = item % g.group * dim;
+  const int64_t dim = g.head_dim, units = (dim + 1) / 2, row = items.Query(item), column = item % g.group * dim;
   const int64_t nq = items.EndOfQueries(item) - row;
   CopyRows(g.q.data + row * g.q.stride + column, g.q.stride, nq, dim, r.keys);
   TransposeUnits(r.keys, units, kBlock, units, s.query_t, kBlock);
@@ -369,8 +364,7 @@ void LoadItem(const AttentionBackwardGroup& g, int64_t item, const BackwardRoom&
   for (int64_t j = 0; j < kBlock; j += kLanes) {
     typename Simd::Acc sum = Simd::Zero();
     for (int64_t u = 0; u < units; ++u) {
-      sum = Simd::Dot(sum, Simd::LoadPairs(r.zipped + u * kBlock + j),
-                      Simd::LoadPairs(s.dout_t + u * kBlock + j));
+      sum = Simd::Dot(sum, Simd::LoadPairs(r.zipped + u * kBlock + j), Simd::LoadPairs(s.dout_t + u * kBlock + j));
     }
     Simd::Store(sum, s.delta + j);
   }
@@ -416,15 +410,13 @@ template <class Simd>
 void BackwardTile(const Sight& sight, float scale, int64_t units, int64_t padded, bool fresh, bool first,
                   const BackwardRoom& r, const BackwardItem& s) {
   const int64_t n = sight.n(), nk = sight.nk, shift = sight.shift();
-  const Causal scores = sight.IfDiagonal(Causal::kScores),
-               queries = sight.IfDiagonal(Causal::kReducesQueries);
+  const Causal scores = sight.IfDiagonal(Causal::kScores), queries = sight.IfDiagonal(Causal::kReducesQueries);
   Multiply<Simd>({r.keys, units, s.query_t, kBlock, r.scores, kBlock, nk, n, units}, scores, shift);
   Multiply<Simd>({r.values, units, s.dout_t, kBlock, r.dscores, kBlock, nk, n, units}, scores, shift);
   ScoresToGradients<Simd>(sight, scale, r, s);
   const Into into = first ? Into::kWrite : Into::kAdd;
   Multiply<Simd>({r.p, kPairs, s.dout, padded, r.dvalue, padded, nk, padded, n / 2, into}, queries, shift);
-  Multiply<Simd>({r.ds, kPairs, s.query, padded, r.dkey, padded, nk, padded, n / 2, into, scale}, queries,
-                 shift);
+  Multiply<Simd>({r.ds, kPairs, s.query, padded, r.dkey, padded, nk, padded, n / 2, into, scale}, queries, shift);
   Multiply<Simd>({r.keys_t, kPairs, r.ds_pairs, kBlock, s.dquery_t, kBlock, 2 * units, n, (nk + 1) / 2,
                   fresh ? Into::kWrite : Into::kAdd},
                  sight.IfDiagonal(Causal::kReducesKeys), shift);
@@ -451,8 +443,7 @@ void BackwardItems(const AttentionBackwardGroup& g, int64_t first_item, int64_t 
     for (int64_t item = first_item; item < end_item; ++item) {
       const int64_t first_block = items.FirstBlock(item);
       if (k0 < first_block || k0 >= items.EndOfQueries(item)) continue;
-      BackwardTile<Simd>(items.At(item, k0), g.scale, units, padded, k0 == first_block, first, r,
-                         state(item));
+      BackwardTile<Simd>(items.At(item, k0), g.scale, units, padded, k0 == first_block, first, r, state(item));
       first = false;
     }
     if (first) continue;
@@ -469,8 +460,7 @@ void BackwardItems(const AttentionBackwardGroup& g, int64_t first_item, int64_t 
 
 template <class Simd>
 void Backward(const AttentionBackwardGroup& g, std::byte* scratch) {
-  const int64_t dim = g.head_dim, units = (dim + 1) / 2,
-                padded = (dim + kTileCols - 1) / kTileCols * kTileCols;
+  const int64_t dim = g.head_dim, units = (dim + 1) / 2, padded = (dim + kTileCols - 1) / kTileCols * kTileCols;
   const BackwardRoom room(scratch, units, padded);
   for (int64_t t = 0; t < g.length; ++t) {
     std::memset(g.dk_sum.data + t * g.dk_sum.stride, 0, static_cast<size_t>(dim) * sizeof(float));
@@ -489,8 +479,8 @@ static_assert((2 * kBlock * kMaxUnits + 2 * kMaxUnits * kPairs + 2 * kTileUnits 
                kForwardItems * (3 * kMaxUnits * kBlock + 2 * kBlock)) *
                   4 <=
               attune::kThreadScratchBytes);
-static_assert((3 * kBlock * kMaxUnits + 2 * kMaxUnits * kPairs + 4 * kTileUnits + 2 * kBlock * kMaxHeadDim +
-               kBlock + 4 * kMaxUnits * kBlock + 2 * kPairs * kMaxHeadDim + 2 * kBlock) *
+static_assert((3 * kBlock * kMaxUnits + 2 * kMaxUnits * kPairs + 4 * kTileUnits + 2 * kBlock * kMaxHeadDim + kBlock +
+               4 * kMaxUnits * kBlock + 2 * kPairs * kMaxHeadDim + 2 * kBlock) *
                       4 +
                   kBackwardItemBytes <=
               attune::kThreadScratchBytes);

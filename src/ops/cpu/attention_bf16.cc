@@ -63,8 +63,7 @@ void RunAttention(const AttentionKernel& kernel, const Scratch& scratch, const A
           g.out = HeadRows<uint16_t>(op.out, starts[s], kv * group * op.shape.head_dim);
           if (op.lse) g.lse = HeadRows<float>(op.lse, starts[s], kv * group);
           const int64_t first = piece * kernel.forward_items;
-          kernel.forward(g, first, std::min(kernel.forward_items, items - first),
-                         scratch.thread(omp_get_thread_num()));
+          kernel.forward(g, first, std::min(kernel.forward_items, items - first), scratch.thread(omp_get_thread_num()));
         }
       }
     }

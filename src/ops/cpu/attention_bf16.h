@@ -1,4 +1,5 @@
-// Attention over bf16 operands: shares the key/value heads of the sequences among the threads and runs a kernel on them.
+// Attention over bf16 operands: shares the key/value heads of the sequences among the threads and runs a kernel on
+// them.
 #pragma once
 
 #include "ops/attention.h"

@@ -101,8 +101,7 @@ struct Emulated {
   }
   static Pairs Interleave(const Halves& h) {
     Pairs result;
-    for (int i = 0; i < kLanes; ++i)
-      result.lane[i] = h.value[0][i] | static_cast<uint32_t>(h.value[1][i]) << 16;
+    for (int i = 0; i < kLanes; ++i) result.lane[i] = h.value[0][i] | static_cast<uint32_t>(h.value[1][i]) << 16;
     return result;
   }
   static Pairs Zip(const uint32_t* first, const uint32_t* second) {

@@ -1,10 +1,11 @@
-// Attention of single new tokens against a cache of keys and values: bound by reading the cache, so its rows are read once, in
-// their order, for all heads. Threads take stretches of positions, each with a softmax of its own, and these are put together
-// at the end. Where a row is cut depends on its length alone, so that the number of threads changes no bit.
+// Attention of single new tokens against a cache of keys and values: bound by reading the cache, so its rows are read
+// once, in their order, for all heads. Threads take stretches of positions, each with a softmax of its own, and these
+// are put together at the end. Where a row is cut depends on its length alone, so that the number of threads changes no
+// bit.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/attention_cached.cc"
-#include <hwy/foreach_target.h>
 #include <hwy/cache_control.h>
+#include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -22,8 +23,8 @@ namespace HWY_NAMESPACE {
 using V = hn::Vec<FullF32>;
 constexpr int kLanes = hn::MaxLanes(FullF32());
 
-// Positions [first, end) cut into `count` stretches of `length`, and their results: for each a weighted sum of values, the
-// largest score and the sum of weights, for every head.
+// Positions [first, end) cut into `count` stretches of `length`, and their results: for each a weighted sum of values,
+// the largest score and the sum of weights, for every head.
 struct Stretches {
   int64_t first, end, length, count;
   float *sums, *largest, *weights;  // (count, heads * head_dim), (count, heads), (count, heads)
@@ -36,7 +37,8 @@ struct Stretches {
     if (most < 1) Failed("attention: {} heads of {} are more than the kernel has room for", s.heads, s.head_dim);
     length = std::max(kShortest, ((end - first + most - 1) / most + kLanes - 1) / kLanes * kLanes);
     count = (end - first + length - 1) / length;
-    if (length * s.heads > kThreadScratchBytes / 4) Failed("attention: {} positions are more than the kernel has room for", end);
+    if (length * s.heads > kThreadScratchBytes / 4)
+      Failed("attention: {} positions are more than the kernel has room for", end);
     sums = room;
     largest = sums + count * s.heads * s.head_dim;
     weights = largest + count * s.heads;
@@ -74,9 +76,12 @@ HWY_INLINE hn::Vec<hn::Full128<float>> SumBlocks(D, hn::Vec<D> v) {
 HWY_INLINE hn::Vec<hn::Full128<float>> FourSums(V a, V b, V c, V e) {
   const FullF32 d;
   const hn::Repartition<double, FullF32> d64;
-  const auto pairs = [&](V x, V y) HWY_ATTR { return hn::BitCast(d64, hn::Add(hn::InterleaveLower(d, x, y), hn::InterleaveUpper(d, x, y))); };
+  const auto pairs = [&](V x, V y) HWY_ATTR {
+    return hn::BitCast(d64, hn::Add(hn::InterleaveLower(d, x, y), hn::InterleaveUpper(d, x, y)));
+  };
   const auto ab = pairs(a, b), ce = pairs(c, e);
-  const V fours = hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, ab, ce)), hn::BitCast(d, hn::InterleaveUpper(d64, ab, ce)));
+  const V fours =
+      hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, ab, ce)), hn::BitCast(d, hn::InterleaveUpper(d64, ab, ce)));
   return SumBlocks(d, fours);
 }
 
@@ -106,7 +111,8 @@ void Scores(const AttentionCached& op, const float* q, int64_t first, int64_t co
   }
   for (; t < count; ++t) {
     const float* k = RawRow<const float>(op.k, first + t);
-    for (int64_t h = 0; h < s.heads; ++h) scores[h * stride + t] = DotOf(q + h * dim, k + h / group * dim, dim) * s.scale;
+    for (int64_t h = 0; h < s.heads; ++h)
+      scores[h * stride + t] = DotOf(q + h * dim, k + h / group * dim, dim) * s.scale;
   }
   for (int64_t h = 0; h < s.heads; ++h) std::fill(scores + h * stride + count, scores + (h + 1) * stride, -1e30f);
 }
@@ -159,7 +165,8 @@ void RunStretch(const AttentionCached& op, int64_t row, const Stretches& all, in
       if (here == kTogether) {
         AddValues<kTogether>(of_head, op.v.stride, weights, dim, out + h * dim);
       } else {
-        for (int64_t r = 0; r < here; ++r) AddValues<1>(of_head + r * op.v.stride, op.v.stride, weights + r, dim, out + h * dim);
+        for (int64_t r = 0; r < here; ++r)
+          AddValues<1>(of_head + r * op.v.stride, op.v.stride, weights + r, dim, out + h * dim);
       }
     }
   }

@@ -87,19 +87,16 @@ inline void TransposeUnits(const uint32_t* in, int64_t in_stride, int64_t rows, 
     }
   }
   for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = r < whole_rows ? whole_cols : 0; c < cols; ++c)
-      out[c * out_stride + r] = in[r * in_stride + c];
+    for (int64_t c = r < whole_rows ? whole_cols : 0; c < cols; ++c) out[c * out_stride + r] = in[r * in_stride + c];
   }
 }
 
 // sums (rows, dim) += from (rows, width).
 template <class Simd>
-inline void AddRows(const float* from, int64_t width, int64_t rows, int64_t dim, float* sums,
-                    int64_t stride) {
+inline void AddRows(const float* from, int64_t width, int64_t rows, int64_t dim, float* sums, int64_t stride) {
   for (int64_t r = 0; r < rows; ++r, from += width, sums += stride) {
     int64_t c = 0;
-    for (; c + kLanes <= dim; c += kLanes)
-      Simd::Store(Simd::Add(Simd::Load(from + c), Simd::Load(sums + c)), sums + c);
+    for (; c + kLanes <= dim; c += kLanes) Simd::Store(Simd::Add(Simd::Load(from + c), Simd::Load(sums + c)), sums + c);
     for (; c < dim; ++c) sums[c] += from[c];
   }
 }

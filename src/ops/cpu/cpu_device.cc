@@ -37,12 +37,42 @@ class CpuDevice : public Device {
     cpu_.scratch.threads = threads_;
     cpu_.scratch.base = Raw<std::byte>(Allocate(scratch_bytes_, "scratch"));
     state_ = &cpu_;
-    table_ = {{CpuGemm}, {CpuEmbedding}, {CpuEmbeddingBackward}, {CpuRmsNorm}, {CpuRmsNormBackward},
-              {CpuRmsNormWeightBackward}, {CpuHeadNorm}, {CpuHeadNormBackward}, {CpuHeadNormWeightBackward}, {CpuRope}, {CpuSwiGlu}, {CpuSwiGluBackward}, {CpuDropoutMask},
-              {CpuEmbeddingNoise}, {CpuCopy}, {CpuFill}, {CpuAddBias}, {CpuSumRows}, {CpuAttention},
-              {CpuAttentionBackward}, {CpuAttentionCached}, {CpuCrossEntropy}, {CpuSumSquares},
-              {CpuFindNonFinite}, {CpuAdamW}, {CpuAdamW8bit}, {CpuSgd}, {CpuLion}, {CpuAdafactor}, {CpuStoredLinear},
-              {CpuRowSquares}, {CpuDoraFactors}, {CpuScaleColumns}, {CpuColumnProducts}, {CpuSelectScale}, {CpuGatherColumns}};
+    table_ = {{CpuGemm},
+              {CpuEmbedding},
+              {CpuEmbeddingBackward},
+              {CpuRmsNorm},
+              {CpuRmsNormBackward},
+              {CpuRmsNormWeightBackward},
+              {CpuHeadNorm},
+              {CpuHeadNormBackward},
+              {CpuHeadNormWeightBackward},
+              {CpuRope},
+              {CpuSwiGlu},
+              {CpuSwiGluBackward},
+              {CpuDropoutMask},
+              {CpuEmbeddingNoise},
+              {CpuCopy},
+              {CpuFill},
+              {CpuAddBias},
+              {CpuSumRows},
+              {CpuAttention},
+              {CpuAttentionBackward},
+              {CpuAttentionCached},
+              {CpuCrossEntropy},
+              {CpuSumSquares},
+              {CpuFindNonFinite},
+              {CpuAdamW},
+              {CpuAdamW8bit},
+              {CpuSgd},
+              {CpuLion},
+              {CpuAdafactor},
+              {CpuStoredLinear},
+              {CpuRowSquares},
+              {CpuDoraFactors},
+              {CpuScaleColumns},
+              {CpuColumnProducts},
+              {CpuSelectScale},
+              {CpuGatherColumns}};
   }
 
   ~CpuDevice() override {
@@ -51,7 +81,8 @@ class CpuDevice : public Device {
 
   DeviceAddress Allocate(int64_t bytes, const std::string& what) override {
     const size_t size = static_cast<size_t>(bytes > 0 ? bytes : 1);
-    void* data = ::mmap(nullptr, size, guarded_ ? PROT_NONE : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* data =
+        ::mmap(nullptr, size, guarded_ ? PROT_NONE : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) Failed("{} bytes for {} cannot be allocated: {}", bytes, what, std::strerror(errno));
     // Weights and activations are read in strides of whole rows; with 4 KiB pages every row would be a TLB miss.
     if (size >= (size_t{2} << 20)) ::madvise(data, size, MADV_HUGEPAGE);

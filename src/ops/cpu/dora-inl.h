@@ -15,8 +15,8 @@ HWY_BEFORE_NAMESPACE();
 namespace attune {
 namespace HWY_NAMESPACE {
 
-// The sum of the squares of `count` floats. A lane that sums thousands of squares loses more bits the fewer lanes there are,
-// so lanes sum stretches that are short on AVX2 too, and stretches add up in f64.
+// The sum of the squares of `count` floats. A lane that sums thousands of squares loses more bits the fewer lanes there
+// are, so lanes sum stretches that are short on AVX2 too, and stretches add up in f64.
 double SumOfSquares(const float* values, int64_t count) {
   constexpr int64_t kStretch = 1024;
   const FullF32 d;
@@ -66,9 +66,8 @@ void DoraFactorsKernel(const CpuState& state, const DoraFactors& op) {
       float sums[kColumns] = {}, row[kColumns];
       for (int64_t r = 0; r < rank; ++r) {  // b_r (2 cross_r + s sum_q gram_rq b_q)
         const float* cross = RawRow<const float>(op.cross, r) + c0;
-        ForEach(count, [&](auto d, int64_t i) HWY_ATTR {
-          hn::StoreU(hn::Mul(hn::Set(d, 2.0f), hn::LoadU(d, cross + i)), d, row + i);
-        });
+        ForEach(count, [&](auto d, int64_t i)
+                           HWY_ATTR { hn::StoreU(hn::Mul(hn::Set(d, 2.0f), hn::LoadU(d, cross + i)), d, row + i); });
         for (int64_t q = 0; q < rank; ++q) {
           const float weight = op.scale * RawRow<const float>(op.gram, r)[q];
           const T* b = RawRow<const T>(op.b_transposed, q) + c0;
@@ -92,7 +91,8 @@ void DoraFactorsKernel(const CpuState& state, const DoraFactors& op) {
   });
 }
 
-// out = factor(d, t, i) x (+ rest) + start, whatever types x, out and start have; rest(d, i, sum) adds what else there is.
+// out = factor(d, t, i) x (+ rest) + start, whatever types x, out and start have; rest(d, i, sum) adds what else there
+// is.
 template <class Op, class Factor, class Rest>
 void ScaleRows(const CpuState& state, const Op& op, const Factor& factor, const Rest& rest) {
   WithComputeType(op.x.dtype, [&](auto x_type) {
@@ -120,8 +120,10 @@ void ScaleRows(const CpuState& state, const Op& op, const Factor& factor, const 
 void ScaleColumnsKernel(const CpuState& state, const ScaleColumns& op) {
   const float* factor = Raw<const float>(op.factor);
   const float* bias = op.bias ? Raw<const float>(op.bias) : nullptr;
-  ScaleRows(state, op, [&](auto d, int64_t, int64_t i) HWY_ATTR { return hn::LoadU(d, factor + i); },
-            [&](auto d, int64_t i, auto sum) HWY_ATTR { return bias == nullptr ? sum : hn::Add(sum, hn::LoadU(d, bias + i)); });
+  ScaleRows(
+      state, op, [&](auto d, int64_t, int64_t i) HWY_ATTR { return hn::LoadU(d, factor + i); },
+      [&](auto d, int64_t i, auto sum)
+          HWY_ATTR { return bias == nullptr ? sum : hn::Add(sum, hn::LoadU(d, bias + i)); });
 }
 
 // Each thread sums whole columns, rows in order: the result does not depend on the number of threads.
@@ -168,11 +170,11 @@ HWY_INLINE hn::Vec<D> FactorsAt(D d, const uint8_t* bits, int64_t i, float kept,
 }
 
 void SelectScaleKernel(const CpuState& state, const SelectScale& op) {
-  ScaleRows(state, op,
-            [&](auto d, int64_t t, int64_t i) HWY_ATTR {
-              return FactorsAt(d, RawRow<const uint8_t>(op.bits, t), i, op.kept, op.dropped);
-            },
-            [](auto, int64_t, auto sum) HWY_ATTR { return sum; });
+  ScaleRows(
+      state, op,
+      [&](auto d, int64_t t, int64_t i)
+          HWY_ATTR { return FactorsAt(d, RawRow<const uint8_t>(op.bits, t), i, op.kept, op.dropped); },
+      [](auto, int64_t, auto sum) HWY_ATTR { return sum; });
 }
 
 }  // namespace HWY_NAMESPACE

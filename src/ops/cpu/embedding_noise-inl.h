@@ -22,8 +22,7 @@ void NoiseRow(uint32_t key, float magnitude, int64_t n, float* x) {
     const hn::RebindToSigned<decltype(d)> di;
     const auto bits = Mix(du, hn::Add(hn::Set(du, key + static_cast<uint32_t>(i)), hn::Iota(du, 0)));
     // 2 k + 1 - 2^24 for 24 random bits k: odd, so a float holds it exactly and 0 lies between two of them.
-    const auto odd =
-        hn::Add(hn::ShiftLeft<1>(hn::BitCast(di, hn::ShiftRight<8>(bits))), hn::Set(di, 1 - (1 << 24)));
+    const auto odd = hn::Add(hn::ShiftLeft<1>(hn::BitCast(di, hn::ShiftRight<8>(bits))), hn::Set(di, 1 - (1 << 24)));
     const auto draw = hn::Mul(hn::ConvertTo(d, odd), hn::Set(d, 0x1p-24f));
     hn::StoreU(hn::MulAdd(draw, hn::Set(d, magnitude), hn::LoadU(d, x + i)), d, x + i);
   });

@@ -1,7 +1,8 @@
-// Blocking of the matrix product. C is cut into blocks, and each is a task that one thread takes from beginning to end: it packs
-// the panels of B that it needs, as many as its L2 cache holds, and multiplies rows of A by them. Threads take the next task as
-// they come and wait for each other only at the end, so that a core that is slower, or shared with another program, does not
-// hold up the rest. Partial sums of a long reduction are added up in C where it is f32, else in a tile beside it.
+// Blocking of the matrix product. C is cut into blocks, and each is a task that one thread takes from beginning to end:
+// it packs the panels of B that it needs, as many as its L2 cache holds, and multiplies rows of A by them. Threads take
+// the next task as they come and wait for each other only at the end, so that a core that is slower, or shared with
+// another program, does not hold up the rest. Partial sums of a long reduction are added up in C where it is f32, else
+// in a tile beside it.
 #include "ops/cpu/gemm.h"
 
 #include <omp.h>
@@ -20,12 +21,13 @@ namespace attune {
 namespace {
 
 constexpr int64_t kPanelInL1 = 20 << 10;  // bytes of a panel that stay in L1, where a kernel needs that
-constexpr int kRowsForL2 = 12;          // a tile this high uses a line of a panel so often that it may come from L2
-constexpr int64_t kRowsInL2 = 196;      // rows of A that stay in L2 while panels pass by, where a panel has to come from L1
-constexpr int64_t kRowsPacked = 112;    // rows of A that are packed at a time, at most
-constexpr int64_t kPackedStep = 16;     // ... and a multiple of this: the squares in which they are transposed
-constexpr int64_t kBlockUnits = 1024;   // reduction of a packed block of B, at most
-constexpr int64_t kBlockStep = 256;     // ... and a multiple of this where there are several: whole blocks of every stored type
+constexpr int kRowsForL2 = 12;            // a tile this high uses a line of a panel so often that it may come from L2
+constexpr int64_t kRowsInL2 = 196;  // rows of A that stay in L2 while panels pass by, where a panel has to come from L1
+constexpr int64_t kRowsPacked = 112;   // rows of A that are packed at a time, at most
+constexpr int64_t kPackedStep = 16;    // ... and a multiple of this: the squares in which they are transposed
+constexpr int64_t kBlockUnits = 1024;  // reduction of a packed block of B, at most
+constexpr int64_t kBlockStep =
+    256;  // ... and a multiple of this where there are several: whole blocks of every stored type
 constexpr int64_t kStridePadding = 16;  // units: without it rows of a power of two would share the same few cache sets
 constexpr int64_t kPanelsInL2 = 640 << 10;   // bytes of panels of B that stay in L2 while rows of A pass by
 constexpr int64_t kDecodedBytes = 16 << 10;  // of a stored b, decoded at a time: stays in L1 until it is packed
@@ -33,17 +35,17 @@ constexpr int64_t kDecodedBytes = 16 << 10;  // of a stored b, decoded at a time
 struct Plan {
   const GemmKernel& kernel;
   const Gemm& g;
-  int64_t m, n, k;         // k in elements
-  int64_t units;           // reduction length in units
-  int64_t block_units;     // of a packed block
-  int64_t rows_at_once;    // of A, that panels pass by: whole tiles
-  int64_t low_units;       // 0: no low-rank term
-  int64_t tile_units;      // reduction of one tile
-  int64_t panels;          // column panels of C
-  float alpha;             // with the factors of the operands' masks
+  int64_t m, n, k;       // k in elements
+  int64_t units;         // reduction length in units
+  int64_t block_units;   // of a packed block
+  int64_t rows_at_once;  // of A, that panels pass by: whole tiles
+  int64_t low_units;     // 0: no low-rank term
+  int64_t tile_units;    // reduction of one tile
+  int64_t panels;        // column panels of C
+  float alpha;           // with the factors of the operands' masks
   bool c_is_f32;
-  bool b_is_stored;        // in another type than the compute type: decoded while it is packed
-  bool a_in_place;         // not packed
+  bool b_is_stored;  // in another type than the compute type: decoded while it is packed
+  bool a_in_place;   // not packed
 };
 
 // A part of the reduction, in units, and how much room a panel of it takes. The low-rank term goes with the first part.
@@ -74,8 +76,8 @@ void PackOperand(const Plan& plan, const Matrix& b, bool transposed, const KeepM
   plan.kernel.pack_kn(source + n0 * element_bytes, b.stride, cols, k, bits, mask.bits.stride, out);
 }
 
-// Columns [n0, n0 + cols) of a stored b for reduction steps [k0, k0 + count), decoded into `room` as b is laid out: a row a
-// column where b is transposed, a row a step where not.
+// Columns [n0, n0 + cols) of a stored b for reduction steps [k0, k0 + count), decoded into `room` as b is laid out: a
+// row a column where b is transposed, a row a step where not.
 Matrix DecodeStored(const Plan& plan, int64_t n0, int64_t cols, int64_t k0, int64_t count, std::byte* room) {
   StoredTile tile{plan.g.b, k0, count, n0, cols, room, cols};
   if (plan.g.b_transposed) tile = {plan.g.b, n0, cols, k0, count, room, count};
@@ -84,8 +86,8 @@ Matrix DecodeStored(const Plan& plan, int64_t n0, int64_t cols, int64_t k0, int6
   return DenseMatrix({reinterpret_cast<uintptr_t>(room)}, compute, tile.rows, tile.cols);
 }
 
-// The main operand's share of the panels [p0, p1) of a part, from a stored b. A piece holds whole blocks of every type where
-// a column of it is one run, and an even number of rows.
+// The main operand's share of the panels [p0, p1) of a part, from a stored b. A piece holds whole blocks of every type
+// where a column of it is one run, and an even number of rows.
 void PackStoredPanels(const Plan& plan, const Part& part, int64_t p0, int64_t p1, uint32_t* out, std::byte* room) {
   const int64_t nr = plan.kernel.nr, panel_size = part.panel_size(plan), first = part.k0(plan), end = part.k1(plan);
   const int64_t elements = kDecodedBytes / (4 / plan.kernel.unit_elements);
@@ -110,15 +112,16 @@ void PackStoredPanels(const Plan& plan, const Part& part, int64_t p0, int64_t p1
       const Matrix piece = DecodeStored(plan, n0, width, k, count, room);
       for (int64_t q = p; q < last; ++q) {
         const Matrix columns = piece.Columns(q * nr - n0, std::min(nr, plan.n - q * nr));
-        plan.kernel.pack_kn(Raw<const std::byte>(columns), columns.stride, static_cast<int>(columns.cols), count, nullptr, 0,
-                            out + (q - p0) * panel_size + (k - first) / plan.kernel.unit_elements * nr);
+        plan.kernel.pack_kn(Raw<const std::byte>(columns), columns.stride, static_cast<int>(columns.cols), count,
+                            nullptr, 0, out + (q - p0) * panel_size + (k - first) / plan.kernel.unit_elements * nr);
       }
     }
   }
 }
 
-// Packs a part of panels [p0, p1), one behind the other: the units of the main operand, then those of the low-rank one. Where a
-// row of b runs through several panels it is read a few rows at a time, so that its cache lines are used while at hand.
+// Packs a part of panels [p0, p1), one behind the other: the units of the main operand, then those of the low-rank one.
+// Where a row of b runs through several panels it is read a few rows at a time, so that its cache lines are used while
+// at hand.
 void PackPanels(const Plan& plan, const Part& part, int64_t p0, int64_t p1, uint32_t* out, std::byte* decoded) {
   constexpr int64_t kRows = 64;
   const Gemm& g = plan.g;
@@ -141,14 +144,15 @@ void PackPanels(const Plan& plan, const Part& part, int64_t p0, int64_t p1, uint
   }
 }
 
-// What one call multiplies: rows [m0, m1), at most rows_at_once, by the packed panels [p0, p1) of a part of the reduction.
+// What one call multiplies: rows [m0, m1), at most rows_at_once, by the packed panels [p0, p1) of a part of the
+// reduction.
 struct Work {
   int64_t m0, m1, p0, p1;
   Part part;
   const uint32_t* packed;  // each panel's units, then its low-rank units
   const uint32_t* a;       // dense units of those rows and that part, row m0 first
   int64_t a_stride;
-  float* tile;             // (m1 - m0, columns of the panels) f32, where C is not f32: sums so far
+  float* tile;  // (m1 - m0, columns of the panels) f32, where C is not f32: sums so far
 };
 
 // Results and what they start from are wanted when a tile ends; by then they are at hand.
@@ -225,8 +229,8 @@ void MultiplyRows(const Plan& plan, const Work& w) {
 // sets of the L1 cache, which a stride of whole pages makes them do.
 bool ReadsInPlace(const GemmKernel& kernel, const Gemm& g, int64_t k) {
   const bool collides = g.c.rows > kernel.mr && g.a.stride * (4 / kernel.unit_elements) % 4096 == 0;
-  return !collides && !g.a_transposed && !g.a_mask.bits && k % kernel.unit_elements == 0 && g.a.stride % kernel.unit_elements == 0 &&
-         g.a.data.value % sizeof(uint32_t) == 0;
+  return !collides && !g.a_transposed && !g.a_mask.bits && k % kernel.unit_elements == 0 &&
+         g.a.stride % kernel.unit_elements == 0 && g.a.data.value % sizeof(uint32_t) == 0;
 }
 
 // Rows of A that panels pass by. In place as few as a tile has, where those may come from L2; else a few tiles.
@@ -254,14 +258,14 @@ const uint32_t* RowsOfA(const Plan& plan, const Part& part, int64_t m0, int64_t 
     plan.kernel.pack_transposed(a + (k0 * g.a.stride + m0) * element_bytes, g.a.stride, rows, k, room, *stride);
   } else {
     const uint8_t* bits = g.a_mask.bits ? RawRow<const uint8_t>(g.a_mask.bits, m0) + k0 / 8 : nullptr;
-    plan.kernel.pack_rows(a + (m0 * g.a.stride + k0) * element_bytes, g.a.stride, rows, k, bits, g.a_mask.bits.stride, room,
-                          *stride);
+    plan.kernel.pack_rows(a + (m0 * g.a.stride + k0) * element_bytes, g.a.stride, rows, k, bits, g.a_mask.bits.stride,
+                          room, *stride);
   }
   return room;
 }
 
-// How the room of one thread is shared out: a tile of f32 results, a decoded piece of B, panels, and rows of A in all that is
-// left.
+// How the room of one thread is shared out: a tile of f32 results, a decoded piece of B, panels, and rows of A in all
+// that is left.
 struct ThreadRoom {
   float* tile;
   std::byte* decoded;
@@ -273,7 +277,8 @@ constexpr int64_t kTileBytes = int64_t{1} << 20;
 // At least one panel of the longest part and the highest rank.
 constexpr int64_t kPanelRoomBytes = int64_t{5} << 18;
 static_assert(kPanelRoomBytes >= (kBlockUnits + kGemmMaxRank) * 32 * 4 &&
-              kTileBytes + kDecodedBytes + kPanelRoomBytes + kRowsInL2 * (kBlockUnits + 4 + kStridePadding) * 4 <= kThreadScratchBytes);
+              kTileBytes + kDecodedBytes + kPanelRoomBytes + kRowsInL2 * (kBlockUnits + 4 + kStridePadding) * 4 <=
+                  kThreadScratchBytes);
 
 ThreadRoom RoomOf(const Scratch& scratch, int thread) {
   std::byte* base = scratch.thread(thread);
@@ -300,17 +305,19 @@ struct Grid {
   int64_t across = 1, down = 1;  // tasks
 };
 
-// What packing costs, in products of as many elements with one panel of B. Operands read in place still come from far away.
+// What packing costs, in products of as many elements with one panel of B. Operands read in place still come from far
+// away.
 constexpr double kReadA = 0.1, kPackA = 0.8, kTransposeA = 1.2, kPackB = 0.5, kDecodeB = 1.5;
 constexpr int64_t kMostPanels = 64;  // of a task: beyond them nothing is saved that is worth trying more grids
 // A thread that others hold up ends a task late while the rest wait: half a task of each, at worst.
 constexpr double kWait = 0.25;
 
-// The grid that costs least: large tasks pack less, small ones share better. It depends on the number of threads, but what is
-// summed up in which order does not.
+// The grid that costs least: large tasks pack less, small ones share better. It depends on the number of threads, but
+// what is summed up in which order does not.
 Grid ChooseGrid(const Plan& plan, int threads) {
   const int64_t panel_bytes = std::max<int64_t>(1, PartAt(plan, 0).panel_size(plan) * 4);
-  int64_t most = std::clamp<int64_t>((plan.a_in_place ? kPanelsInL2 : kPanelRoomBytes) / panel_bytes, 1, std::min(plan.panels, kMostPanels));
+  int64_t most = std::clamp<int64_t>((plan.a_in_place ? kPanelsInL2 : kPanelRoomBytes) / panel_bytes, 1,
+                                     std::min(plan.panels, kMostPanels));
   if (TileLasts(plan)) most = std::min<int64_t>(most, kTileBytes / (plan.rows_at_once * plan.kernel.nr * 4));
   const double cost_a = plan.a_in_place ? kReadA : plan.g.a_transposed ? kTransposeA : kPackA;
   const double cost_b = plan.b_is_stored ? kDecodeB : kPackB;
@@ -346,7 +353,8 @@ struct Packed {
 };
 
 // One task: rows [m0, m1) by panels [p0, p1).
-void Multiply(const Plan& plan, const ThreadRoom& room, int64_t m0, int64_t m1, int64_t p0, int64_t p1, Packed* packed) {
+void Multiply(const Plan& plan, const ThreadRoom& room, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
+              Packed* packed) {
   const bool whole = InOnePart(plan);
   const int64_t block_cols = std::min(p1 * plan.kernel.nr, plan.n) - p0 * plan.kernel.nr;
   const int64_t rows = std::min(m1 - m0, RowsPerPacking(plan, p1 - p0));
@@ -357,8 +365,11 @@ void Multiply(const Plan& plan, const ThreadRoom& room, int64_t m0, int64_t m1, 
       if (!whole || packed->panel != p0) PackPanels(plan, part, p0, p1, room.panels, room.decoded);
       packed->panel = whole ? p0 : -1;
       for (int64_t row = start; row < end; row += plan.rows_at_once) {
-        Work work{row, std::min(end, row + plan.rows_at_once), p0, p1, part, room.panels, packed->a, packed->a_stride, room.tile};
-        if (!whole || packed->row != row) work.a = packed->a = RowsOfA(plan, part, row, work.m1 - row, room.a, &work.a_stride);
+        Work work{
+            row,      std::min(end, row + plan.rows_at_once), p0, p1, part, room.panels, packed->a, packed->a_stride,
+            room.tile};
+        if (!whole || packed->row != row)
+          work.a = packed->a = RowsOfA(plan, part, row, work.m1 - row, room.a, &work.a_stride);
         packed->a_stride = work.a_stride;
         packed->row = whole ? row : -1;
         if (TileLasts(plan)) work.tile += (row - start) * block_cols;
@@ -381,14 +392,26 @@ void RunGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& g) {
   if (g.low_a && (g.a_mask.bits || g.b_mask.bits)) Failed("gemm: a masked operand beside a low-rank term");
   const bool b_is_stored = g.b.dtype != g.a.dtype;
   if (b_is_stored && (g.b_mask.bits || g.b.stride != g.b.cols)) Failed("gemm: a stored operand is whole and unmasked");
-  const int64_t units = CeilDiv(k, kernel.unit_elements), low_units = g.low_a ? CeilDiv(g.low_a.cols, kernel.unit_elements) : 0;
+  const int64_t units = CeilDiv(k, kernel.unit_elements),
+                low_units = g.low_a ? CeilDiv(g.low_a.cols, kernel.unit_elements) : 0;
   int64_t block_units = std::max<int64_t>(1, units);
   if (units > kBlockUnits) block_units = CeilDiv(EvenPart(units, kBlockUnits), kBlockStep) * kBlockStep;
   const bool a_in_place = ReadsInPlace(kernel, g, k);
-  const Plan plan{kernel, g, m, n, k, units, block_units, RowsAtOnce(kernel, a_in_place), low_units,
-                  kernel.mr >= kRowsForL2 ? block_units : EvenPart(block_units, kPanelInL1 / 4 / kernel.nr), CeilDiv(n, kernel.nr),
+  const Plan plan{kernel,
+                  g,
+                  m,
+                  n,
+                  k,
+                  units,
+                  block_units,
+                  RowsAtOnce(kernel, a_in_place),
+                  low_units,
+                  kernel.mr >= kRowsForL2 ? block_units : EvenPart(block_units, kPanelInL1 / 4 / kernel.nr),
+                  CeilDiv(n, kernel.nr),
                   g.alpha * (g.a_mask.bits ? g.a_mask.scale : 1.0f) * (g.b_mask.bits ? g.b_mask.scale : 1.0f),
-                  g.c.dtype == DType::kF32, b_is_stored, a_in_place};
+                  g.c.dtype == DType::kF32,
+                  b_is_stored,
+                  a_in_place};
   const Grid grid = ChooseGrid(plan, scratch.threads);
   std::atomic<int64_t> next{0};
 #pragma omp parallel num_threads(scratch.threads)

@@ -126,7 +126,8 @@ void Micro(const MicroTile& t) {
 
 // Four rows of four 32-bit units become four rows of four.
 typedef uint32_t Four __attribute__((vector_size(16), aligned(4), may_alias));
-inline void Transpose4x4(const Four& r0, const Four& r1, const Four& r2, const Four& r3, uint32_t* out, int64_t stride) {
+inline void Transpose4x4(const Four& r0, const Four& r1, const Four& r2, const Four& r3, uint32_t* out,
+                         int64_t stride) {
   const Four low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5), low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
   const Four high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7), high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
   *reinterpret_cast<Four*>(out) = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
@@ -147,8 +148,8 @@ void PackPairsNk(const uint16_t* source, int64_t stride, int cols, int64_t k, ui
   }
 }
 
-// Pairs are 32-bit units, so the f32 kernel packs them where its panels are as wide, as they are on every processor with
-// the instruction.
+// Pairs are 32-bit units, so the f32 kernel packs them where its panels are as wide, as they are on every processor
+// with the instruction.
 void PackNk(const void* source, int64_t stride, int cols, int64_t k, uint32_t* panel) {
   const GemmKernel& units = attune::F32GemmKernel();
   const bool whole_pairs = k % 2 == 0 && stride % 2 == 0 && reinterpret_cast<uintptr_t>(source) % sizeof(uint32_t) == 0;
@@ -207,7 +208,8 @@ void PackTransposed(const void* source, int64_t stride, int64_t m, int64_t k, ui
       for (int64_t u = 0; u < count; ++u) {
         const uint16_t* low = from + 2 * (u0 + u) * stride + r0;
         const bool paired = 2 * (u0 + u) + 1 < k;
-        for (int64_t r = 0; r < rows; ++r) block[u][r] = low[r] | (paired ? static_cast<uint32_t>(low[stride + r]) << 16 : 0);
+        for (int64_t r = 0; r < rows; ++r)
+          block[u][r] = low[r] | (paired ? static_cast<uint32_t>(low[stride + r]) << 16 : 0);
       }
       uint32_t* to = out + r0 * out_stride + u0;
       if (rows == kRows && count == kUnits) {
@@ -253,7 +255,8 @@ void DotProducts(const DotTile& t) {
     x[r] = static_cast<const uint16_t*>(t.x) + row * t.x_stride;
     mask[r] = kMasked ? t.mask + row * t.mask_stride : nullptr;
   }
-  for (int c = 0; c < kDotCols; ++c) y[c] = static_cast<const uint16_t*>(t.y) + (c < t.cols ? c : t.cols - 1) * t.y_stride;
+  for (int c = 0; c < kDotCols; ++c)
+    y[c] = static_cast<const uint16_t*>(t.y) + (c < t.cols ? c : t.cols - 1) * t.y_stride;
   typename Simd::Acc acc[kDotRows][kDotCols];
 #pragma GCC unroll 4
   for (int r = 0; r < kDotRows; ++r) {
@@ -329,8 +332,9 @@ void Outer(const OuterTile& t) {
 
 template <class Simd>
 const GemmKernel* KernelOf(const char* name) {
-  static const GemmKernel kernel = {name, kMr, kNr, 2, Micro<Simd>, PackNk, PackKn<Simd>, PackRows<Simd>, PackTransposed,
-                                    kDotRows, kDotCols, Dots<Simd>, kOuterRows, kNr, Outer<Simd>};
+  static const GemmKernel kernel = {
+      name,           kMr,      kNr,      2,          Micro<Simd>, PackNk, PackKn<Simd>, PackRows<Simd>,
+      PackTransposed, kDotRows, kDotCols, Dots<Simd>, kOuterRows,  kNr,    Outer<Simd>};
   return &kernel;
 }
 

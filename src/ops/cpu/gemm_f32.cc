@@ -22,8 +22,8 @@ constexpr int kLanes = hn::MaxLanes(D());
 constexpr int kNr = 2 * kLanes;
 constexpr int kMr = kLanes >= 16 ? 14 : 6;
 
-// acc += *x * b. On AVX-512 as one instruction that takes x from memory: a compiler would load it once for both halves, which
-// is an instruction more to issue, and what is issued bounds a tile where a core is shared.
+// acc += *x * b. On AVX-512 as one instruction that takes x from memory: a compiler would load it once for both halves,
+// which is an instruction more to issue, and what is issued bounds a tile where a core is shared.
 HWY_INLINE void AddProduct(V& acc, const float* HWY_RESTRICT x, V b) {
 #if HWY_TARGET <= HWY_AVX3 && HWY_COMPILER_GCC
   asm("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(acc.raw) : "v"(b.raw), "m"(*x));
@@ -138,8 +138,10 @@ HWY_INLINE void ExchangeBlocks(W (&rows)[16]) {
 #pragma GCC unroll 4
   for (int q = 0; q < 4; ++q) {
     const W r0 = rows[q], r1 = rows[4 + q], r2 = rows[8 + q], r3 = rows[12 + q];
-    const W even01 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(r1), r0), odd01 = hn::OddEvenBlocks(r1, hn::SwapAdjacentBlocks(r0));
-    const W even23 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(r3), r2), odd23 = hn::OddEvenBlocks(r3, hn::SwapAdjacentBlocks(r2));
+    const W even01 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(r1), r0),
+            odd01 = hn::OddEvenBlocks(r1, hn::SwapAdjacentBlocks(r0));
+    const W even23 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(r3), r2),
+            odd23 = hn::OddEvenBlocks(r3, hn::SwapAdjacentBlocks(r2));
     rows[q] = hn::ConcatLowerLower(d, even23, even01);
     rows[4 + q] = hn::ConcatLowerLower(d, odd23, odd01);
     rows[8 + q] = hn::ConcatUpperUpper(d, even23, even01);
@@ -158,8 +160,10 @@ HWY_INLINE void TransposeSquare(const uint32_t* HWY_RESTRICT source, int64_t str
     const uint32_t* from = source + r * stride;
     const W r0 = hn::LoadU(d, from), r1 = hn::LoadU(d, from + stride);
     const W r2 = hn::LoadU(d, from + 2 * stride), r3 = hn::LoadU(d, from + 3 * stride);
-    const auto low01 = hn::BitCast(d64, hn::InterleaveLower(d, r0, r1)), low23 = hn::BitCast(d64, hn::InterleaveLower(d, r2, r3));
-    const auto high01 = hn::BitCast(d64, hn::InterleaveUpper(d, r0, r1)), high23 = hn::BitCast(d64, hn::InterleaveUpper(d, r2, r3));
+    const auto low01 = hn::BitCast(d64, hn::InterleaveLower(d, r0, r1)),
+               low23 = hn::BitCast(d64, hn::InterleaveLower(d, r2, r3));
+    const auto high01 = hn::BitCast(d64, hn::InterleaveUpper(d, r0, r1)),
+               high23 = hn::BitCast(d64, hn::InterleaveUpper(d, r2, r3));
     rows[r] = hn::BitCast(d, hn::InterleaveLower(d64, low01, low23));
     rows[r + 1] = hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23));
     rows[r + 2] = hn::BitCast(d, hn::InterleaveLower(d64, high01, high23));
@@ -250,12 +254,14 @@ HWY_INLINE void AddLaneSums(const V (&columns)[kDotCols], float* HWY_RESTRICT su
   const hn::Full128<float> d4;
 #pragma GCC unroll 2
   for (int c = 0; c < kDotCols; c += 4) {
-    const V x01 = hn::Add(hn::InterleaveLower(d, columns[c], columns[c + 1]), hn::InterleaveUpper(d, columns[c], columns[c + 1]));
+    const V x01 =
+        hn::Add(hn::InterleaveLower(d, columns[c], columns[c + 1]), hn::InterleaveUpper(d, columns[c], columns[c + 1]));
     const V x23 = hn::Add(hn::InterleaveLower(d, columns[c + 2], columns[c + 3]),
                           hn::InterleaveUpper(d, columns[c + 2], columns[c + 3]));
     const auto even = hn::BitCast(d64, x01), odd = hn::BitCast(d64, x23);
     HWY_ALIGN float blocks[kLanes];
-    hn::Store(hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, even, odd)), hn::BitCast(d, hn::InterleaveUpper(d64, even, odd))),
+    hn::Store(hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, even, odd)),
+                      hn::BitCast(d, hn::InterleaveUpper(d64, even, odd))),
               d, blocks);
     auto total = hn::LoadU(d4, sums + c);
     for (int i = 0; i < kLanes; i += 4) total = hn::Add(total, hn::Load(d4, blocks + i));
@@ -333,7 +339,8 @@ HWY_INLINE void OuterColumns(const OuterTile& t, int column, int64_t count) {
 #pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) {
       row[v] = count < kLanes && v == kVectors - 1 ? LoadFirst(x + v * kLanes, count) : hn::LoadU(d, x + v * kLanes);
-      if constexpr (kMasked) row[v] = hn::IfThenElseZero(hn::LoadMaskBits(d, mask + u * t.mask_stride + v * kLanes / 8), row[v]);
+      if constexpr (kMasked)
+        row[v] = hn::IfThenElseZero(hn::LoadMaskBits(d, mask + u * t.mask_stride + v * kLanes / 8), row[v]);
     }
     if (ahead > 0) {
 #pragma GCC unroll 3
@@ -364,8 +371,21 @@ void OuterProducts(const OuterTile& t) {
 void Outer(const OuterTile& t) { t.mask != nullptr ? OuterProducts<true>(t) : OuterProducts<false>(t); }
 
 const GemmKernel* Kernel() {
-  static const GemmKernel kernel = {hwy::TargetName(HWY_TARGET), kMr, kNr, 1, Micro, PackNk, PackKn, PackRows, PackTransposed,
-                                    kDotRows, kDotCols, Dots, kOuterRows, kOuterVectors * kLanes, Outer};
+  static const GemmKernel kernel = {hwy::TargetName(HWY_TARGET),
+                                    kMr,
+                                    kNr,
+                                    1,
+                                    Micro,
+                                    PackNk,
+                                    PackKn,
+                                    PackRows,
+                                    PackTransposed,
+                                    kDotRows,
+                                    kDotCols,
+                                    Dots,
+                                    kOuterRows,
+                                    kOuterVectors * kLanes,
+                                    Outer};
   return &kernel;
 }
 

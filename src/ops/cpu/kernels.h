@@ -13,7 +13,7 @@ namespace attune {
 struct CpuState {
   Scratch scratch;
   const GemmKernel* f32 = nullptr;
-  const GemmKernel* bf16 = nullptr;  // null: this machine has no bf16 products
+  const GemmKernel* bf16 = nullptr;                 // null: this machine has no bf16 products
   const AttentionKernel* bf16_attention = nullptr;  // likewise
 };
 

@@ -61,8 +61,7 @@ HWY_INLINE double RowMeanBelow(const float* x, int64_t n, float max) {
 
 // scale * (p - (1 - smoothing) onehot - smoothing / n), p = exp(x - max) / sum; nll = -log p at the target.
 template <class T>
-void WriteGradient(const CrossEntropy& op, const float* x, float max, double sum, double nll, int64_t target,
-                   T* out) {
+void WriteGradient(const CrossEntropy& op, const float* x, float max, double sum, double nll, int64_t target, T* out) {
   const int64_t n = op.logits.cols;
   const float factor = static_cast<float>(op.scale / sum);
   const double uniform = op.label_smoothing / static_cast<double>(n);

@@ -66,8 +66,8 @@ void NormBackwardRow(const float* dy, const float* x, const float* weight, float
   });
   const float mean = dot * rstd * rstd / static_cast<float>(n);
   ForEach(n, [&](auto d, int64_t i) HWY_ATTR {
-    const auto gradient = hn::NegMulAdd(hn::Set(d, mean), hn::LoadU(d, x + i),
-                                        hn::Mul(hn::LoadU(d, dy + i), hn::LoadU(d, weight + i)));
+    const auto gradient =
+        hn::NegMulAdd(hn::Set(d, mean), hn::LoadU(d, x + i), hn::Mul(hn::LoadU(d, dy + i), hn::LoadU(d, weight + i)));
     const auto sum = hn::MulAdd(gradient, hn::Set(d, rstd), hn::LoadU(d, dx + i));
     hn::StoreU(sum, d, dx + i);
     if (copy != nullptr) StoreAs(sum, d, copy + i);
@@ -117,8 +117,7 @@ void RmsNormWeightBackwardKernel(const CpuState& state, const RmsNormWeightBackw
   const int64_t threads = std::min<int64_t>(state.scratch.threads, pieces);
 #pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
   for (int64_t t = 0; t < threads; ++t) {
-    const int64_t begin = pieces * t / threads * kColumns,
-                  end = std::min(n, pieces * (t + 1) / threads * kColumns);
+    const int64_t begin = pieces * t / threads * kColumns, end = std::min(n, pieces * (t + 1) / threads * kColumns);
     int64_t i = 0;  // each column adds its rows four by four, whoever computes it
     for (; i + 4 <= op.dy.rows; i += 4) AddToWeightGradient<4>(op, i, begin, end);
     for (; i < op.dy.rows; ++i) AddToWeightGradient<1>(op, i, begin, end);

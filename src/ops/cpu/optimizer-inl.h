@@ -72,8 +72,7 @@ void AdamWKernel(const CpuState& state, const AdamW& op) {
   ForEachParallel(state, op.weight.cols, [&](auto d, int64_t i) HWY_ATTR {
     const auto g = hn::Mul(hn::LoadU(d, gradient + i), hn::Set(d, op.gradient_scale));
     const auto m1 = hn::MulAdd(hn::Set(d, rest1), g, hn::Mul(hn::Set(d, beta1), hn::LoadU(d, m + i)));
-    const auto v1 =
-        hn::MulAdd(hn::Mul(hn::Set(d, rest2), g), g, hn::Mul(hn::Set(d, beta2), hn::LoadU(d, v + i)));
+    const auto v1 = hn::MulAdd(hn::Mul(hn::Set(d, rest2), g), g, hn::Mul(hn::Set(d, beta2), hn::LoadU(d, v + i)));
     const auto denominator = hn::MulAdd(hn::Sqrt(v1), hn::Set(d, root2), hn::Set(d, eps));
     const auto w = hn::Mul(hn::LoadU(d, weight + i), hn::Set(d, decay));
     hn::StoreU(hn::NegMulAdd(hn::Set(d, step_size), hn::Div(m1, denominator), w), d, weight + i);
@@ -87,7 +86,8 @@ void SgdKernel(const CpuState& state, const Sgd& op) {
   const float* gradient = Raw<const float>(op.gradient);
   float* m = op.m ? Raw<float>(op.m) : nullptr;
   const float decay = static_cast<float>(op.weight_decay), rate = static_cast<float>(op.learning_rate);
-  const float momentum = static_cast<float>(op.momentum), fresh = op.step == 1 ? 1.0f : static_cast<float>(1 - op.dampening);
+  const float momentum = static_cast<float>(op.momentum),
+              fresh = op.step == 1 ? 1.0f : static_cast<float>(1 - op.dampening);
   ForEachParallel(state, op.weight.cols, [&](auto d, int64_t i) HWY_ATTR {
     const auto w = hn::LoadU(d, weight + i);
     auto g = hn::MulAdd(w, hn::Set(d, decay), hn::Mul(hn::LoadU(d, gradient + i), hn::Set(d, op.gradient_scale)));
@@ -112,8 +112,7 @@ void LionKernel(const CpuState& state, const Lion& op) {
     const auto g = hn::Mul(hn::LoadU(d, gradient + i), hn::Set(d, op.gradient_scale));
     const auto before = hn::LoadU(d, m + i);
     const auto direction = hn::MulAdd(hn::Set(d, rest1), g, hn::Mul(hn::Set(d, beta1), before));
-    const auto step =
-        hn::IfThenElseZero(hn::Ne(direction, hn::Zero(d)), hn::CopySign(hn::Set(d, rate), direction));
+    const auto step = hn::IfThenElseZero(hn::Ne(direction, hn::Zero(d)), hn::CopySign(hn::Set(d, rate), direction));
     hn::StoreU(hn::Sub(hn::Mul(hn::LoadU(d, weight + i), hn::Set(d, decay)), step), d, weight + i);
     hn::StoreU(hn::MulAdd(hn::Set(d, rest2), g, hn::Mul(hn::Set(d, beta2), before)), d, m + i);
   });
@@ -160,17 +159,11 @@ void CpuSumSquares(void* state, const SumSquares& op) {
   HWY_DYNAMIC_DISPATCH(SumSquaresKernel)(*static_cast<CpuState*>(state), op);
 }
 
-void CpuAdamW(void* state, const AdamW& op) {
-  HWY_DYNAMIC_DISPATCH(AdamWKernel)(*static_cast<CpuState*>(state), op);
-}
+void CpuAdamW(void* state, const AdamW& op) { HWY_DYNAMIC_DISPATCH(AdamWKernel)(*static_cast<CpuState*>(state), op); }
 
-void CpuSgd(void* state, const Sgd& op) {
-  HWY_DYNAMIC_DISPATCH(SgdKernel)(*static_cast<CpuState*>(state), op);
-}
+void CpuSgd(void* state, const Sgd& op) { HWY_DYNAMIC_DISPATCH(SgdKernel)(*static_cast<CpuState*>(state), op); }
 
-void CpuLion(void* state, const Lion& op) {
-  HWY_DYNAMIC_DISPATCH(LionKernel)(*static_cast<CpuState*>(state), op);
-}
+void CpuLion(void* state, const Lion& op) { HWY_DYNAMIC_DISPATCH(LionKernel)(*static_cast<CpuState*>(state), op); }
 
 void CpuFindNonFinite(void* state, const FindNonFinite& op) {
   HWY_DYNAMIC_DISPATCH(FindNonFiniteKernel)(*static_cast<CpuState*>(state), op);

@@ -1,5 +1,6 @@
-// AdamW with its states in 8 bits: a block is decoded, updated and encoded again by one thread, in its registers and cache.
-// Every operation is the one of quant/adamw8bit.cc, in its order; this file is compiled without fused multiply-add.
+// AdamW with its states in 8 bits: a block is decoded, updated and encoded again by one thread, in its registers and
+// cache. Every operation is the one of quant/adamw8bit.cc, in its order; this file is compiled without fused
+// multiply-add.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/optimizer_8bit.cc"
 #include <hwy/foreach_target.h>
@@ -91,7 +92,8 @@ void AdamW8bitKernel(const CpuState& state, const AdamW8bit& op) {
       const auto v1 = hn::Add(hn::Mul(v0, hn::Set(d, n.beta2)), hn::Mul(hn::Set(d, n.rest2), hn::Mul(g, g)));
       const auto denominator = hn::Add(hn::Div(hn::Sqrt(v1), hn::Set(d, n.correction)), hn::Set(d, n.epsilon));
       const auto w = hn::LoadU(d, weight + i);
-      const auto moved = hn::Add(hn::Mul(w, hn::Set(d, n.decay)), hn::Div(hn::Mul(hn::Set(d, n.rate), m1), denominator));
+      const auto moved =
+          hn::Add(hn::Mul(w, hn::Set(d, n.decay)), hn::Div(hn::Mul(hn::Set(d, n.rate), m1), denominator));
       hn::StoreU(hn::IfThenElse(finite, moved, w), d, weight + i);
       hn::StoreU(hn::IfThenElseZero(finite, m1), d, m + i);
       hn::StoreU(hn::IfThenElseZero(finite, v1), d, v + i);

@@ -78,8 +78,7 @@ void UpdateRowStates(const Pass& pass) {
 }
 
 // Adds the squares of rows [first, first + count) to sums; count is at most kRowsAtOnce.
-void AddSquares(const Adafactor& op, int64_t first, int64_t count, int64_t begin, int64_t columns,
-                float* sums) {
+void AddSquares(const Adafactor& op, int64_t first, int64_t count, int64_t begin, int64_t columns, float* sums) {
   ForEach(columns, [&](auto d, int64_t j) HWY_ATTR {
     auto sum = hn::LoadU(d, sums + j);
     for (int64_t r = first; r < first + count; ++r) {
@@ -164,8 +163,7 @@ void UpdateMatrix(const Pass& pass) {
         const float* g = RawRow<const float>(op.gradient, r) + first;
         const float factor = row_factor(r);
         sum += SumInRuns(end - first, [&](auto d, int64_t j) HWY_ATTR {
-          const auto u =
-              hn::Mul(hn::Mul(hn::LoadU(d, g + j), hn::Set(d, factor)), hn::LoadU(d, pass.factors + j));
+          const auto u = hn::Mul(hn::Mul(hn::LoadU(d, g + j), hn::Set(d, factor)), hn::LoadU(d, pass.factors + j));
           return hn::Mul(u, u);
         });
       }
@@ -174,8 +172,7 @@ void UpdateMatrix(const Pass& pass) {
     for (int64_t part = 0; part < (rows + group - 1) / group; ++part) squares += pass.parts[part];
   });
 
-  const float rate = ClippedRate(op, squares),
-              decay = static_cast<float>(1 - op.learning_rate * op.weight_decay);
+  const float rate = ClippedRate(op, squares), decay = static_cast<float>(1 - op.learning_rate * op.weight_decay);
   ForEachColumnPiece(pass, [&](int64_t first, int64_t end) HWY_ATTR {
     ForEachGroup(pass, rows, [&](int64_t, int64_t begin_row, int64_t end_row) HWY_ATTR {
       for (int64_t r = begin_row; r < end_row; ++r) {
@@ -183,8 +180,7 @@ void UpdateMatrix(const Pass& pass) {
         const float* g = RawRow<const float>(op.gradient, r) + first;
         const float factor = row_factor(r);
         ForEach(end - first, [&](auto d, int64_t j) HWY_ATTR {
-          const auto u =
-              hn::Mul(hn::Mul(hn::LoadU(d, g + j), hn::Set(d, factor)), hn::LoadU(d, pass.factors + j));
+          const auto u = hn::Mul(hn::Mul(hn::LoadU(d, g + j), hn::Set(d, factor)), hn::LoadU(d, pass.factors + j));
           const auto decayed = hn::Mul(hn::LoadU(d, w + j), hn::Set(d, decay));
           hn::StoreU(hn::NegMulAdd(u, hn::Set(d, rate), decayed), d, w + j);
         });
@@ -195,8 +191,7 @@ void UpdateMatrix(const Pass& pass) {
 
 void UpdateVector(const Pass& pass) {
   const Adafactor& op = pass.op;
-  const int64_t n = op.weight.cols, block = std::max(kRun, (n + kParts - 1) / kParts),
-                blocks = (n + block - 1) / block;
+  const int64_t n = op.weight.cols, block = std::max(kRun, (n + kParts - 1) / kParts), blocks = (n + block - 1) / block;
   float* w = Raw<float>(op.weight);
   float* state = Raw<float>(op.full);
   const float* g = Raw<const float>(op.gradient);
@@ -212,8 +207,7 @@ void UpdateVector(const Pass& pass) {
       const int64_t i = first + j;
       const auto v = hn::Mul(hn::LoadU(d, g + i), hn::Set(d, op.gradient_scale));
       const auto square = hn::MulAdd(v, v, hn::Set(d, static_cast<float>(op.eps)));
-      const auto moved =
-          hn::MulAdd(hn::Set(d, rest), square, hn::Mul(hn::Set(d, beta2), hn::LoadU(d, state + i)));
+      const auto moved = hn::MulAdd(hn::Set(d, rest), square, hn::Mul(hn::Set(d, beta2), hn::LoadU(d, state + i)));
       hn::StoreU(moved, d, state + i);
       const auto u = update(d, i);
       return hn::Mul(u, u);
@@ -221,8 +215,7 @@ void UpdateVector(const Pass& pass) {
   }
   double squares = 0;
   for (int64_t b = 0; b < blocks; ++b) squares += pass.parts[b];
-  const float rate = ClippedRate(op, squares),
-              decay = static_cast<float>(1 - op.learning_rate * op.weight_decay);
+  const float rate = ClippedRate(op, squares), decay = static_cast<float>(1 - op.learning_rate * op.weight_decay);
 #pragma omp parallel for num_threads(pass.threads) schedule(static)
   for (int64_t b = 0; b < blocks; ++b) {
     ForEach(std::min(block, n - b * block), [&](auto d, int64_t j) HWY_ATTR {

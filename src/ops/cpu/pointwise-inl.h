@@ -16,7 +16,8 @@ namespace HWY_NAMESPACE {
 
 void EmbeddingKernel(const CpuState& state, const Embedding& op) {
   const int32_t* ids = Raw<const int32_t>(op.ids);
-  const Matrix table = DenseMatrix(op.table.data, op.table.dtype, op.table.rows, op.table.stride);  // of a view: with the gaps
+  const Matrix table =
+      DenseMatrix(op.table.data, op.table.dtype, op.table.rows, op.table.stride);  // of a view: with the gaps
 #pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
   for (int64_t t = 0; t < op.out.rows; ++t) {
     DecodeTile({table, ids[t], 1, 0, op.out.cols, RawRow<float>(op.out, t), op.out.cols}, DType::kF32);
@@ -34,9 +35,8 @@ void EmbeddingBackwardKernel(const CpuState& state, const EmbeddingBackward& op)
       if (ids[t] < 0) continue;
       const float* from = RawRow<const float>(op.dx, t) + c0;
       float* to = RawRow<float>(op.dtable, ids[t]) + c0;
-      ForEach(count, [&](auto d, int64_t i) HWY_ATTR {
-        hn::StoreU(hn::Add(hn::LoadU(d, to + i), hn::LoadU(d, from + i)), d, to + i);
-      });
+      ForEach(count, [&](auto d, int64_t i)
+                         HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, to + i), hn::LoadU(d, from + i)), d, to + i); });
     }
   }
 }
@@ -166,9 +166,8 @@ void AddBiasKernel(const CpuState& state, const AddBias& op) {
 #pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
     for (int64_t t = 0; t < op.y.rows; ++t) {
       T* y = RawRow<T>(op.y, t);
-      ForEach(op.y.cols, [&](auto d, int64_t i) HWY_ATTR {
-        StoreAs(hn::Add(LoadAs(d, y + i), hn::LoadU(d, bias + i)), d, y + i);
-      });
+      ForEach(op.y.cols, [&](auto d, int64_t i)
+                             HWY_ATTR { StoreAs(hn::Add(LoadAs(d, y + i), hn::LoadU(d, bias + i)), d, y + i); });
     }
   });
 }
@@ -215,7 +214,9 @@ void CpuEmbedding(void* state, const Embedding& op) { HWY_DYNAMIC_DISPATCH(Embed
 void CpuEmbeddingBackward(void* state, const EmbeddingBackward& op) {
   HWY_DYNAMIC_DISPATCH(EmbeddingBackwardKernel)(State(state), op);
 }
-void CpuGatherColumns(void* state, const GatherColumns& op) { HWY_DYNAMIC_DISPATCH(GatherColumnsKernel)(State(state), op); }
+void CpuGatherColumns(void* state, const GatherColumns& op) {
+  HWY_DYNAMIC_DISPATCH(GatherColumnsKernel)(State(state), op);
+}
 void CpuRope(void* state, const Rope& op) { HWY_DYNAMIC_DISPATCH(RopeKernel)(State(state), op); }
 void CpuSwiGlu(void* state, const SwiGlu& op) { HWY_DYNAMIC_DISPATCH(SwiGluKernel)(State(state), op); }
 void CpuSwiGluBackward(void* state, const SwiGluBackward& op) {

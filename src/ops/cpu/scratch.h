@@ -1,6 +1,6 @@
 // Working memory of the CPU kernels: one region shared by the threads (partial sums, inputs put in order) and one for
-// each thread (packed operands). Its size is fixed when the device is made and stands in the step plan, so that ops never
-// allocate.
+// each thread (packed operands). Its size is fixed when the device is made and stands in the step plan, so that ops
+// never allocate.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// The kernels of the small ops, all as one translation unit: reading Highway's headers for its two targets takes three seconds
-// and a half, and compiling one of these kernels less than that.
+// The kernels of the small ops, all as one translation unit: reading Highway's headers for its two targets takes three
+// seconds and a half, and compiling one of these kernels less than that.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/small_kernels.cc"
 #include <hwy/foreach_target.h>

@@ -49,15 +49,12 @@ HWY_INLINE void WidenSigned(VBytes bytes, V* q) {
   for (int j = 0; j < 16 / kLanes; ++j) {
     const auto byte = hn::Iota(du, static_cast<uint32_t>(j * kLanes));
     const auto index = hn::Or(hn::ShiftLeft<24>(byte), hn::Set(du, 0x00808080u));  // 0x80: zero
-    q[j] = hn::ConvertTo(FullF32(),
-                         hn::BitCast(di, hn::TableLookupBytesOr0(bytes, hn::BitCast(Bytes(), index))));
+    q[j] = hn::ConvertTo(FullF32(), hn::BitCast(di, hn::TableLookupBytesOr0(bytes, hn::BitCast(Bytes(), index))));
   }
 }
 
 // Unsigned bytes less `zero`.
-HWY_INLINE void WidenFrom(uint8_t zero, VBytes bytes, V* q) {
-  WidenSigned(hn::Sub(bytes, hn::Set(Bytes(), zero)), q);
-}
+HWY_INLINE void WidenFrom(uint8_t zero, VBytes bytes, V* q) { WidenSigned(hn::Sub(bytes, hn::Set(Bytes(), zero)), q); }
 
 // Unsigned: a mask leaves one byte t of each 32-bit word where it stands, 256^t times as large, and the
 // elements of x it meets are as much smaller. Place p of sixteen is byte p / 4 of word p % 4: x is reordered
@@ -101,8 +98,7 @@ HWY_INLINE VBytes FifthBits(const uint8_t* from) {
   const hn::Repartition<uint16_t, FullF32> du;
   uint16_t bits;
   hwy::CopyBytes<2>(from, &bits);
-  const VBytes spread =
-      hn::TableLookupBytes(hn::BitCast(Bytes(), hn::Set(du, bits)), hn::LoadDup128(Bytes(), kByte));
+  const VBytes spread = hn::TableLookupBytes(hn::BitCast(Bytes(), hn::Set(du, bits)), hn::LoadDup128(Bytes(), kByte));
   return FifthBit(spread, hn::LoadDup128(Bytes(), kBit));
 }
 
@@ -290,7 +286,8 @@ HWY_INLINE void LoadPackedFactors(const uint8_t* w, int64_t blocks, float* facto
   for (int64_t b = 0; b < blocks; ++b, w += kBlockBytes, factors += 16) {
     uint32_t words[3];
     hwy::CopyBytes<12>(w + 4, words);
-    const auto eight = [&](uint32_t first, uint32_t rest) {  // four of six bits; of four the last four and the first two
+    const auto eight = [&](uint32_t first,
+                           uint32_t rest) {  // four of six bits; of four the last four and the first two
       const uint32_t second = (rest & 0x0f0f0f0fu) | (first >> 6 & 0x03030303u) << 4;
       return hn::BitCast(Sixteen(), hn::Set(d64, uint64_t{second} << 32 | (first & 0x3f3f3f3fu)));
     };
@@ -304,8 +301,7 @@ struct Q4_K {
   static constexpr bool kHasOffset = true;
   template <int kRows>
   static HWY_INLINE void LoadFactors(const uint8_t* w, int64_t row_bytes, int64_t blocks, FactorRoom room) {
-    for (int r = 0; r < kRows; ++r)
-      LoadPackedFactors<kBytes>(w + r * row_bytes, blocks, room.out + r * room.stride);
+    for (int r = 0; r < kRows; ++r) LoadPackedFactors<kBytes>(w + r * row_bytes, blocks, room.out + r * room.stride);
   }
   static HWY_INLINE void LoadGroup(const uint8_t* block, int g, V* q) {
     for (int half = 0; half < 2; ++half) {
@@ -320,16 +316,14 @@ struct Q5_K {
   static constexpr bool kHasOffset = true;
   template <int kRows>
   static HWY_INLINE void LoadFactors(const uint8_t* w, int64_t row_bytes, int64_t blocks, FactorRoom room) {
-    for (int r = 0; r < kRows; ++r)
-      LoadPackedFactors<kBytes>(w + r * row_bytes, blocks, room.out + r * room.stride);
+    for (int r = 0; r < kRows; ++r) LoadPackedFactors<kBytes>(w + r * row_bytes, blocks, room.out + r * room.stride);
   }
   static HWY_INLINE void LoadGroup(const uint8_t* block, int g, V* q) {
     const VBytes bit = hn::Set(Bytes(), static_cast<uint8_t>(1 << g));
     for (int half = 0; half < 2; ++half) {
       const VBytes bytes = LoadSixteen(block + 48 + 32 * (g / 2) + 16 * half);
       const VBytes fifth = FifthBit(LoadSixteen(block + 16 + 16 * half), bit);
-      Spread<31>(hn::Or(g % 2 == 0 ? LowNibbles(bytes) : HighNibbles(bytes), fifth),
-                 q + half * (16 / kLanes));
+      Spread<31>(hn::Or(g % 2 == 0 ? LowNibbles(bytes) : HighNibbles(bytes), fifth), q + half * (16 / kLanes));
     }
   }
 };
@@ -345,7 +339,8 @@ struct Q6_K {
       for (int64_t b = 0; b < blocks; ++b, block += kBytes, out += 16) {
         const V scale = hn::Set(FullF32(), LoadHalf(block + 208) * kSignedUnit);
         for (int g = 0; g < 16; g += kLanes) {
-          hn::StoreU(hn::Mul(scale, LoadAs(FullF32(), reinterpret_cast<const int8_t*>(block + 192 + g))), FullF32(), out + g);
+          hn::StoreU(hn::Mul(scale, LoadAs(FullF32(), reinterpret_cast<const int8_t*>(block + 192 + g))), FullF32(),
+                     out + g);
         }
       }
     }

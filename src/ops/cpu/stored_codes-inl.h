@@ -1,8 +1,8 @@
 // Rows of bitsandbytes' 4-bit codes as a product reads them: 32 elements in a row always share a scale, so
 //   sum table[code] scale x = sum over parts of 32: scale * sum table[code] x.
-// A vector of codes is taken as words of eight: code t of all words is looked up by one permutation, after one shift, and
-// meets elements of x that have been put into the same order once a product.
-// Included once for each Highway target, so there is no ordinary include guard.
+// A vector of codes is taken as words of eight: code t of all words is looked up by one permutation, after one shift,
+// and meets elements of x that have been put into the same order once a product. Included once for each Highway target,
+// so there is no ordinary include guard.
 #if defined(ATTUNE_STORED_CODES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ATTUNE_STORED_CODES_INL_H_
 #undef ATTUNE_STORED_CODES_INL_H_
@@ -24,10 +24,10 @@ namespace HWY_NAMESPACE {
 
 using Words = hn::RebindToUnsigned<FullF32>;
 using VWords = hn::Vec<Words>;
-constexpr int64_t kPart = 32;                  // the smallest block
+constexpr int64_t kPart = 32;  // the smallest block
 constexpr int64_t kCodesOfWord = 8;
-constexpr int64_t kSweep = kCodesOfWord * kLanes;  // elements of one vector of codes
-constexpr int64_t kPartsTogether = 128;        // whose scales are unpacked at once; whole sweeps
+constexpr int64_t kSweep = kCodesOfWord * kLanes;    // elements of one vector of codes
+constexpr int64_t kPartsTogether = 128;              // whose scales are unpacked at once; whole sweeps
 constexpr int64_t kMostBlocks = kPartsTogether + 1;  // that they touch
 
 // Word d of a sweep holds elements 8 d and after; of two, the first is in the high half of their byte.
@@ -55,7 +55,8 @@ class CodeTable {
  private:
   V all_;
 #else
-  explicit CodeTable(const float* values) : low_(hn::LoadU(FullF32(), values)), high_(hn::LoadU(FullF32(), values + 8)) {}
+  explicit CodeTable(const float* values)
+      : low_(hn::LoadU(FullF32(), values)), high_(hn::LoadU(FullF32(), values + 8)) {}
   HWY_INLINE V LookUp(VWords words) const {
     const V low{_mm256_permutevar8x32_ps(low_.raw, words.raw)}, high{_mm256_permutevar8x32_ps(high_.raw, words.raw)};
     return hn::IfNegativeThenElse(hn::BitCast(FullF32(), hn::ShiftLeft<28>(words)), high, low);
@@ -107,7 +108,10 @@ class CodeScales {
 class Codes {
  public:
   Codes(const Bnb4View& view, int64_t k)
-      : packed_(reinterpret_cast<const uint8_t*>(view.packed)), k_(k), table_(view.table.data()), scales_(view),
+      : packed_(reinterpret_cast<const uint8_t*>(view.packed)),
+        k_(k),
+        table_(view.table.data()),
+        scales_(view),
         shift_(std::countr_zero(static_cast<uint64_t>(view.block_size / kPart))) {}
 
   template <int kRows, int kM, class Input>
@@ -146,7 +150,8 @@ class Codes {
     for (int r = 0; r < kRows; ++r) {
       const auto* from = reinterpret_cast<const uint32_t*>(w + r * row_bytes);
       hwy::Prefetch(w + (kRows + r) * row_bytes);  // short streams: ask early
-      codes[r] = words == kLanes ? hn::LoadU(dw, from) : hn::MaskedLoad(hn::FirstN(dw, static_cast<size_t>(words)), dw, from);
+      codes[r] =
+          words == kLanes ? hn::LoadU(dw, from) : hn::MaskedLoad(hn::FirstN(dw, static_cast<size_t>(words)), dw, from);
     }
 #pragma GCC unroll 8
     for (int t = 0; t < kCodesOfWord; ++t) {

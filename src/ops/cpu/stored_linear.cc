@@ -25,20 +25,19 @@ namespace HWY_NAMESPACE {
 
 constexpr int64_t kMaxColumns = kThreadScratchBytes / 8;  // so that scratch holds a row and its sums
 constexpr int64_t kRowsOfX = 8;                           // that share one pass over a row of weights
-constexpr int64_t kRowsTogether = 4;  // of weights, where few rows of x leave registers for them
+constexpr int64_t kRowsTogether = 4;                      // of weights, where few rows of x leave registers for them
 
 // Rows of x as the tiles read them.
 struct Input {
   const float* x;  // for formats that spread their quants or look codes up: reordered, and scaled, to match
   int64_t stride;
   int64_t k;
-  const float*
-      sums;  // for formats with offsets, by which their factors count: 0 for scales, sums of x for offsets
+  const float* sums;  // for formats with offsets, by which their factors count: 0 for scales, sums of x for offsets
   int64_t sums_stride;
 };
 
-// Rows of weights: Tile adds the dot products of rows n + r and x m to acc[r][m], in lanes yet to be added; Product makes of
-// the sum of a row's lanes what it stands for.
+// Rows of weights: Tile adds the dot products of rows n + r and x m to acc[r][m], in lanes yet to be added; Product
+// makes of the sum of a row's lanes what it stands for.
 
 // Rows of blocks.
 template <class Format>
@@ -74,8 +73,7 @@ struct Blocks {
       }
       const float* factor = factors[0];
       for (int64_t b = 0; b < blocks; ++b, w += Format::kBytes) {
-        for (int r = 0; r < kRows; ++r)
-          hwy::Prefetch(w + (kRows + r) * row_bytes);  // short streams: ask early
+        for (int r = 0; r < kRows; ++r) hwy::Prefetch(w + (kRows + r) * row_bytes);  // short streams: ask early
         for (int g = 0; g < kGroups; ++g, x += Format::kGroup, factor += kFactors) {
 #pragma GCC unroll 4
           for (int r = 0; r < kRows; ++r) {
@@ -115,8 +113,7 @@ struct Plain {
       for (int r = 0; r < kRows; ++r) {
         const V q = LoadAs(d, w + r * stride + i);
 #pragma GCC unroll 8
-        for (int m = 0; m < kM; ++m)
-          acc[r][m] = hn::MulAdd(q, hn::LoadU(d, in.x + m * in.stride + i), acc[r][m]);
+        for (int m = 0; m < kM; ++m) acc[r][m] = hn::MulAdd(q, hn::LoadU(d, in.x + m * in.stride + i), acc[r][m]);
       }
     }
   }
@@ -231,8 +228,8 @@ void RunPlain(const CpuState& state, const StoredLinear& op) {
   RunRows(state, op, Plain<T>{Raw<const T>(op.w), op.w.stride}, PlainInput(op));
 }
 
-// Calls body(part of the op, room for its x) for as many rows of x at a time as fit the shared scratch, `floats` each: one
-// turn, but for very many rows.
+// Calls body(part of the op, room for its x) for as many rows of x at a time as fit the shared scratch, `floats` each:
+// one turn, but for very many rows.
 template <class Body>
 void ForRowsOfX(const CpuState& state, const StoredLinear& op, int64_t floats, const Body& body) {
   const int64_t room = kSharedScratchBytes / static_cast<int64_t>(sizeof(float)) / floats;

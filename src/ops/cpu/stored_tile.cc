@@ -1,5 +1,5 @@
-// Sixteen elements at a time: their small integers as bytes in order, widened, then times the scale. Products and sums are
-// rounded one by one, as the plain decoders do it (compiled without contraction; ops/CMakeLists.txt).
+// Sixteen elements at a time: their small integers as bytes in order, widened, then times the scale. Products and sums
+// are rounded one by one, as the plain decoders do it (compiled without contraction; ops/CMakeLists.txt).
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/stored_tile.cc"
 #include <hwy/foreach_target.h>
@@ -75,8 +75,9 @@ HWY_INLINE void Widen(VBytes16 q, float scale, float offset, T* out) {
   });
 }
 
-// A format: a block at `in` (layouts: quant/gguf_blocks.cc). Sixteen(h) gives elements 16 h and after as bytes; the scale and
-// the offset that go with them are there after Factors(h), which where kShared holds for an even h and the next.
+// A format: a block at `in` (layouts: quant/gguf_blocks.cc). Sixteen(h) gives elements 16 h and after as bytes; the
+// scale and the offset that go with them are there after Factors(h), which where kShared holds for an even h and the
+// next.
 struct Q8_0 {
   static constexpr int kElements = 32, kBytes = 34;
   static constexpr bool kHasOffset = false, kShared = true;
@@ -280,11 +281,13 @@ struct Table {
       const FullF32 d;
       const hn::RebindToSigned<FullF32> di;
       const auto code = hn::PromoteTo(di, bytes);
-      const auto low = hn::TableLookupLanes(hn::Load(d, products), hn::IndicesFromVec(d, hn::And(code, hn::Set(di, kLanes - 1))));
+      const auto low =
+          hn::TableLookupLanes(hn::Load(d, products), hn::IndicesFromVec(d, hn::And(code, hn::Set(di, kLanes - 1))));
       if constexpr (kLanes == 16) {
         hn::StoreU(low, d, out + place);
       } else {
-        const auto high = hn::TableLookupLanes(hn::Load(d, products + 8), hn::IndicesFromVec(d, hn::And(code, hn::Set(di, 7))));
+        const auto high =
+            hn::TableLookupLanes(hn::Load(d, products + 8), hn::IndicesFromVec(d, hn::And(code, hn::Set(di, 7))));
         hn::StoreU(hn::IfThenElse(hn::RebindMask(d, hn::Gt(code, hn::Set(di, 7))), high, low), d, out + place);
       }
     });
@@ -309,7 +312,8 @@ struct NarrowTable {
   HWY_INLINE void LookUp(VBytes16 codes, uint16_t* out) const {
 #if HWY_TARGET <= HWY_AVX3
     const __m256i table = _mm256_load_si256(reinterpret_cast<const __m256i*>(products));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permutexvar_epi16(_mm256_cvtepu8_epi16(codes.raw), table));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
+                        _mm256_permutexvar_epi16(_mm256_cvtepu8_epi16(codes.raw), table));
 #else
     const auto low = hn::TableLookupBytes(hn::Load(Bytes16(), lows), codes);
     const auto high = hn::TableLookupBytes(hn::Load(Bytes16(), highs), codes);
@@ -324,7 +328,8 @@ struct NarrowTable {
 #endif
 };
 
-// What Bnb4View::Scale gives, without its division (block sizes are powers of two): a block of 64 takes no longer than one.
+// What Bnb4View::Scale gives, without its division (block sizes are powers of two): a block of 64 takes no longer than
+// one.
 class BlockScales {
  public:
   explicit BlockScales(const Bnb4View& view)
@@ -374,25 +379,40 @@ void DecodeCodes(const StoredTile& t) {
 template <class T>
 void DecodeTo(const StoredTile& t) {
   switch (t.w.dtype) {
-    case DType::kF32: return DecodePlain<float, T>(t);
-    case DType::kBF16: return DecodePlain<uint16_t, T>(t);
-    case DType::kF16: return DecodePlain<StoredHalf, T>(t);
-    case DType::kQ4_0: return DecodeFormat<Q4_0, T>(t);
-    case DType::kQ4_1: return DecodeFormat<Q4_1, T>(t);
-    case DType::kQ5_0: return DecodeFormat<Q5_0, T>(t);
-    case DType::kQ5_1: return DecodeFormat<Q5_1, T>(t);
-    case DType::kQ8_0: return DecodeFormat<Q8_0, T>(t);
-    case DType::kQ2_K: return DecodeFormat<Q2_K, T>(t);
-    case DType::kQ3_K: return DecodeFormat<Q3_K, T>(t);
-    case DType::kQ4_K: return DecodeFormat<Q4_K, T>(t);
-    case DType::kQ5_K: return DecodeFormat<Q5_K, T>(t);
-    case DType::kQ6_K: return DecodeFormat<Q6_K, T>(t);
-    case DType::kInt8Rows: return DecodeInt8<T>(t);
+    case DType::kF32:
+      return DecodePlain<float, T>(t);
+    case DType::kBF16:
+      return DecodePlain<uint16_t, T>(t);
+    case DType::kF16:
+      return DecodePlain<StoredHalf, T>(t);
+    case DType::kQ4_0:
+      return DecodeFormat<Q4_0, T>(t);
+    case DType::kQ4_1:
+      return DecodeFormat<Q4_1, T>(t);
+    case DType::kQ5_0:
+      return DecodeFormat<Q5_0, T>(t);
+    case DType::kQ5_1:
+      return DecodeFormat<Q5_1, T>(t);
+    case DType::kQ8_0:
+      return DecodeFormat<Q8_0, T>(t);
+    case DType::kQ2_K:
+      return DecodeFormat<Q2_K, T>(t);
+    case DType::kQ3_K:
+      return DecodeFormat<Q3_K, T>(t);
+    case DType::kQ4_K:
+      return DecodeFormat<Q4_K, T>(t);
+    case DType::kQ5_K:
+      return DecodeFormat<Q5_K, T>(t);
+    case DType::kQ6_K:
+      return DecodeFormat<Q6_K, T>(t);
+    case DType::kInt8Rows:
+      return DecodeInt8<T>(t);
     case DType::kBnb4:
       if constexpr (sizeof(T) == 2) return DecodeCodes<T, NarrowTable>(t);
       if constexpr (sizeof(T) == 4) return DecodeCodes<T, Table>(t);
       return;
-    default: Failed("weights of type {} cannot be decoded", NameOf(t.w.dtype));
+    default:
+      Failed("weights of type {} cannot be decoded", NameOf(t.w.dtype));
   }
 }
 

@@ -11,11 +11,12 @@ namespace attune {
 struct StoredTile {
   Matrix w;
   int64_t row = 0, rows = 0, col = 0, cols = 0;
-  void* out = nullptr;      // (rows, cols), F32 or BF16
-  int64_t out_stride = 0;   // elements
+  void* out = nullptr;     // (rows, cols), F32 or BF16
+  int64_t out_stride = 0;  // elements
 };
 
-// To the bits of DecodeBlocks, DecodeBnb4 and DecodeInt8Rows (quant/), rounded to nearest even where `out_type` is BF16.
+// To the bits of DecodeBlocks, DecodeBnb4 and DecodeInt8Rows (quant/), rounded to nearest even where `out_type` is
+// BF16.
 void DecodeTile(const StoredTile& tile, DType out_type);
 
 }  // namespace attune

@@ -1,6 +1,7 @@
-// Products of a long matrix X with an adapter's few rows or columns. The general way (gemm.cc) packs X so that it can be used
-// many times; here it is used once a column, and moving it would take longer than multiplying. So X is read in place, masks
-// included, and only the thin operand is brought into another order. Sums run in an order fixed by the shapes alone.
+// Products of a long matrix X with an adapter's few rows or columns. The general way (gemm.cc) packs X so that it can
+// be used many times; here it is used once a column, and moving it would take longer than multiplying. So X is read in
+// place, masks included, and only the thin operand is brought into another order. Sums run in an order fixed by the
+// shapes alone.
 #include <omp.h>
 
 #include <algorithm>
@@ -14,12 +15,12 @@
 namespace attune {
 namespace {
 
-constexpr int64_t kDotTaskRows = 48;       // rows of X that one thread takes at a time
-constexpr int64_t kDotBlockBytes = 3072;   // of the reduction: a few rows of the thin operand stay in L1
-constexpr int64_t kOuterTaskCols = 96;     // columns of X that one thread takes at a time
-constexpr int64_t kOuterBlockRows = 32;    // rows of X whose sums are added up before the next ones
-constexpr int64_t kPartRows = 1024;        // sums of so many rows are added to those of other parts: they lose less
-constexpr int64_t kPanelUnits = 8192;      // of the thin operand, packed at a time
+constexpr int64_t kDotTaskRows = 48;      // rows of X that one thread takes at a time
+constexpr int64_t kDotBlockBytes = 3072;  // of the reduction: a few rows of the thin operand stay in L1
+constexpr int64_t kOuterTaskCols = 96;    // columns of X that one thread takes at a time
+constexpr int64_t kOuterBlockRows = 32;   // rows of X whose sums are added up before the next ones
+constexpr int64_t kPartRows = 1024;       // sums of so many rows are added to those of other parts: they lose less
+constexpr int64_t kPanelUnits = 8192;     // of the thin operand, packed at a time
 constexpr int64_t kMostSums = 32 * kOuterTaskCols;
 static_assert(kMostSums >= kDotTaskRows * 32 && (2 * kMostSums + kPanelUnits * 32) * 4 <= kThreadScratchBytes);
 
@@ -35,7 +36,8 @@ struct ThinPlan {
 void Finish(const ThinPlan& plan, const float* sums, int64_t stride, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
   const Gemm& g = plan.g;
   for (int64_t i = m0; i < m1; ++i, sums += stride) {
-    const float* start = g.start ? (g.start.rows == 1 ? Raw<const float>(g.start) : RawRow<const float>(g.start, i)) : nullptr;
+    const float* start =
+        g.start ? (g.start.rows == 1 ? Raw<const float>(g.start) : RawRow<const float>(g.start, i)) : nullptr;
     for (int64_t j = n0; j < n1; ++j) {
       const float y = plan.alpha * sums[j - n0] + (start != nullptr ? start[j] : 0.0f);
       if (g.c.dtype == DType::kF32) {
@@ -89,7 +91,8 @@ void DotTask(const ThinPlan& plan, int64_t m0, int64_t m1, float* sums, std::byt
 }
 
 // Columns [n0, n1) of c, whose rows are few: x is b, whose columns they are, and the panel is a.
-void OuterTask(const ThinPlan& plan, int64_t n0, int64_t n1, float* total, float* sums, uint32_t* panel, int64_t* packed) {
+void OuterTask(const ThinPlan& plan, int64_t n0, int64_t n1, float* total, float* sums, uint32_t* panel,
+               int64_t* packed) {
   const Gemm& g = plan.g;
   const GemmKernel& kernel = plan.kernel;
   const int64_t panel_rows = kPanelUnits * kernel.unit_elements, size = kernel.nr * kOuterTaskCols;
@@ -144,7 +147,8 @@ bool RunThinGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& g
     int64_t packed = -1;
     for (int64_t begin = step * next++; begin < length; begin = step * next++) {
       const int64_t end = std::min(length, begin + step);
-      dots ? DotTask(plan, begin, end, sums, reinterpret_cast<std::byte*>(panel)) : OuterTask(plan, begin, end, sums, more, panel, &packed);
+      dots ? DotTask(plan, begin, end, sums, reinterpret_cast<std::byte*>(panel))
+           : OuterTask(plan, begin, end, sums, more, panel, &packed);
     }
   }
   return true;
