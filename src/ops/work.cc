@@ -99,7 +99,7 @@ OpWork WorkOf(const GatherColumns& op) { return ElementWise({op.out, op.out}); }
 OpWork WorkOf(const SumSquares& op) { return OfOptimizer({op.x}); }
 OpWork WorkOf(const AdamW& op) { return OfOptimizer({op.weight, op.weight, op.gradient, op.m, op.m, op.v, op.v}); }
 OpWork WorkOf(const AdamW8bit& op) { return OfOptimizer({op.weight, op.weight, op.gradient, op.m, op.m, op.v, op.v}); }
-OpWork WorkOf(const Sgd& op) { return OfOptimizer({op.weight, op.weight, op.gradient}); }
+OpWork WorkOf(const Sgd& op) { return OfOptimizer({op.weight, op.weight, op.gradient, op.m, op.m}); }
 OpWork WorkOf(const Lion& op) { return OfOptimizer({op.weight, op.weight, op.gradient, op.m, op.m}); }
 OpWork WorkOf(const Adafactor& op) { return OfOptimizer({op.weight, op.weight, op.gradient, op.gradient}); }
 
