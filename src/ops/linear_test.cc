@@ -119,6 +119,33 @@ TEST(StoredLinear, OffsetInputs) {
   }
 }
 
+// Rows that no fixed point holds, with one among them that is: they are computed in floats.
+TEST(StoredLinear, RowsOfEverySize) {
+  for (DType type : kFileTypes) {
+    SCOPED_TRACE(NameOf(type));
+    Operands o;
+    const Matrix w = StoredWeights(o, type, 6, 512);
+    for (const double size : {0.0, 4e-32, 1e-28, 1e-12, 1e20}) {
+      SCOPED_TRACE(size);
+      const Matrix x = o.Random(2, 512);
+      for (int64_t i = 0; i < 512; ++i) Put(x, 1, i, Get(x, 1, i) * size);
+      Check(o, {o.Make(2, 6), x, w, Matrix{}});
+      const StoredLinear alone{o.Make(1, 6), x.Rows(1, 1), w, Matrix{}};
+      Check(o, alone);
+    }
+    for (const double strange : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+      const Matrix x = o.Random(2, 512);
+      Put(x, 1, 300, strange);
+      const StoredLinear op{o.Make(2, 6), x, w, Matrix{}};
+      Cpu().Run(op);
+      for (int64_t r = 0; r < 6; ++r) {
+        EXPECT_TRUE(std::isfinite(Get(op.y, 0, r)));
+        EXPECT_FALSE(std::isfinite(Get(op.y, 1, r)));
+      }
+    }
+  }
+}
+
 TEST(StoredLinear, FactorsOfEveryKind) {
   Operands o;
   Matrix w = StoredWeights(o, DType::kQ8_0, 8, 32);

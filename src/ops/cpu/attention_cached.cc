@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "base/error.h"
 #include "ops/cpu/kernels.h"
@@ -61,40 +62,48 @@ HWY_INLINE float DotOf(const float* a, const float* b, int64_t n) {
   return dot;
 }
 
-// The sum of the parts of 128 bits.
-template <class D>
-HWY_INLINE hn::Vec<hn::Full128<float>> SumBlocks(D, hn::Vec<D> v) {
-  if constexpr (hn::MaxLanes(D()) == 4) {
-    return v;
-  } else {
-    const hn::Half<D> half;
-    return SumBlocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
-  }
-}
+// Four rows of keys and the heads that read them; scores (heads, scores_stride).
+struct FourKeys {
+  const float *q, *k;
+  int64_t stride, dim;
+  float scale;
+  float* scores;
+  int64_t scores_stride;
+};
 
-// The sums of the lanes of four vectors.
-HWY_INLINE hn::Vec<hn::Full128<float>> FourSums(V a, V b, V c, V e) {
-  const FullF32 d;
-  const hn::Repartition<double, FullF32> d64;
-  const auto pairs = [&](V x, V y) HWY_ATTR {
-    return hn::BitCast(d64, hn::Add(hn::InterleaveLower(d, x, y), hn::InterleaveUpper(d, x, y)));
-  };
-  const auto ab = pairs(a, b), ce = pairs(c, e);
-  const V fours =
-      hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, ab, ce)), hn::BitCast(d, hn::InterleaveUpper(d64, ab, ce)));
-  return SumBlocks(d, fours);
-}
-
-// The dot products of q with four rows of keys, times scale.
-HWY_INLINE void FourScores(const float* q, const float* k, int64_t stride, int64_t dim, float scale, float* scores) {
+// The dot products of kHeads heads of q with four keys, times scale: each part of a key is read once.
+template <int kHeads>
+HWY_INLINE void FourScores(const FourKeys& in) {
   const FullF32 d;
   const hn::Full128<float> d4;
-  V sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
-  for (int64_t i = 0; i < dim; i += kLanes) {
-    const V of_q = hn::LoadU(d, q + i);
-    for (int r = 0; r < 4; ++r) sum[r] = hn::MulAdd(of_q, hn::LoadU(d, k + r * stride + i), sum[r]);
+  V sum[kHeads][4];
+  for (auto& of_head : sum) {
+    for (V& of_key : of_head) of_key = hn::Zero(d);
   }
-  hn::StoreU(hn::Mul(FourSums(sum[0], sum[1], sum[2], sum[3]), hn::Set(d4, scale)), d4, scores);
+  for (int64_t i = 0; i < in.dim; i += kLanes) {
+    V k[4];
+    for (int r = 0; r < 4; ++r) k[r] = hn::LoadU(d, in.k + r * in.stride + i);
+    for (int h = 0; h < kHeads; ++h) {
+      const V q = hn::LoadU(d, in.q + h * in.dim + i);
+      for (int r = 0; r < 4; ++r) sum[h][r] = hn::MulAdd(q, k[r], sum[h][r]);
+    }
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    hn::StoreU(hn::Mul(FourSums(sum[h]), hn::Set(d4, in.scale)), d4, in.scores + h * in.scores_stride);
+  }
+}
+
+constexpr int kHeadsTogether = kLanes == 16 ? 4 : 2;  // whose sums registers hold
+
+// Calls body(std::integral_constant<int, n>(), first of n heads) for `heads` heads, as many at a time as registers
+// hold.
+template <class Body>
+HWY_INLINE void ForHeadsTogether(int64_t heads, const Body& body) {
+  int64_t h = 0;
+  for (; h + kHeadsTogether <= heads; h += kHeadsTogether) body(std::integral_constant<int, kHeadsTogether>(), h);
+  if (heads - h == 3) return body(std::integral_constant<int, 3>(), h);
+  if (heads - h == 2) return body(std::integral_constant<int, 2>(), h);
+  if (heads - h == 1) body(std::integral_constant<int, 1>(), h);
 }
 
 // scores (heads, stride) of `count` keys from `first`; what is left of a row is masked.
@@ -105,8 +114,12 @@ void Scores(const AttentionCached& op, const float* q, int64_t first, int64_t co
   for (; t + 4 <= count && dim % kLanes == 0; t += 4) {
     const float* k = RawRow<const float>(op.k, first + t);
     for (int64_t r = 0; r < 4; ++r) Ahead(k + r * op.k.stride, op.k);
-    for (int64_t h = 0; h < s.heads; ++h) {
-      FourScores(q + h * dim, k + h / group * dim, op.k.stride, dim, s.scale, scores + h * stride + t);
+    for (int64_t kv = 0; kv < s.kv_heads; ++kv) {
+      ForHeadsTogether(group, [&](auto together, int64_t h) HWY_ATTR {
+        const int64_t head = kv * group + h;
+        FourScores<together>(
+            {q + head * dim, k + kv * dim, op.k.stride, dim, s.scale, scores + head * stride + t, stride});
+      });
     }
   }
   for (; t < count; ++t) {
@@ -133,14 +146,51 @@ void Softmax(int64_t count, float* scores, float* largest, float* sum) {
   *sum = SumLanes(d, total);
 }
 
-// out += the weighted values of kTogether rows in a row.
-template <int kTogether>
-HWY_INLINE void AddValues(const float* v, int64_t stride, const float* weights, int64_t dim, float* out) {
+// out += factor * v.
+HWY_INLINE void AddScaled(const float* v, float factor, int64_t dim, float* out) {
   ForEach(dim, [&](auto d, int64_t i) HWY_ATTR {
-    auto sum = hn::LoadU(d, out + i);
-    for (int r = 0; r < kTogether; ++r) sum = hn::MulAdd(hn::Set(d, weights[r]), hn::LoadU(d, v + r * stride + i), sum);
-    hn::StoreU(sum, d, out + i);
+    hn::StoreU(hn::MulAdd(hn::Set(d, factor), hn::LoadU(d, v + i), hn::LoadU(d, out + i)), d, out + i);
   });
+}
+
+// Heads that read the same values; weights (heads, weights_stride), out (heads, dim).
+struct HeadsOfValues {
+  const float* v;
+  int64_t stride;
+  const float* weights;
+  int64_t weights_stride, dim;
+  float* out;
+};
+
+// out += the weighted values of `count` rows, for kHeads heads: each part of a row is read once, the sums stay in
+// registers.
+template <int kHeads>
+HWY_INLINE void AddValues(const HeadsOfValues& in, int64_t count) {
+  constexpr int kVectors = 4;
+  const FullF32 d;
+  int64_t i = 0;
+  for (; i + kVectors * kLanes <= in.dim; i += kVectors * kLanes) {
+    V sum[kHeads][kVectors];
+    for (int h = 0; h < kHeads; ++h) {
+      for (int j = 0; j < kVectors; ++j) sum[h][j] = hn::LoadU(d, in.out + h * in.dim + i + j * kLanes);
+    }
+    for (int64_t t = 0; t < count; ++t) {
+      V v[kVectors];
+      for (int j = 0; j < kVectors; ++j) v[j] = hn::LoadU(d, in.v + t * in.stride + i + j * kLanes);
+      for (int h = 0; h < kHeads; ++h) {
+        const V weight = hn::Set(d, in.weights[h * in.weights_stride + t]);
+        for (int j = 0; j < kVectors; ++j) sum[h][j] = hn::MulAdd(weight, v[j], sum[h][j]);
+      }
+    }
+    for (int h = 0; h < kHeads; ++h) {
+      for (int j = 0; j < kVectors; ++j) hn::StoreU(sum[h][j], d, in.out + h * in.dim + i + j * kLanes);
+    }
+  }
+  for (int h = 0; i < in.dim && h < kHeads; ++h) {
+    for (int64_t t = 0; t < count; ++t) {
+      AddScaled(in.v + t * in.stride + i, in.weights[h * in.weights_stride + t], in.dim - i, in.out + h * in.dim + i);
+    }
+  }
 }
 
 void RunStretch(const AttentionCached& op, int64_t row, const Stretches& all, int64_t index, float* scores) {
@@ -154,20 +204,17 @@ void RunStretch(const AttentionCached& op, int64_t row, const Stretches& all, in
   }
   float* out = all.sums + index * s.heads * dim;
   std::fill_n(out, s.heads * dim, 0.0f);
-  constexpr int kTogether = 4;
+  constexpr int64_t kTogether = 16;  // rows: still in the nearest cache when the next heads read them
   for (int64_t t = 0; t < count; t += kTogether) {
     const float* v = RawRow<const float>(op.v, first + t);
-    for (int64_t r = 0; r < kTogether; ++r) Ahead(v + r * op.v.stride, op.v);
-    const int64_t here = std::min<int64_t>(kTogether, count - t);
-    for (int64_t h = 0; h < s.heads; ++h) {
-      const float* weights = scores + h * stride + t;
-      const float* of_head = v + h / group * dim;
-      if (here == kTogether) {
-        AddValues<kTogether>(of_head, op.v.stride, weights, dim, out + h * dim);
-      } else {
-        for (int64_t r = 0; r < here; ++r)
-          AddValues<1>(of_head + r * op.v.stride, op.v.stride, weights + r, dim, out + h * dim);
-      }
+    const int64_t here = std::min(kTogether, count - t);
+    for (int64_t r = 0; r < here; ++r) Ahead(v + r * op.v.stride, op.v);
+    for (int64_t kv = 0; kv < s.kv_heads; ++kv) {
+      ForHeadsTogether(group, [&](auto together, int64_t h) HWY_ATTR {
+        const int64_t head = kv * group + h;
+        AddValues<together>({v + kv * dim, op.v.stride, scores + head * stride + t, stride, dim, out + head * dim},
+                            here);
+      });
     }
   }
 }
@@ -183,8 +230,7 @@ void Combine(const AttentionCached& op, int64_t row, const Stretches& all) {
     float* out = RawRow<float>(op.out, row) + head * dim;
     std::fill_n(out, dim, 0.0f);
     for (int64_t i = 0; i < all.count; ++i) {
-      const float share = factor(i) / total;
-      AddValues<1>(all.sums + (i * heads + head) * dim, dim, &share, dim, out);
+      AddScaled(all.sums + (i * heads + head) * dim, factor(i) / total, dim, out);
     }
   }
 }

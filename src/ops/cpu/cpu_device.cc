@@ -80,13 +80,16 @@ class CpuDevice : public Device {
   }
 
   DeviceAddress Allocate(int64_t bytes, const std::string& what) override {
-    const size_t size = static_cast<size_t>(bytes > 0 ? bytes : 1);
-    void* data =
-        ::mmap(nullptr, size, guarded_ ? PROT_NONE : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (data == MAP_FAILED) Failed("{} bytes for {} cannot be allocated: {}", bytes, what, std::strerror(errno));
-    // Weights and activations are read in strides of whole rows; with 4 KiB pages every row would be a TLB miss.
-    if (size >= (size_t{2} << 20)) ::madvise(data, size, MADV_HUGEPAGE);
-    regions_.emplace_back(data, size);
+    const size_t size = (static_cast<size_t>(bytes > 0 ? bytes : 1) + kAlignment - 1) / kAlignment * kAlignment;
+    if (size >= kHugePage) return {reinterpret_cast<uintptr_t>(Map(size, bytes, what))};
+    // Small ones, a layer's weights among them, share huge pages.
+    if (size > room_left_) {
+      room_ = Map(kRoom, bytes, what);
+      room_left_ = kRoom;
+    }
+    std::byte* data = room_;
+    room_ += size;
+    room_left_ -= size;
     return {reinterpret_cast<uintptr_t>(data)};
   }
 
@@ -115,6 +118,22 @@ class CpuDevice : public Device {
   }
 
  private:
+  static constexpr size_t kHugePage = size_t{2} << 20, kRoom = 8 * kHugePage, kAlignment = 64;
+
+  // Weights and activations are read in strides of whole rows; with 4 KiB pages every row would be a TLB miss. So
+  // memory begins where a huge page does.
+  std::byte* Map(size_t size, int64_t bytes, const std::string& what) {
+    const size_t mapped = size + kHugePage;
+    void* data =
+        ::mmap(nullptr, mapped, guarded_ ? PROT_NONE : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) Failed("{} bytes for {} cannot be allocated: {}", bytes, what, std::strerror(errno));
+    regions_.emplace_back(data, mapped);
+    const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kHugePage - 1) / kHugePage * kHugePage;
+    std::byte* aligned = reinterpret_cast<std::byte*>(begin);
+    ::madvise(aligned, size, MADV_HUGEPAGE);
+    return aligned;
+  }
+
   void Protect(int access) {
     for (const auto& [data, bytes] : regions_) {
       if (::mprotect(data, bytes, access) != 0) Failed("guarded device: mprotect: {}", std::strerror(errno));
@@ -125,6 +144,8 @@ class CpuDevice : public Device {
   std::mutex upload_;
   CpuState cpu_;
   std::vector<std::pair<void*, size_t>> regions_;
+  std::byte* room_ = nullptr;  // for small allocations
+  size_t room_left_ = 0;
 };
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "ops/cpu/raw.h"
 #include "ops/cpu/stored_blocks-inl.h"
 #include "ops/cpu/stored_codes-inl.h"
+#include "ops/cpu/stored_fixed-inl.h"
 #include "ops/cpu/stored_tile.h"
 #include "ops/cpu/stored_view.h"
 #include "ops/cpu/vector-inl.h"
@@ -34,6 +35,8 @@ struct Input {
   int64_t k;
   const float* sums;  // for formats with offsets, by which their factors count: 0 for scales, sums of x for offsets
   int64_t sums_stride;
+
+  Input From(int64_t m) const { return {x + m * stride, stride, k, sums + m * sums_stride, sums_stride}; }
 };
 
 // Rows of weights: Tile adds the dot products of rows n + r and x m to acc[r][m], in lanes yet to be added; Product
@@ -145,10 +148,10 @@ struct Int8Rows {
 };
 
 // Rows [n, n + kRows) of weights by rows [m, m + kM) of x.
-template <class Weights, int kRows, int kM>
-void Multiply(const StoredLinear& op, const Weights& weights, Input in, int64_t n, int64_t m) {
-  in.x += m * in.stride;
-  in.sums += m * in.sums_stride;
+template <class Weights, class In, int kRows, int kM>
+void Multiply(const StoredLinear& op, const Weights& weights, const In& all, int64_t n, int64_t m) {
+  const In in = all.From(m);
+  constexpr int kFours = (kRows * kM + 3) / 4;
   V acc[kRows][kM];
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) {
@@ -156,36 +159,45 @@ void Multiply(const StoredLinear& op, const Weights& weights, Input in, int64_t 
     for (int i = 0; i < kM; ++i) acc[r][i] = hn::Zero(FullF32());
   }
   weights.Tile(n, in, acc);
+  HWY_ALIGN float sums[4 * kFours];
 #pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (int i = 0; i < kM; ++i) {
-      const float start = op.start ? RawRow<const float>(op.start, m + i)[n + r] : 0.0f;
-      const float product = weights.Product(n + r, SumLanes(FullF32(), acc[r][i]), in, i);
-      RawRow<float>(op.y, m + i)[n + r] = start + product;
+  for (int four = 0; four < kFours; ++four) {
+    V v[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const int place = 4 * four + i;
+      v[i] = place < kRows * kM ? acc[place / kM][place % kM] : hn::Zero(FullF32());
+    }
+    hn::Store(FourSums(v), hn::Full128<float>(), sums + 4 * four);
+  }
+  for (int i = 0; i < kM; ++i) {
+    float* y = RawRow<float>(op.y, m + i) + n;
+    const float* start = op.start ? RawRow<const float>(op.start, m + i) + n : nullptr;
+    for (int r = 0; r < kRows; ++r) {
+      y[r] = (start != nullptr ? start[r] : 0.0f) + weights.Product(n + r, sums[r * kM + i], in, i);
     }
   }
 }
 
 // `rows` rows of weights from n by rows [m, m + kM) of x: side by side as far as the registers reach.
-template <class Weights, int kM>
-void MultiplyRows(const StoredLinear& op, const Weights& weights, const Input& in, int64_t n, int64_t rows, int64_t m) {
+template <class Weights, class In, int kM>
+void MultiplyRows(const StoredLinear& op, const Weights& weights, const In& in, int64_t n, int64_t rows, int64_t m) {
   constexpr int kTogether = static_cast<int>(std::min(kRowsTogether, kRowsOfX / kM));
   int64_t r = 0;
   for (; r + kTogether <= rows; r += kTogether) {
-    Multiply<Weights, kTogether, kM>(op, weights, in, n + r, m);
+    Multiply<Weights, In, kTogether, kM>(op, weights, in, n + r, m);
   }
-  for (; r < rows; ++r) Multiply<Weights, 1, kM>(op, weights, in, n + r, m);
+  for (; r < rows; ++r) Multiply<Weights, In, 1, kM>(op, weights, in, n + r, m);
 }
 
 // `rows` rows of weights from n by all of x.
-template <class Weights>
-void MultiplyAll(const StoredLinear& op, const Weights& weights, const Input& in, int64_t n, int64_t rows) {
+template <class Weights, class In>
+void MultiplyAll(const StoredLinear& op, const Weights& weights, const In& in, int64_t n, int64_t rows) {
   int64_t m = 0;
-  for (; m + 8 <= op.x.rows; m += 8) MultiplyRows<Weights, 8>(op, weights, in, n, rows, m);
-  for (; m + 4 <= op.x.rows; m += 4) MultiplyRows<Weights, 4>(op, weights, in, n, rows, m);
-  for (; m + 2 <= op.x.rows; m += 2) MultiplyRows<Weights, 2>(op, weights, in, n, rows, m);
-  if (m < op.x.rows) MultiplyRows<Weights, 1>(op, weights, in, n, rows, m);
+  for (; m + 8 <= op.x.rows; m += 8) MultiplyRows<Weights, In, 8>(op, weights, in, n, rows, m);
+  for (; m + 4 <= op.x.rows; m += 4) MultiplyRows<Weights, In, 4>(op, weights, in, n, rows, m);
+  for (; m + 2 <= op.x.rows; m += 2) MultiplyRows<Weights, In, 2>(op, weights, in, n, rows, m);
+  if (m < op.x.rows) MultiplyRows<Weights, In, 1>(op, weights, in, n, rows, m);
 }
 
 // x and its sums as formats with offsets and spread quants read them.
@@ -215,8 +227,8 @@ void ForRowsOfWeights(const CpuState& state, int64_t rows, const Body& body) {
   }
 }
 
-template <class Weights>
-void RunRows(const CpuState& state, const StoredLinear& op, const Weights& weights, const Input& in) {
+template <class Weights, class In>
+void RunRows(const CpuState& state, const StoredLinear& op, const Weights& weights, const In& in) {
   ForRowsOfWeights(state, op.w.rows, [&](int64_t n, int64_t rows) { MultiplyAll(op, weights, in, n, rows); });
 }
 
@@ -240,17 +252,49 @@ void ForRowsOfX(const CpuState& state, const StoredLinear& op, int64_t floats, c
   }
 }
 
+// Of groups of a row, as products read them: in whole vectors, at the odd places.
+template <class Format>
+int64_t SumsStride(int64_t k) {
+  return (k / Format::kGroup * 2 + kLanes - 1) / kLanes * kLanes;
+}
+
 template <class Format>
 void RunBlocks(const CpuState& state, const StoredLinear& op) {
-  const int64_t k = op.w.cols;
+  const int64_t k = op.w.cols, sums_stride = SumsStride<Format>(k);
   const Blocks<Format> blocks{Raw<const uint8_t>(op.w), BytesOf(op.w.dtype, op.w.stride)};
   if (!Format::kHasOffset) return RunRows(state, op, blocks, PlainInput(op));
-  const int64_t sums_stride = (k / Format::kGroup * 2 + kLanes - 1) / kLanes * kLanes;
   ForRowsOfX(state, op, k + sums_stride, [&](const StoredLinear& part, float* spread) {
     float* sums = spread + part.x.rows * k;
     PrepareInput(part.x, Format::kGroup, spread, sums, sums_stride);
-    RunRows(state, part, blocks, {spread, k, k, sums, sums_stride});
+    RunRows(state, part, blocks, Input{spread, k, k, sums, sums_stride});
   });
+}
+
+// In whole numbers where the processor and x allow it.
+template <class Format>
+void RunQuants(const CpuState& state, const StoredLinear& op) {
+#if HWY_TARGET == HWY_AVX3
+  static const bool vnni = __builtin_cpu_supports("avx512vnni");
+  if (!vnni) return RunBlocks<Format>(state, op);
+  using Layout = FixedLayout<Format>;
+  const int64_t k = op.w.cols, bytes = Layout::Steps(k) * Layout::kStepBytes;
+  const int64_t sums_stride = SumsStride<Format>(k) + kLanes;
+  const FixedBlocks<Format> blocks{Raw<const uint8_t>(op.w), BytesOf(op.w.dtype, op.w.stride)};
+  ForRowsOfX(state, op, bytes / 4 + sums_stride + 1, [&](const StoredLinear& part, float* room) {
+    uint8_t* digits = reinterpret_cast<uint8_t*>(room);
+    float *sums = room + part.x.rows * bytes / 4, *units = sums + part.x.rows * sums_stride;
+    std::fill(sums, units, 0.0f);
+    for (int64_t m = 0; m < part.x.rows; ++m) {
+      const float* x = RawRow<const float>(part.x, m);
+      if (!MakeFixed<Format>(x, k, digits + m * bytes, sums + m * sums_stride, units + m)) {
+        return RunBlocks<Format>(state, part);
+      }
+    }
+    RunRows(state, part, blocks, FixedInput{digits, bytes, sums, sums_stride, units, k});
+  });
+#else
+  RunBlocks<Format>(state, op);
+#endif
 }
 
 // 4-bit rows of awkward length: one at a time is decoded into the thread's scratch.
@@ -274,7 +318,7 @@ void RunCodes(const CpuState& state, const StoredLinear& op) {
   const Codes codes(ViewBnb4(op.w), k);
   ForRowsOfX(state, op, padded, [&](const StoredLinear& part, float* ordered) {
     for (int64_t m = 0; m < part.x.rows; ++m) OrderAsCodes(RawRow<const float>(part.x, m), k, ordered + m * padded);
-    RunRows(state, part, codes, {ordered, padded, k, nullptr, 0});
+    RunRows(state, part, codes, Input{ordered, padded, k, nullptr, 0});
   });
 }
 
@@ -293,25 +337,25 @@ void StoredLinearKernel(const CpuState& state, const StoredLinear& op) {
     case DType::kF16:
       return RunPlain<StoredHalf>(state, op);
     case DType::kQ4_0:
-      return RunBlocks<Q4_0>(state, op);
+      return RunQuants<Q4_0>(state, op);
     case DType::kQ4_1:
-      return RunBlocks<Q4_1>(state, op);
+      return RunQuants<Q4_1>(state, op);
     case DType::kQ5_0:
-      return RunBlocks<Q5_0>(state, op);
+      return RunQuants<Q5_0>(state, op);
     case DType::kQ5_1:
-      return RunBlocks<Q5_1>(state, op);
+      return RunQuants<Q5_1>(state, op);
     case DType::kQ8_0:
-      return RunBlocks<Q8_0>(state, op);
+      return RunQuants<Q8_0>(state, op);
     case DType::kQ2_K:
       return RunBlocks<Q2_K>(state, op);
     case DType::kQ3_K:
       return RunBlocks<Q3_K>(state, op);
     case DType::kQ4_K:
-      return RunBlocks<Q4_K>(state, op);
+      return RunQuants<Q4_K>(state, op);
     case DType::kQ5_K:
-      return RunBlocks<Q5_K>(state, op);
+      return RunQuants<Q5_K>(state, op);
     case DType::kQ6_K:
-      return RunBlocks<Q6_K>(state, op);
+      return RunQuants<Q6_K>(state, op);
     case DType::kBnb4:
       return RunCodes(state, op);
     case DType::kInt8Rows:

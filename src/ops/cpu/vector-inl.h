@@ -86,6 +86,30 @@ HWY_INLINE float SumLanes(D d, V v) {
   return hn::GetLane(hn::SumOfLanes(d, v));
 }
 
+// The sum of the parts of 128 bits.
+template <class D>
+HWY_INLINE hn::Vec<hn::Full128<float>> SumBlocks(D, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    return v;
+  } else {
+    const hn::Half<D> half;
+    return SumBlocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+
+// The sums of the lanes of four vectors, each added up in the same order.
+template <class V = hn::Vec<FullF32>>
+HWY_INLINE hn::Vec<hn::Full128<float>> FourSums(const V (&v)[4]) {
+  const FullF32 d;
+  const hn::Repartition<double, FullF32> d64;
+  const auto pairs = [&](V x, V y) HWY_ATTR {
+    return hn::BitCast(d64, hn::Add(hn::InterleaveLower(d, x, y), hn::InterleaveUpper(d, x, y)));
+  };
+  const auto first = pairs(v[0], v[1]), second = pairs(v[2], v[3]);
+  return SumBlocks(d, hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, first, second)),
+                              hn::BitCast(d, hn::InterleaveUpper(d64, first, second))));
+}
+
 // exp(x), relative error below 2e-7 for results in the normal range; below -87.3 it is 0, above 88.4 infinity-sized.
 // Cody-Waite reduction to |r| <= ln2/2 and a degree-6 polynomial (Cephes' minimax coefficients).
 template <class D, class V = hn::Vec<D>>
