@@ -10,11 +10,11 @@
 #include <cstring>
 
 #include "ops/cpu/gemm_kernel.h"
+#include "ops/cpu/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attune {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
 using D = hn::CappedTag<float, 16>;
 using V = hn::Vec<D>;
@@ -249,23 +249,11 @@ constexpr int kOuterRows = kLanes >= 16 ? 8 : 4, kOuterVectors = 3;
 
 // Adds the sums of the lanes of kDotCols vectors to as many floats.
 HWY_INLINE void AddLaneSums(const V (&columns)[kDotCols], float* HWY_RESTRICT sums) {
-  const D d;
-  const hn::Repartition<double, D> d64;
   const hn::Full128<float> d4;
 #pragma GCC unroll 2
   for (int c = 0; c < kDotCols; c += 4) {
-    const V x01 =
-        hn::Add(hn::InterleaveLower(d, columns[c], columns[c + 1]), hn::InterleaveUpper(d, columns[c], columns[c + 1]));
-    const V x23 = hn::Add(hn::InterleaveLower(d, columns[c + 2], columns[c + 3]),
-                          hn::InterleaveUpper(d, columns[c + 2], columns[c + 3]));
-    const auto even = hn::BitCast(d64, x01), odd = hn::BitCast(d64, x23);
-    HWY_ALIGN float blocks[kLanes];
-    hn::Store(hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, even, odd)),
-                      hn::BitCast(d, hn::InterleaveUpper(d64, even, odd))),
-              d, blocks);
-    auto total = hn::LoadU(d4, sums + c);
-    for (int i = 0; i < kLanes; i += 4) total = hn::Add(total, hn::Load(d4, blocks + i));
-    hn::StoreU(total, d4, sums + c);
+    const V four[4] = {columns[c], columns[c + 1], columns[c + 2], columns[c + 3]};
+    hn::StoreU(hn::Add(hn::LoadU(d4, sums + c), FourSums(four)), d4, sums + c);
   }
 }
 
