@@ -11,7 +11,7 @@ namespace attune {
 namespace {
 
 constexpr int64_t kPieceRows = 512;  // rows of a prompt that run together
-constexpr int64_t kFewRows = 8;      // up to here a weight is read once, block by block, for all rows
+constexpr int64_t kFewRows = 16;     // up to here a weight is read once, block by block, for all rows
 
 // What LoadFactor works in, for the largest module.
 int64_t DoraRoomBytes(const AdapterSpec& spec) {
