@@ -76,17 +76,6 @@ bool IsAllLinear(const LoraConfig::Selection& selection) {
   return lower == "all-linear";
 }
 
-// The names a person can target: the last parts of the paths of layers, each once.
-std::string NamesThatExist(std::span<const ModuleInfo> modules) {
-  std::vector<std::string> names;
-  for (const ModuleInfo& module : modules) {
-    if (!module.is_linear && !module.is_embedding) continue;
-    const std::string name = Suffixes(module.path).front();
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
-  }
-  return fmt::format("{}", fmt::join(names, ", "));
-}
-
 // target_modules or exclude_modules, ready to test paths.
 class Selector {
  public:
@@ -206,6 +195,16 @@ void RefuseUnknownTargets(const LoraConfig& config, std::span<const ModuleInfo> 
 }
 
 }  // namespace
+
+std::string NamesThatExist(std::span<const ModuleInfo> modules) {
+  std::vector<std::string> names;
+  for (const ModuleInfo& module : modules) {
+    if (!module.is_linear && !module.is_embedding) continue;
+    const std::string name = Suffixes(module.path).front();
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
+}
 
 LoraConfig ResolveTargets(LoraConfig config, std::span<const ModuleInfo> modules, const std::string& model_type) {
   config.fan_in_fan_out = false;

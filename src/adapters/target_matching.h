@@ -21,6 +21,10 @@ struct ModuleInfo {
   int64_t in = 0, out = 0;  // of a linear layer; an embedding's vocabulary and width; of a norm 1 and its width
 };
 
+// The names a person can choose from: the last parts of the paths of linear layers and embeddings, each once, with
+// commas between.
+std::string NamesThatExist(std::span<const ModuleInfo> modules);
+
 struct MatchedModule {
   ModuleInfo module;
   int64_t rank = 0;

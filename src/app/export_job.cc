@@ -57,6 +57,9 @@ ExportResult ExportFolder(const ExportJob& job) {
   if (!tied && files.spec().tie_word_embeddings) {
     declarations.push_back({"lm_head.weight", dtype, {files.spec().vocab_size, files.spec().hidden_size}});
   }
+  int64_t bytes = 0;
+  for (const TensorDeclaration& declared : declarations) bytes += *ByteCount(declared.dtype, declared.shape);
+  RequireDiskSpace(job.output, "the result", bytes);
   const std::vector<std::vector<int32_t>> sequences = TokensToCompare(bundle, job.data);
   DurableFolder folder(job.output);
   ExportResult result{job.output, dtype, 0, 0, static_cast<int64_t>(adapter.spec.modules.size()), {}};

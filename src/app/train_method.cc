@@ -1,5 +1,6 @@
 #include "app/train_method.h"
 
+#include "app/merged_model.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/heap.h"
@@ -106,15 +107,17 @@ class LoraMethod : public TrainMethod {
   const char* noun() const override { return "the adapter"; }
 
  private:
-  // PEFT starts PiSSA from 16- and 32-bit weights only; blocks of a GGUF file are decoded there too.
-  void RefuseQuantizedBase(bool quantizes) const {
+  // First values are taken out of values: of 16 or 32 bits, or of a GGUF file's blocks, which method: lora decodes.
+  void RefuseQuantizedBase(bool is_qlora) const {
     for (const AdapterModule& m : spec().modules) {
       const StoredTensor& stored = *bundle_.files.Find(m.path + ".weight");
-      if (!quantizes && !stored.bnb4 && stored.dtype != DType::kInt8Rows) continue;
+      const bool is_blocks = LayoutOf(stored.dtype).block_elements > 1;
+      if (is_blocks ? !is_qlora : !IsQuantized(stored)) continue;
       BadInput(
-          "lora.init_lora_weights {} takes its first values out of the base, and {} is kept in few bits: use a 16-bit "
-          "base with method: lora, or init_lora_weights: true",
-          lora_.ToJson()["init_lora_weights"].dump(), m.path);
+          "lora.init_lora_weights {} takes its first values out of the base, and {} is kept in few bits ({}): use a "
+          "16-bit base{}, or init_lora_weights: true",
+          lora_.ToJson()["init_lora_weights"].dump(), m.path, NameOf(stored.dtype),
+          is_blocks ? ", or method: lora, which decodes it" : "");
     }
   }
 

@@ -29,6 +29,7 @@ constexpr TensorType kTensorTypes[] = {
     {22, "IQ2_S", {}},          {23, "IQ4_XS", {}},         {24, "I8", DType::kI8},     {25, "I16", DType::kI16},
     {26, "I32", DType::kI32},   {27, "I64", DType::kI64},   {28, "F64", DType::kF64},   {29, "IQ1_M", {}},
     {30, "BF16", DType::kBF16}, {34, "TQ1_0", {}},          {35, "TQ2_0", {}},          {39, "MXFP4", {}},
+    {40, "NVFP4", {}},          {41, "Q1_0", {}},
 };
 
 // Bytes of one element, 0 for texts and arrays.

@@ -151,6 +151,7 @@ TEST(Gguf, RefusesWrongTensorsByName) {
   ExpectError(one({4}, 0, 4), "not a multiple of the alignment");
   ExpectError(one({4}, 0, UINT64_MAX - 31), "lies outside the file");
   ExpectError(one({32}, 20, 0), "has type IQ4_NL, which is not supported");
+  ExpectError(one({32}, 40, 0), "has type NVFP4, which is not supported");
   ExpectError(one({32}, 4, 0), "has an unknown type, number 4");
   ExpectError(GgufBuilder().Header(2, 0).Tensor("t", {4}, 0, 0).Tensor("t", {4}, 0, 32).Data(64),
               "tensor \"t\" occurs twice");

@@ -55,10 +55,10 @@ void Subtract(std::vector<float>& w, const AdapterModule& m, const LowRankFactor
   }
 }
 
-// Room of a thread: a weight, and it narrowed.
+// Room of a thread: a weight, and it in the format it is held in.
 struct Room {
   std::vector<float> w;
-  std::vector<uint16_t> narrow;
+  std::vector<std::byte> converted;
 };
 
 // Reads weights in device memory back as floats, some rows at a time.
@@ -189,16 +189,9 @@ InitialAdapter InitialAdapter::FromFile(const AdapterSpec& adapter, const std::v
 void InitialAdapter::SubtractFrom(Device& device, const ModelWeights& weights, const ModelFiles& files,
                                   const AdapterSpec& adapter) const {
   InThreads<Room>(device.threads(), modules_.size(), [&](size_t i, Room& room) {
-    const Matrix in_memory = weights.Find(modules_[i] + ".weight");
     room.w = ReadWeight(files, modules_[i]);
     Subtract(room.w, adapter.modules[i], factors_[i]);
-    const void* values = room.w.data();
-    if (in_memory.dtype != DType::kF32) {
-      room.narrow.resize(room.w.size());
-      NarrowFloats(room.w.data(), std::ssize(room.w), in_memory.dtype, room.narrow.data());
-      values = room.narrow.data();
-    }
-    device.Upload(in_memory.data, values, BytesOf(in_memory.dtype, std::ssize(room.w)));
+    weights.Replace(device, modules_[i] + ".weight", room.w, room.converted);
   });
 }
 

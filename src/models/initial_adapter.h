@@ -39,7 +39,9 @@ class InitialAdapter {
   static InitialAdapter FromFile(const AdapterSpec& adapter, const std::vector<TrainableTensor>& tensors,
                                  const std::string& path);
 
-  // W - scale B0 A0 into the weights in memory, which hold these modules in the compute type.
+  // W - scale B0 A0 into the weights in memory. Where these were quantised while they were read, it is what is left
+  // that is quantised: less is lost then, as the largest part of W stays exact in A and B (QPiSSA, Meng et al. 2024,
+  // section 4).
   void SubtractFrom(Device& device, const ModelWeights& weights, const ModelFiles& files,
                     const AdapterSpec& adapter) const;
 

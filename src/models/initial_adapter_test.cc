@@ -6,11 +6,13 @@
 
 #include <cmath>
 #include <filesystem>
+#include <numeric>
 
 #include "base/error.h"
 #include "formats/json.h"
 #include "models/adapter_model.h"
 #include "models/decoder.h"
+#include "models/quantized_layers.h"
 
 namespace attune::initial_adapter_test {
 
@@ -25,6 +27,11 @@ struct Engine {
     tensors = AdapterTrainables(spec);
     vectors.emplace(*device, tensors);
     InitializeTrained(*device, *vectors, tensors, config, spec.tokens, files, 3);
+  }
+
+  // The base again, quantised while it is read.
+  void Quantize(const BnbConfig& config) {
+    weights.emplace(*device, files, spec, BaseStorage(files, DType::kF32, {.is_qlora = true, .quantization = config}));
   }
 
   void MakeDecoder() {
@@ -50,6 +57,19 @@ struct Engine {
     std::vector<float> values(static_cast<size_t>(m.rows * m.cols));
     device->Download(values.data(), m.data, std::ssize(values) * 4);
     return values;
+  }
+
+  // Every value of a weight as it is held, whatever its format.
+  std::vector<float> Decode(const std::string& name) {
+    const Matrix held = weights->Find(name);
+    std::vector<int32_t> ids(static_cast<size_t>(held.rows));
+    std::iota(ids.begin(), ids.end(), 0);
+    const Matrix rows = DenseMatrix(device->Allocate(held.rows * 4, "test"), DType::kI32, 1, held.rows);
+    const Matrix out =
+        DenseMatrix(device->Allocate(held.rows * held.cols * 4, "test"), DType::kF32, held.rows, held.cols);
+    device->Upload(rows.data, ids.data(), held.rows * 4);
+    device->Run(Embedding{out, held, rows});
+    return Download(out);
   }
 
   // A step of some training: every value moves.
@@ -86,6 +106,15 @@ std::vector<float> BaseLogits() {
   Engine base(ConfigOf("{}"));  // B is zero
   base.MakeDecoder();
   return base.Logits();
+}
+
+// Of the engine's logits from those of the base as it is.
+double SquareDistance(Engine& engine) {
+  engine.MakeDecoder();
+  const std::vector<float> logits = engine.Logits(), base = BaseLogits();
+  double sum = 0;
+  for (size_t i = 0; i < base.size(); ++i) sum += std::pow(logits[i] - base[i], 2);
+  return sum;
 }
 
 class Decomposed : public testing::TestWithParam<const char*> {};
@@ -155,40 +184,23 @@ TEST(Loftq, TakesUpWhatQuantisingLoses) {
   const LoraConfig config =
       ConfigOf(R"({"init_lora_weights": "loftq", "r": 12, "lora_alpha": 9, "target_modules": "all-linear"})");
   Engine engine(config);
-  BnbConfig nf4;
-  nf4.load_in_4bit = true;
-  nf4.bnb_4bit_quant_type = Bnb4Type::kNf4;
-  engine.weights.emplace(*engine.device, engine.files, engine.spec,
-                         BaseStorage(engine.files, DType::kF32, {.is_qlora = true, .quantization = nf4}));
-  const auto distance = [&] {
-    engine.MakeDecoder();
-    const std::vector<float> logits = engine.Logits(), base = BaseLogits();
-    double sum = 0;
-    for (size_t i = 0; i < base.size(); ++i) sum += std::pow(logits[i] - base[i], 2);
-    return sum;
-  };
-  const double quantized = distance();  // B is zero
+  engine.Quantize(QloraQuantization());
+  const double quantized = SquareDistance(engine);  // B is zero
   const InitialAdapter initial =
       InitialAdapter::FromResidual(*engine.device, *engine.weights, engine.files, engine.spec);
   initial.Upload(*engine.device, *engine.vectors, engine.tensors);
-  EXPECT_LT(distance(), 0.9 * quantized);
+  EXPECT_LT(SquareDistance(engine), 0.9 * quantized);
   // All of the residual's rank: nothing is lost in these modules.
   Engine whole(ConfigOf(R"({"init_lora_weights": "loftq", "r": 12, "lora_alpha": 9, "target_modules": ["k_proj"]})"));
-  whole.weights.emplace(*whole.device, whole.files, whole.spec,
-                        BaseStorage(whole.files, DType::kF32, {.is_qlora = true, .quantization = nf4}));
+  whole.Quantize(QloraQuantization());
   InitialAdapter::FromResidual(*whole.device, *whole.weights, whole.files, whole.spec)
       .Upload(*whole.device, *whole.vectors, whole.tensors);
   const Matrix held = whole.weights->Find("model.layers.0.self_attn.k_proj.weight");
   ASSERT_EQ(held.dtype, DType::kBnb4);
   const StoredTensor& stored = *whole.files.Find("model.layers.0.self_attn.k_proj.weight");
-  std::vector<float> w(static_cast<size_t>(held.rows * held.cols)), decoded(w.size());
+  std::vector<float> w(static_cast<size_t>(held.rows * held.cols));
   whole.files.ReadRows(stored, 0, held.rows, w.data());
-  const Matrix out = DenseMatrix(whole.device->Allocate(std::ssize(w) * 4, "test"), DType::kF32, held.rows, held.cols);
-  std::vector<int32_t> ids = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-  const Matrix rows = DenseMatrix(whole.device->Allocate(48, "test"), DType::kI32, 1, 12);
-  whole.device->Upload(rows.data, ids.data(), 48);
-  whole.device->Run(Embedding{out, held, rows});
-  decoded = whole.Download(out);
+  const std::vector<float> decoded = whole.Decode("model.layers.0.self_attn.k_proj.weight");
   const std::vector<float> a = DownloadTrained(*whole.device, whole.vectors->value(), whole.tensors[0]);
   const std::vector<float> b = DownloadTrained(*whole.device, whole.vectors->value(), whole.tensors[1]);
   for (int64_t j = 0; j < held.rows; ++j) {
@@ -198,6 +210,36 @@ TEST(Loftq, TakesUpWhatQuantisingLoses) {
         sum += 9.0 / 12 * b[static_cast<size_t>(j * 12 + r)] * a[static_cast<size_t>(r * held.cols + i)];
       ASSERT_NEAR(sum, w[static_cast<size_t>(j * held.cols + i)], 1e-5);
     }
+  }
+}
+
+// What is left of the weights is quantised, not the weights, and a run that goes on has the same bits.
+TEST(QuantizedResidual, LosesLessThanTheQuantizedWeights) {
+  const LoraConfig config =
+      ConfigOf(R"({"init_lora_weights": "pissa", "r": 8, "lora_alpha": 16, "target_modules": "all-linear"})");
+  BnbConfig int8;
+  int8.load_in_8bit = true;
+  for (const BnbConfig& quantization : {QloraQuantization(), int8}) {
+    Engine plain(ConfigOf(R"({"r": 8, "target_modules": "all-linear"})"));  // B is zero
+    plain.Quantize(quantization);
+    Engine engine(config);
+    engine.Quantize(quantization);
+    const std::string name = "model.layers.1.mlp.down_proj.weight";
+    ASSERT_EQ(engine.weights->Find(name).dtype, quantization.load_in_8bit ? DType::kInt8Rows : DType::kBnb4);
+    EXPECT_EQ(engine.Decode(name), plain.Decode(name));
+    const InitialAdapter initial = InitialAdapter::FromWeights(engine.files, engine.spec, config, 3, 2);
+    initial.SubtractFrom(*engine.device, *engine.weights, engine.files, engine.spec);
+    initial.Upload(*engine.device, *engine.vectors, engine.tensors);
+    EXPECT_LT(SquareDistance(engine), 0.6 * SquareDistance(plain));
+
+    const std::string folder = testing::TempDir() + "/quantized_residual";
+    SaveAdapter(*engine.device, *engine.vectors, engine.tensors, config, &initial, folder);
+    Engine resumed(config);
+    resumed.Quantize(quantization);
+    InitialAdapter::FromFile(resumed.spec, resumed.tensors, AdapterFolder::WeightsPath(folder))
+        .SubtractFrom(*resumed.device, *resumed.weights, resumed.files, resumed.spec);
+    EXPECT_EQ(resumed.Decode(name), engine.Decode(name));
+    EXPECT_NE(resumed.Decode(name), plain.Decode(name));
   }
 }
 

@@ -1,8 +1,26 @@
 #include "models/quantized_layers.h"
 
+#include <algorithm>
+
 #include "base/error.h"
+#include "models/adapter_model.h"
 
 namespace attune {
+namespace {
+
+constexpr const char* kSkipList = "llm_int8_skip_modules";
+
+// transformers passes such a name over, and packs what its user meant to keep.
+void RefuseNamesOfNothing(const ModelSpec& spec, const std::vector<std::string>& names) {
+  const std::vector<ModuleInfo> modules = DecoderModules(spec);
+  for (const std::string& name : names) {
+    const SkippedModules one({name}, kSkipList);
+    if (std::any_of(modules.begin(), modules.end(), [&](const ModuleInfo& m) { return one.Skips(m.path); })) continue;
+    BadInput("{}: the model has no module \"{}\" (it has {})", kSkipList, name, NamesThatExist(modules));
+  }
+}
+
+}  // namespace
 
 BnbConfig QloraQuantization() {
   BnbConfig config;
@@ -29,15 +47,16 @@ std::set<std::string> QuantizedLayers(const ModelSpec& spec, const BnbConfig& co
   for (const ExpectedTensor& t : tensors) parameters.push_back(t.name);
   std::vector<std::string> tied;
   if (spec.tie_word_embeddings) tied = {"model.embed_tokens.weight", "lm_head.weight"};
+  if (config.llm_int8_skip_modules) RefuseNamesOfNothing(spec, *config.llm_int8_skip_modules);
   const SkippedModules skipped(
       config.llm_int8_skip_modules ? *config.llm_int8_skip_modules : DefaultSkippedModules(parameters, "lm_head", tied),
-      "llm_int8_skip_modules");
+      kSkipList);
   std::set<std::string> linear;
   for (const ExpectedTensor& t : tensors) {
     if (t.shape.size() != 2 || t.name == "model.embed_tokens.weight") continue;
     if (!skipped.Skips(t.name.substr(0, t.name.rfind('.')))) linear.insert(t.name);
   }
-  if (linear.empty()) BadInput("llm_int8_skip_modules: every linear layer is skipped, so nothing is left to quantise");
+  if (linear.empty()) BadInput("{}: every linear layer is skipped, so nothing is left to quantise", kSkipList);
   return linear;
 }
 

@@ -18,7 +18,7 @@ BnbConfig QloraQuantization();
 std::optional<BnbConfig> QuantizationOf(const std::optional<BnbConfig>& given, const ModelFiles& files);
 
 // The linear layers, less those that transformers leaves alone: names of weights ("model.layers.0.mlp.up_proj.weight").
-// Errors: Error{kBadInput} when llm_int8_skip_modules leaves none.
+// Errors: Error{kBadInput} when llm_int8_skip_modules leaves none, or names what the model does not have.
 std::set<std::string> QuantizedLayers(const ModelSpec& spec, const BnbConfig& config);
 
 }  // namespace attune

@@ -21,7 +21,7 @@ std::vector<ExpectedTensor> FrozenTensors(const ModelSpec& spec, const AdapterSp
 }
 
 // The format of each tensor: what an adapter changes in memory, weights of its modules or rows of the embedding, is
-// held as it is computed with.
+// held as it is computed with; where weights are quantised while they are read, what is left of them is quantised.
 class Formats {
  public:
   Formats(const BaseStorage& storage, const AdapterSpec& adapter) : storage_(storage), computed_(storage.compute()) {
@@ -30,7 +30,9 @@ class Formats {
     for (const AdapterModule& m : adapter.modules) changed_.insert(m.path + ".weight");
   }
   const BaseStorage& For(const ExpectedTensor& tensor) const {
-    return changed_.contains(tensor.name) ? computed_ : storage_;
+    const DType held = storage_.FormatOf(tensor).dtype;
+    const bool is_quantized = held == DType::kBnb4 || held == DType::kInt8Rows;
+    return changed_.contains(tensor.name) && !is_quantized ? computed_ : storage_;
   }
 
  private:
@@ -126,8 +128,7 @@ ModelWeights::ModelWeights(Device& device, const ModelFiles& files, const Adapte
   for (const ExpectedTensor& expected : frozen) {
     const BaseStorage& its = formats.For(expected);
     const StoredFormat format = its.FormatOf(expected);
-    Matrix& matrix = matrices_[expected.name];
-    matrix = MatrixOf(expected, format, next);
+    Matrix& matrix = held_.emplace(expected.name, Held{MatrixOf(expected, format, next), format}).first->second.matrix;
     const StoredTensor* stored = files.Find(expected.name);
     const DeviceAddress place = next;
     next = next.Plus(its.BytesOfTensor(expected) - its.MappedBytesOf(expected));
@@ -155,14 +156,23 @@ ModelWeights::ModelWeights(Device& device, const ModelSpec& spec, const AdapterS
   const Formats formats(storage, adapter);
   for (const ExpectedTensor& expected : FrozenTensors(spec, adapter)) {
     const BaseStorage& its = formats.For(expected);
-    matrices_[expected.name] =
-        MatrixOf(expected, its.FormatOf(expected), device.Allocate(its.BytesOfTensor(expected), expected.name));
+    const StoredFormat format = its.FormatOf(expected);
+    held_[expected.name] = {MatrixOf(expected, format, device.Allocate(its.BytesOfTensor(expected), expected.name)),
+                            format};
   }
 }
 
 Matrix ModelWeights::Find(const std::string& name) const {
-  const auto found = matrices_.find(name);
-  return found == matrices_.end() ? Matrix{} : found->second;
+  const auto found = held_.find(name);
+  return found == held_.end() ? Matrix{} : found->second.matrix;
+}
+
+void ModelWeights::Replace(Device& device, const std::string& name, std::span<const float> values,
+                           std::vector<std::byte>& room) const {
+  const Held& held = held_.at(name);
+  const int64_t rows = held.matrix.rows;
+  const StoredTensor plain{name, DType::kF32, {rows, held.matrix.cols}, std::as_bytes(values), {}, {}, 0};
+  UploadPiece(device, *files_, plain, held.format, 0, rows, held.matrix.data, room);
 }
 
 }  // namespace attune

@@ -1,7 +1,9 @@
 // The frozen weights of a decoder in device memory, each in the format that models/base_storage.h gives it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -26,6 +28,12 @@ class ModelWeights {
   // By Hugging Face name; an empty matrix when the model has no such tensor, or when it is trained whole.
   Matrix Find(const std::string& name) const;
 
+  // Puts other values (out, in) into a weight's place, in the format that it is held in; `room` as UploadPiece has it.
+  // For weights that are held in memory, made from files. Safe from several threads. Errors: Error{kBadInput} as
+  // UploadPiece.
+  void Replace(Device& device, const std::string& name, std::span<const float> values,
+               std::vector<std::byte>& room) const;
+
   // Of weights that are used where they lie in their files: begins to read those of a layer, and lets a layer's go. -1
   // is the embedding, num_hidden_layers the head. Nothing to do for others. (The files must outlive the weights.)
   void Prefetch(int64_t layer) const;
@@ -42,7 +50,11 @@ class ModelWeights {
 
  private:
   const ModelFiles* files_ = nullptr;  // null: there are none
-  std::unordered_map<std::string, Matrix> matrices_;
+  struct Held {
+    Matrix matrix;
+    StoredFormat format;
+  };
+  std::unordered_map<std::string, Held> held_;
   std::unordered_map<int64_t, std::vector<const StoredTensor*>> mapped_;  // by layer
 };
 

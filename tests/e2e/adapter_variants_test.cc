@@ -103,8 +103,53 @@ TEST_F(AdapterVariantsTest, LoftqOnABaseThatIsQuantisedWhileItIsRead) {
   Arguments onto_packed = merge;
   onto_packed[2] = Path("packed");
   EXPECT_EQ(Run(onto_packed).exit_code, 0);
-  ExpectRefused(Run(TrainArguments(Path("refused"), {"--method", "qlora", "--init_lora_weights", "pissa", "--r", "4"})),
-                {"init_lora_weights \"pissa\"", "kept in few bits"});
+}
+
+// What is left of the weights is quantised. The result is the change to the base as it was, so it belongs to the 16-bit
+// one.
+TEST_F(AdapterVariantsTest, PissaOnABaseThatIsQuantisedWhileItIsRead) {
+  const Arguments settings = {"--method",
+                              "qlora",
+                              "--r",
+                              "8",
+                              "--target_modules",
+                              "all-linear",
+                              "--eval_data",
+                              Path("held-out.jsonl"),
+                              "--save_steps",
+                              "2",
+                              "--learning_rate",
+                              "1e-3"};
+  const auto with = [&](const Arguments& more) {
+    Arguments all = settings;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const auto before = [&](const Outcome& outcome) {
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out)["eval_loss_before"].get<double>();
+  };
+  const double base = EvalLoss(Llama(), {});
+  const double plain = before(Train("plain", with({"--max_steps", "1", "--json"})));
+  const double pissa = before(Train("straight", with({"--init_lora_weights", "pissa", "--max_steps", "4", "--json"})));
+  EXPECT_LT(std::abs(pissa - base), std::abs(plain - base));
+  EXPECT_EQ(ReadJson("straight/run.json")["planned_bytes"].get<int64_t>() / 1000000,
+            ReadJson("plain/run.json")["planned_bytes"].get<int64_t>() / 1000000)
+      << "the base must stay in few bits";
+
+  ASSERT_EQ(Train("out", with({"--init_lora_weights", "pissa", "--max_steps", "2"})).exit_code, 0);
+  ASSERT_EQ(Run({"resume", Path("out"), "--set", "max_steps=4", "--force"}).exit_code, 0);
+  EXPECT_TRUE(SameFile("straight/adapter_model.safetensors", "out/adapter_model.safetensors"));
+  EXPECT_EQ(ReadJson("straight/adapter_config.json")["r"], 16);
+  EXPECT_EQ(Run({"merge", "--model", Llama(), "--adapter", Path("straight"), "--output", Path("merged")}).exit_code, 0);
+
+  ASSERT_EQ(Run({"quantize", "--model", Llama(), "--output", Path("packed")}).exit_code, 0);
+  Arguments on_packed = with({"--init_lora_weights", "pissa"});
+  on_packed.insert(on_packed.begin(),
+                   {"train", "--model", Path("packed"), "--data", Path("rows.jsonl"), "--output_dir", Path("refused")});
+  ExpectRefused(Run(on_packed), {"init_lora_weights \"pissa\"", "kept in few bits (4-bit)"});
+  on_packed[2] = std::string(ATTUNE_TEST_DATA) + "/gguf/tiny_llama_mixed.gguf";
+  ExpectRefused(Run(on_packed), {"init_lora_weights \"pissa\"", "or method: lora, which decodes it"});
 }
 
 }  // namespace attune::adapter_variants_test

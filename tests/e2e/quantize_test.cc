@@ -155,6 +155,8 @@ TEST_F(Quantize, RefusesInOneLine) {
   expect({"--load_in_4bit", "true", "--load_in_8bit", "true"}, "choose one");
   expect({"--torch_dtype", "int8"}, "use float32, bfloat16 or float16");
   expect({"--llm_int8_skip_modules", "proj,lm_head"}, "nothing is left to quantise");
+  expect({"--llm_int8_skip_modules", "lm_head,dwon_proj"},
+         "the model has no module \"dwon_proj\" (it has embed_tokens, q_proj");
 }
 
 }  // namespace attune::quantize_test
