@@ -206,10 +206,14 @@ std::string NamesThatExist(std::span<const ModuleInfo> modules) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
+bool HasDefaultTargets(const std::string& model_type) {
+  return std::find(std::begin(kDefaultsFor), std::end(kDefaultsFor), model_type) != std::end(kDefaultsFor);
+}
+
 LoraConfig ResolveTargets(LoraConfig config, std::span<const ModuleInfo> modules, const std::string& model_type) {
   config.fan_in_fan_out = false;
   if (std::holds_alternative<std::monostate>(config.target_modules)) {
-    if (std::find(std::begin(kDefaultsFor), std::end(kDefaultsFor), model_type) == std::end(kDefaultsFor)) {
+    if (!HasDefaultTargets(model_type)) {
       BadInput(
           "target_modules has no default for model_type {}: name the modules, or \"all-linear\" (the model "
           "has {})",

@@ -36,6 +36,9 @@ struct MatchedModule {
 // from elsewhere PEFT would have passed it over.
 enum class UnknownTargets { kRefuse, kIgnore };
 
+// Whether adapters of this model_type have target_modules where none are given.
+bool HasDefaultTargets(const std::string& model_type);
+
 // The configuration with target_modules spelled out, as PEFT leaves it before saving: nothing becomes the
 // default of the model_type, "all-linear" the names of all linear layers but the output head, twenty names or
 // more the shortest suffixes that tell them from the rest; fan_in_fan_out false, as every layer here is

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <unordered_set>
 
+#include "app/output_dir.h"
 #include "app/train_session.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -150,7 +151,7 @@ AdviseResult RunAdvise(const AdviseJob& job, const OnProgress& on_progress) {
   }
   if (!(job.budget_hours >= 0)) BadInput("--budget_hours: must be 0 or more, not {}", job.budget_hours);
   if (!(job.loss_seconds >= 0)) BadInput("--loss_seconds: must be 0 or more, not {}", job.loss_seconds);
-  if (!job.output.empty() && PathExists(job.output)) BadInput("{}: exists; name a new file", job.output);
+  if (!job.output.empty()) RequireNewFile(job.output);
   RunConfig config = AdvisedBase(job);
   PlanJob plan;
   plan.device = job.device;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "app/bench_clock.h"
 #include "app/bundle.h"
 #include "app/machine_rates.h"
 #include "app/train_job.h"
@@ -39,115 +40,6 @@ class TemporaryFolder {
 
  private:
   std::string path_;
-};
-
-// What a product of our own reaches just now, in operations a second, over about a second: less where other work shares
-// the cores, which slows a training step alike.
-class Speedometer {
- public:
-  Speedometer(Device& device, DType compute) : device_(device) {
-    const auto matrix = [&](DType dtype) {
-      return DenseMatrix(device.Allocate(BytesOf(dtype, kSide * kSide), "bench"), dtype, kSide, kSide);
-    };
-    product_.c = matrix(DType::kF32);
-    product_.a = matrix(compute);
-    product_.b = matrix(compute);
-  }
-
-  double Measure() {
-    constexpr double kSeconds = 1;
-    const double begin = Now();
-    double operations = 0;
-    do {
-      device_.Run(product_);
-      operations += WorkOf(product_).flops;
-    } while (Now() - begin < kSeconds);
-    return operations / (Now() - begin);
-  }
-
- private:
-  static constexpr int64_t kSide = 1024;
-  Device& device_;
-  Gemm product_;
-};
-
-// One training step: its time, what its ops took, and the speed right before and right after it.
-struct MeasuredStep {
-  double seconds = 0;
-  double before = 0, after = 0;
-  Profile profile;
-
-  double Speed() const { return (before + after) / 2; }
-  double Drift() const { return std::abs(before / after - 1); }
-};
-
-void AddScaled(const std::map<std::string, OpCost>& costs, double scale, std::map<std::string, OpCost>* sum) {
-  for (const auto& [of, cost] : costs) {
-    OpCost& total = (*sum)[of];
-    total.calls += cost.calls;
-    total.seconds += scale * cost.seconds;
-    total.flops += cost.flops;
-    total.bytes += cost.bytes;
-  }
-}
-
-// Steps with the speed measured around each, for other work on the same cores halves it for seconds at a time. Of the
-// calmer half, beside which it moved least, times are brought to one speed and added up. The limit is the best of two
-// measurements.
-class StepClock : public TrainEvents {
- public:
-  StepClock(Device& device, DType compute, int64_t tokens, Profile& profile)
-      : device_(device), compute_(compute), tokens_(static_cast<double>(tokens)), profile_(profile) {}
-
-  void OnStep(const StepMetrics& m) override {
-    if (m.step == 1) {           // warms caches and pages
-      peak_ = m.peak_rss_bytes;  // every buffer has been touched; that of measuring has not come yet
-      speedometer_.emplace(device_, compute_);
-    }
-    if (m.step == 1 || m.step == m.total_steps)
-      limit_ = std::max(limit_, MeasureMatmulLimit(compute_, device_.threads()));
-    const double before = speed_;
-    speed_ = speedometer_->Measure();
-    if (m.step > 1) steps_.push_back({tokens_ / m.tokens_per_second, before, speed_, profile_});
-    profile_ = {};
-  }
-
-  void Finish() {
-    std::sort(steps_.begin(), steps_.end(), [](const auto& a, const auto& b) { return a.Drift() < b.Drift(); });
-    steps_.resize((steps_.size() + 1) / 2);
-    const auto count = static_cast<double>(steps_.size());
-    speed_ = 0;
-    for (const MeasuredStep& step : steps_) speed_ += step.Speed() / count;
-    double fastest = 0, slowest = 0;
-    for (const MeasuredStep& step : steps_) {
-      const double scale = step.Speed() / speed_, seconds = scale * step.seconds;
-      seconds_ += seconds / count;
-      fastest = fastest == 0 ? seconds : std::min(fastest, seconds);
-      slowest = std::max(slowest, seconds);
-      AddScaled(step.profile.by_kind, scale, &sum_.by_kind);
-      AddScaled(step.profile.by_tag, scale, &sum_.by_tag);
-    }
-    spread_ = (slowest - fastest) / seconds_;
-  }
-
-  double seconds() const { return seconds_; }  // of a step
-  double speed() const { return speed_; }      // beside them, on average
-  double limit() const { return limit_; }      // of the machine
-  double spread() const { return spread_; }    // of the times, as a part of their mean
-  const Profile& sum() const { return sum_; }  // over the steps that are kept
-  size_t steps() const { return steps_.size(); }
-  int64_t peak() const { return peak_; }
-
- private:
-  Device& device_;
-  DType compute_;
-  double tokens_;
-  Profile& profile_;  // of the step that is running
-  std::vector<MeasuredStep> steps_;
-  std::optional<Speedometer> speedometer_;
-  Profile sum_;
-  double seconds_ = 0, speed_ = 0, limit_ = 0, spread_ = 0;
-  int64_t peak_ = 0;
 };
 
 std::string RandomRows(int64_t rows, int64_t length, int64_t vocab) {
@@ -201,7 +93,7 @@ WorkRates RatesOf(const StepClock& clock) {
   WorkRates rates;
   double seconds = 0, calls = 0;
   for (const auto& [kind, cost] : clock.sum().by_kind) {
-    if (cost.flops + cost.bytes > 0) rates[kind] = FourDigits((cost.flops + cost.bytes) / cost.seconds);
+    if (cost.amount > 0) rates[kind] = FourDigits(cost.amount / cost.seconds);
     seconds += cost.seconds;
     calls += static_cast<double>(cost.calls);
   }
@@ -231,8 +123,8 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
   config.model = job.model;
   config.train_data = folder.path() + "/rows.jsonl";
   config.shuffle = false;
-  config.lora.r = 16;
-  config.lora.lora_alpha = 32;
+  config.lora.r = job.r;
+  config.lora.lora_alpha = 2 * static_cast<double>(job.r);
   config.lora.lora_dropout = job.lora_dropout;
   config.lora.use_dora = job.use_dora;
   config.lora.target_modules =
@@ -250,7 +142,9 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
   std::string note;
   const DType compute = ChooseCompute(config.training, *device, &note);
   Profile profile;
-  StepClock clock(*device, compute, rows * job.length, profile);
+  std::optional<Turns> turns;
+  if (!job.turns.empty()) turns.emplace(job.turns);
+  StepClock clock(*device, compute, rows * job.length, &profile, turns ? &*turns : nullptr, job.progress);
   const TrainResult result = Train(config, clock, &profile);
   clock.Finish();
 
@@ -353,7 +247,7 @@ nlohmann::ordered_json BenchOps(const std::string& model, int64_t rows) {
   const Matrix starts = matrix(DType::kI32, 1, 2);
   const int32_t ends[2] = {0, static_cast<int32_t>(rows)};
   const AttentionShape shape{spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim, 0, 0.125f,
-                             AttentionPairs(ends, 0)};
+                             CountPairs(ends, 0)};
   device->Upload(starts.data, ends, sizeof(ends));
   const Attention a{matrix(compute, rows, q),
                     matrix(DType::kF32, rows, spec.num_attention_heads),

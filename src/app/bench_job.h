@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/progress.h"
+
 namespace attune {
 
 struct BenchTrainJob {
@@ -13,11 +15,14 @@ struct BenchTrainJob {
   int64_t tokens = 2048;        // a step
   int64_t length = 512;         // of each sequence
   int64_t steps = 4;            // measured, after one that is not
+  int64_t r = 16;               // of lora and qlora
   double lora_dropout = 0.1;
   bool use_dora = false;
   bool f32 = false;  // even where the CPU has bf16
   bool gradient_checkpointing = false;
   int64_t tokens_in_flight = 1024;
+  std::string turns;    // "first", "second": with another bench (app/bench_turns.h); empty: none are taken
+  OnProgress progress;  // may be empty
 };
 
 // matmul_limit_flops, step_flops, tokens_per_second, fraction_of_limit, peak_rss_bytes, planned_bytes,

@@ -6,6 +6,7 @@
 
 #include "app/forward_model.h"
 #include "app/general_loss.h"
+#include "app/output_dir.h"
 #include "app/prompt_file.h"
 #include "app/use_job.h"
 #include "base/clock.h"
@@ -175,7 +176,7 @@ class EvalBench {
 }  // namespace
 
 EvalBenchResult RunEvalBench(const EvalBenchJob& job, const OnProgress& on_progress) {
-  if (!job.output.empty() && PathExists(job.output)) BadInput("{}: exists; name a new file", job.output);
+  if (!job.output.empty()) RequireNewFile(job.output);
   if (!job.output.empty() && !job.output.ends_with(".html"))
     BadInput("--output {}: the name must end in .html", job.output);
   EvalBenchResult result = EvalBench(job, on_progress).Run();

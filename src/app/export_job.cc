@@ -76,6 +76,7 @@ ExportResult ExportFolder(const ExportJob& job) {
     WriteTensor(writer, declared.name, dtype, values);
     result.tensors += 1;
     result.bytes += BytesOf(dtype, static_cast<int64_t>(values.size()));
+    if (job.on_progress) job.on_progress("writing tensors", result.tensors, std::ssize(declarations));
   }
   writer.Commit();
   const nlohmann::ordered_json source =

@@ -9,6 +9,7 @@
 
 #include "app/model_difference.h"
 #include "base/dtype.h"
+#include "base/progress.h"
 
 namespace attune {
 
@@ -18,6 +19,7 @@ struct ExportJob {
   std::optional<DType> dtype;  // F32, F16 or BF16; absent: as the base is stored, F32 for a quantised one
   std::string data;            // held-out rows to compare on; may be empty
   bool any_base = false;       // also onto another base than the adapter was trained on
+  OnProgress on_progress;      // may be empty
 };
 
 struct ExportResult {

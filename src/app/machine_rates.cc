@@ -19,21 +19,32 @@ constexpr const char* kMethods[] = {"lora", "full", "qlora"};
 constexpr double kThreadF32 = 80e9, kThreadBf16 = 200e9, kAssumedFraction = 0.7;
 constexpr double kMeasuredErrorFactor = 1.1, kOtherMethodErrorFactor = 1.3, kAssumedErrorFactor = 2;
 
-constexpr int kVersion = 2;  // of the file; 1 had no number and no work_rates, and is read
+// Of the file. 1 had no number and no work_rates, in 2 these were of amounts that are counted otherwise now; of both
+// the rest is read.
+constexpr int kVersion = 3;
 
 const char* ComputeName(DType compute) { return compute == DType::kBF16 ? "bf16" : "f32"; }
 
 // What the rates hold for; another processor's are none of ours.
 nlohmann::ordered_json Identity() { return {{"cpu", CpuName()}, {"threads", CpuCount()}}; }
 
+void RemoveWorkRates(nlohmann::ordered_json* file) {
+  if (!file->contains("rates") || !(*file)["rates"].is_object()) return;
+  for (auto& of_type : (*file)["rates"]) {
+    for (auto& of_method : of_type) {
+      if (of_method.is_object()) of_method.erase("work_rates");
+    }
+  }
+}
+
 nlohmann::ordered_json ReadRates() {
   const std::string path = MachineRatesPath();
   if (path.empty() || !FileExists(path)) return nullptr;
   nlohmann::ordered_json file = ParseOrderedJsonFile(path);
   if (!file.is_object() || file.value("machine", nlohmann::ordered_json()) != Identity()) return nullptr;
-  if (file.value("version", nlohmann::ordered_json(1)) > kVersion) {
-    BadInput("{}: is of a later version of attune; remove it and measure again", path);
-  }
+  const nlohmann::ordered_json version = file.value("version", nlohmann::ordered_json(1));
+  if (version > kVersion) BadInput("{}: is of a later version of attune; remove it and measure again", path);
+  if (version < kVersion) RemoveWorkRates(&file);
   return file;
 }
 

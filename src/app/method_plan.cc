@@ -11,11 +11,10 @@
 namespace attune {
 namespace {
 
-// The adapter of a run on this model. A family that the engine does not know has no default targets.
+// The adapter of a run on this model.
 AdapterSpec LoraSpec(const RunConfig& config, const PlannedModel& model) {
   LoraConfig lora = config.lora;
-  const bool unset = std::holds_alternative<std::monostate>(lora.target_modules);
-  if (unset && !model.lacking.empty()) lora.target_modules = std::string("all-linear");
+  if (LacksTargets(config, model)) lora.target_modules = std::string("all-linear");
   lora = ResolveTargets(lora, DecoderModules(model.spec), model.spec.model_type);
   AdapterSpec spec = BuildAdapterSpec(model.spec, lora, "lora");
   // Above the dimension of one layer it is waste (small keys and values under a rank that others need); above that of
@@ -36,6 +35,11 @@ const std::vector<Example>& NoRows() {
 }
 
 }  // namespace
+
+bool LacksTargets(const RunConfig& config, const PlannedModel& model) {
+  return std::holds_alternative<std::monostate>(config.lora.target_modules) &&
+         (!model.lacking.empty() || !HasDefaultTargets(model.spec.model_type));
+}
 
 ChunkLimits FullRows(int64_t rows, int64_t length) {
   ChunkLimits limits;

@@ -19,6 +19,10 @@ using LimitsOfSettings = std::function<ChunkLimits(const TrainingArguments&)>;
 // `rows` rows of `length` tokens, all trained, at once.
 ChunkLimits FullRows(int64_t rows, int64_t length);
 
+// Whether nobody has said what an adapter goes on, and there is no default for this model: then a plan takes all linear
+// layers, and `attune train` asks.
+bool LacksTargets(const RunConfig& config, const PlannedModel& model);
+
 // How a run of this method would hold the base: as its `files` have it where they are there (else null), otherwise as
 // published checkpoints are stored (spec.torch_dtype, bfloat16 where it says nothing), and quantised by qlora.
 BaseStorage StorageOf(const std::string& method, const PlannedModel& model, const ModelFiles* files,

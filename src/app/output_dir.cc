@@ -94,6 +94,15 @@ void CheckOutputDir(const std::string& output_dir, bool overwrite) {
   fs::remove_all(made, error);
 }
 
+void RequireFolderOf(const std::string& path) {
+  if (!DirectoryExists(ParentOf(path))) BadInput("{}: its folder does not exist; make it first", path);
+}
+
+void RequireNewFile(const std::string& path) {
+  if (PathExists(path)) BadInput("{}: exists; name a new file", path);
+  RequireFolderOf(path);
+}
+
 void RemoveOldRun(const RunConfig& config) {
   const std::string& output_dir = config.training.output_dir;
   const std::vector<fs::path> old = FilesOfOldRun(output_dir);

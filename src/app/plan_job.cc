@@ -159,7 +159,7 @@ std::string AskedMethod(const RunConfig& config, const PlanJob& job) {
   return !job.config.empty() || config.method == "full" ? config.method : "auto";
 }
 
-void AddNotes(PlanReport* report) {
+void AddNotes(const RunConfig& config, PlanReport* report) {
   if (!report->device.is_this_machine) {
     report->notes.push_back(
         "the engine runs on processors only so far: figures of an accelerator are estimates from the same "
@@ -168,6 +168,10 @@ void AddNotes(PlanReport* report) {
   if (!report->model.lacking.empty()) {
     report->notes.push_back("attune cannot train this model yet (" + report->model.lacking +
                             "): its activations are counted as those of the nearest decoder block");
+  }
+  if (LacksTargets(config, report->model)) {
+    report->notes.push_back("target_modules: there is no default for " + report->model.spec.model_type +
+                            "; adapters are counted on all-linear");
   }
   const auto recalled = [&](const std::string& what, std::vector<std::string> fields) {
     std::erase(fields, "licence");  // nothing here follows from it
@@ -228,7 +232,7 @@ PlanReport PlanOf(const RunConfig& given, const PlanJob& job, const TrainSession
   report.steps = work.steps.total_updates;
   report.epochs =
       work.tokens > 0 ? work.TrainingTokens() / static_cast<double>(work.tokens) : config.training.num_train_epochs;
-  AddNotes(&report);
+  AddNotes(config, &report);
   return report;
 }
 

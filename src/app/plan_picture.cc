@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "app/output_dir.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "store/chart.h"
@@ -12,10 +13,10 @@ namespace attune {
 namespace {
 
 constexpr int kWidth = 860, kLeft = 90, kRight = 20, kTop = 52, kBar = 30, kStep = 50;
-constexpr double kGib = 1 << 30;
+constexpr double kGib = 1 << 30, kLetter = 6.6;  // kLetter: pixels, about
 // Told apart also by those who see fewer colours, and on either ground.
-constexpr const char* kColours[] = {"#2f6fde", "#d9660f", "#177245", "#8a4fd3",
-                                    "#c23b6b", "#0f8b8d", "#8d6e1f", "#667085"};
+constexpr const char* kColours[] = {"#2f6fde", "#d9660f", "#177245", "#8a4fd3", "#c23b6b",
+                                    "#0f8b8d", "#8d6e1f", "#667085", "#d4a017"};
 
 // Parts of all methods, in the order of the trainer's table, so that a part has one colour throughout.
 std::vector<std::string> PictureParts(const PlanReport& report) {
@@ -30,6 +31,7 @@ std::vector<std::string> PictureParts(const PlanReport& report) {
 
 struct BarFrame {
   Axis axis;
+  double room;  // GiB that the device has: where the line stands
   double X(double gib) const { return kLeft + (gib - axis.low) / (axis.high - axis.low) * (kWidth - kLeft - kRight); }
 };
 
@@ -47,16 +49,19 @@ void DrawBar(const MethodPlan& m, const std::vector<std::string>& parts, const B
                        Escaped(BytesText(static_cast<double>(row.bytes))));
     at = next;
   }
+  const std::string text = BytesText(static_cast<double>(m.bytes)) + (m.fits ? "" : ", does not fit");
   const bool inside = frame.X(at) > kWidth - 150;
-  svg += fmt::format(R"(<text class="{}" x="{:.1f}" y="{}" text-anchor="{}">{}{}</text>)", inside ? "onbar" : "tick",
-                     frame.X(at) + (inside ? -6 : 6), top + 20, inside ? "end" : "start",
-                     Escaped(BytesText(static_cast<double>(m.bytes))), m.fits ? "" : ", does not fit");
+  double x = frame.X(at) + (inside ? -6 : 6);
+  const double line = frame.X(frame.room);
+  if (!inside && x < line && line < x + kLetter * static_cast<double>(text.size())) x = line + 6;
+  svg += fmt::format(R"(<text class="{}" x="{:.1f}" y="{}" text-anchor="{}">{}</text>)", inside ? "onbar" : "tick", x,
+                     top + 20, inside ? "end" : "start", Escaped(text));
 }
 
 void DrawLegend(const std::vector<std::string>& parts, int top, std::string& svg) {
   double x = kLeft;
   for (size_t i = 0; i < parts.size(); ++i) {
-    const double width = 26 + 6.6 * static_cast<double>(parts[i].size());
+    const double width = 26 + kLetter * static_cast<double>(parts[i].size());
     if (x + width > kWidth) {
       x = kLeft;
       top += 20;
@@ -97,14 +102,15 @@ std::string PlanSvg(const PlanReport& report) {
   const double room = static_cast<double>(report.device.memory_bytes) / kGib;
   double most = room;
   for (const MethodPlan& m : report.methods) most = std::max(most, static_cast<double>(m.bytes) / kGib);
-  const BarFrame frame{NiceAxis(0, most, 8)};
+  const BarFrame frame{NiceAxis(0, most, 8), room};
   const int bottom = kTop + kStep * static_cast<int>(report.methods.size()), height = bottom + 84;
   std::string svg = fmt::format(
       R"(<svg xmlns="http://www.w3.org/2000/svg" class="chart" width="{0}" height="{1}" viewBox="0 0 {0} {1}" role="img" aria-label="Memory of each method">)",
       kWidth, height);
   svg += "<style>" + ChartStyle() + ".chart .onbar{font-size:12px;fill:#fff}</style>";
-  svg += fmt::format(R"(<text class="title" x="8" y="19">{} on {} (GiB)</text>)", Escaped(report.model.name),
-                     Escaped(report.device.name));
+  svg += fmt::format(R"(<text class="title" x="8" y="19">{} on {}{} (GiB{})</text>)", Escaped(report.model.name),
+                     report.devices > 1 ? fmt::format("{} x ", report.devices) : "", Escaped(report.device.name),
+                     report.devices > 1 ? ", each" : "");
   for (int i = 0; i < frame.axis.ticks(); ++i) {
     const double x = frame.X(frame.axis.tick(i));
     svg += fmt::format(R"(<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>)", x, kTop - 8, bottom);
@@ -137,10 +143,14 @@ std::string PlanHtml(const PlanReport& report) {
   return html + "</body></html>\n";
 }
 
+void RequirePictureName(const std::string& path) {
+  if (!path.ends_with(".svg") && !path.ends_with(".html"))
+    BadInput("--output {}: the name must end in .svg or .html", path);
+  RequireFolderOf(path);
+}
+
 void WritePlanPicture(const PlanReport& report, const std::string& path) {
-  if (path.ends_with(".svg")) return WriteFileAtomic(path, PlanSvg(report));
-  if (path.ends_with(".html")) return WriteFileAtomic(path, PlanHtml(report));
-  BadInput("--output {}: the name must end in .svg or .html", path);
+  WriteFileAtomic(path, path.ends_with(".svg") ? PlanSvg(report) : PlanHtml(report));
 }
 
 }  // namespace attune

@@ -11,7 +11,11 @@ namespace attune {
 std::string PlanSvg(const PlanReport& report);
 std::string PlanHtml(const PlanReport& report);  // the picture with the table below it
 
-// By the ending of the name, .svg or .html. Errors: Error{kBadInput} for another ending.
+// Before a plan is made. Errors: Error{kBadInput}: a name that ends in neither .svg nor .html, or a folder that is not
+// there.
+void RequirePictureName(const std::string& path);
+
+// By the ending of the name, .svg or .html.
 void WritePlanPicture(const PlanReport& report, const std::string& path);
 
 }  // namespace attune

@@ -4,6 +4,7 @@
 #include <limits>
 #include <numeric>
 
+#include "app/output_dir.h"
 #include "app/use_job.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -174,10 +175,7 @@ class PromptSearch {
 }  // namespace
 
 PromptResult RunPrompt(const PromptJob& job, const OnPrompt& on_prompt, const OnProgress& on_progress) {
-  if (!job.output.empty() && PathExists(job.output)) BadInput("{}: exists; name a new file", job.output);
-  if (!job.output.empty() && !DirectoryExists(ParentOf(AbsolutePath(job.output)))) {
-    BadInput("{}: its folder does not exist; make it first", job.output);
-  }
+  if (!job.output.empty()) RequireNewFile(job.output);
   for (const std::string& by : job.similarity) {
     if (by != kByWords && by != kByMeaning)
       BadInput("--similarity: \"{}\" is none; use {}, {} or both", by, kByWords, kByMeaning);
@@ -185,7 +183,7 @@ PromptResult RunPrompt(const PromptJob& job, const OnPrompt& on_prompt, const On
       BadInput("{}: exists; name another output or remove it", VectorsPath(job));
   }
   PromptSearch search(job, on_prompt, on_progress);
-  const PromptResult result = search.Run();
+  PromptResult result = search.Run();
   if (job.output.empty()) return result;
   search.WriteVectors(result.candidates[result.best_prompt].prompt);
   const PromptCandidate& best = result.candidates[result.best_prompt];
@@ -196,6 +194,7 @@ PromptResult RunPrompt(const PromptJob& job, const OnPrompt& on_prompt, const On
                      {"eval_loss", best.metrics.loss},
                      {"rows", result.rows}};
   WriteFileAtomic(job.output, json.dump(2) + "\n");
+  result.is_written = true;
   return result;
 }
 
@@ -203,6 +202,9 @@ nlohmann::ordered_json ToJson(const PromptResult& result) {
   nlohmann::ordered_json candidates = nlohmann::ordered_json::array();
   for (const PromptCandidate& c : result.candidates) {
     nlohmann::ordered_json json = {{"name", c.name}, {"adapter", c.adapter}, {"prompt", ToJson(c.prompt)}};
+    if (c.prompt.similar_shots > 0) json["similarity"] = c.prompt.similar_vectors.empty() ? kByWords : kByMeaning;
+    const bool has_file = result.is_written && &c == &result.candidates[result.best_prompt];
+    if (!has_file && !c.prompt.similar_vectors.empty()) json["prompt"]["similar"].erase("vectors");
     if (c.skipped.empty()) {
       json["eval_loss"] = c.metrics.loss;
       json["eval_token_accuracy"] = c.metrics.token_accuracy;

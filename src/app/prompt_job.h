@@ -45,6 +45,7 @@ struct PromptResult {
   std::vector<PromptCandidate> candidates;  // by loss, the best first; skipped ones last
   int64_t rows = 0;                         // scored
   size_t best_prompt = 0;                   // the best that is no adapter
+  bool is_written = false;                  // that one, in the job's output
 };
 
 using OnPrompt = std::function<void(const PromptCandidate& candidate)>;

@@ -201,8 +201,10 @@ QuantizeResult RunQuantize(const QuantizeJob& job) {
   const LaterSync later;
   ShardedSafetensorsWriter writer(folder.partial(), quantization.groups());
   RequireDiskSpace(job.output, "the result", writer.bytes());
+  SharedProgress progress(job.on_progress, "writing tensors", static_cast<int64_t>(quantization.tensors()));
   InThreads<std::vector<std::byte>>(CpuCount(), quantization.tensors(), [&](size_t i, std::vector<std::byte>& room) {
     quantization.Write(i, room, writer);
+    progress.Add(1);
   });
   writer.Commit();
   const nlohmann::ordered_json source =

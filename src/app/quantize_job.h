@@ -9,6 +9,7 @@
 #include "adapters/bnb_config.h"
 #include "app/model_difference.h"
 #include "base/dtype.h"
+#include "base/progress.h"
 
 namespace attune {
 
@@ -19,8 +20,9 @@ struct QuantizeJob {
   // Of what stays unquantised, and of the values before they are quantised: F32, F16 or BF16; absent: as the model is
   // stored, BF16 for a GGUF file of blocks.
   std::optional<DType> dtype;
-  std::string adapter;    // folded in before anything is packed; may be empty
-  bool any_base = false;  // also into another base than the adapter was trained on
+  std::string adapter;     // folded in before anything is packed; may be empty
+  bool any_base = false;   // also into another base than the adapter was trained on
+  OnProgress on_progress;  // may be empty
 };
 
 struct QuantizeResult {

@@ -4,6 +4,7 @@
 #include <limits>
 #include <set>
 
+#include "app/plan_job.h"
 #include "app/train_job.h"
 #include "app/train_session.h"
 #include "base/clock.h"
@@ -71,14 +72,18 @@ class Sweep {
     if (job.grid.empty()) BadInput("sweep: needs --grid KEY=A,B,...");
     for (const std::vector<Setting>& settings : Combinations(job))
       candidates_.push_back({settings, candidates_.size() + 1});
-    // Everything is checked before anything is spent.
-    for (const Candidate& c : candidates_) ConfigOf(c, 0, "");
+    // Everything is checked before anything is spent; a plan says what the model and these settings do not allow.
+    for (const Candidate& c : candidates_) PlanOf(ConfigOf(c, 0, ""), {}, nullptr);
     const RunConfig first = ConfigOf(candidates_.front(), 0, "");
     folder_ = first.training.output_dir;
     if (first.eval_data.empty()) BadInput("sweep: trials are ranked on held-out rows: set data.eval");
-    CheckFolder(first.source);
+    const Json identity = IdentityOf(first.source);
+    const bool is_new = CheckFolder(identity);
     TrainEvents silent;
     steps_ = TrainSession(first, silent).plan().steps.total_updates;
+    if (!is_new) return;
+    MakeDirectories(folder_);
+    WriteFileAtomic(GridPath(), identity.dump(2) + "\n");
   }
 
   SweepResult Run() {
@@ -111,21 +116,23 @@ class Sweep {
     return LoadConfig(job_.config, settings);
   }
 
+  std::string GridPath() const { return folder_ + "/grid.json"; }
+
   // The sweep's own folder says what it is, so that another one's trials are never taken for its own.
-  void CheckFolder(Json settings) const {
+  Json IdentityOf(Json settings) const {
     if (settings.contains("training")) settings["training"].erase("output_dir");
     Json grid = Json::array();
     for (const auto& [key, values] : job_.grid) grid.push_back({{"key", key}, {"values", values}});
-    const Json identity = {{"grid", grid}, {"halving", job_.halving}, {"settings", settings}};
-    const std::string path = folder_ + "/grid.json";
-    if (FileExists(path)) {
-      if (ParseOrderedJsonFile(path) != identity)
-        BadInput("{}: holds a sweep with other settings; name a new output_dir", folder_);
-      return;
-    }
+    return {{"grid", grid}, {"halving", job_.halving}, {"settings", settings}};
+  }
+
+  // Gives whether the folder holds none yet.
+  bool CheckFolder(const Json& identity) const {
     if (FileExists(folder_ + "/run.json")) BadInput("{}: holds a run; name a new output_dir for the sweep", folder_);
-    MakeDirectories(folder_);
-    WriteFileAtomic(path, identity.dump(2) + "\n");
+    if (!FileExists(GridPath())) return true;
+    if (ParseOrderedJsonFile(GridPath()) != identity)
+      BadInput("{}: holds a sweep with other settings; name a new output_dir", folder_);
+    return false;
   }
 
   std::vector<SweepTrial> RunRung(int rung, int64_t steps) {

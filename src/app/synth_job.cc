@@ -101,8 +101,10 @@ SynthResult RunSynth(const SynthJob& job) {
   const LaterSync later;
   ShardedSafetensorsWriter writer(folder.partial(), groups);
   const double stddev = shape["initializer_range"].get<double>();
+  SharedProgress progress(job.on_progress, "writing parameters", result.parameters);
   InThreads<std::vector<std::byte>>(CpuCount(), pieces.size(), [&](size_t i, std::vector<std::byte>& room) {
     WritePiece(pieces[i], job, stddev, room, writer);
+    progress.Add(pieces[i].count);
   });
   writer.Commit();
   WriteFileAtomic(folder.partial() + "/config.json",

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/dtype.h"
+#include "base/progress.h"
 
 namespace attune {
 
@@ -14,6 +15,7 @@ struct SynthJob {
   std::string output;          // a new or empty folder
   DType dtype = DType::kBF16;  // F32, F16 or BF16
   uint64_t seed = 42;
+  OnProgress on_progress;  // may be empty
 };
 
 struct SynthResult {

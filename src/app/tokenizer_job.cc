@@ -39,7 +39,13 @@ TrainTokenizerResult RunTrainTokenizer(const TrainTokenizerJob& job) {
   DurableFolder folder(job.output);
   TokenizerSettings settings = job.settings;
   settings.sample_fraction = FractionFor(job.sample_bytes, reader.file_bytes());
-  const TrainedTokenizer trained = TrainTokenizer(std::move(settings), [&reader] { return reader.Next(); });
+  int64_t read = 0;  // of texts: in JSON lines less than of their files
+  const TrainedTokenizer trained = TrainTokenizer(std::move(settings), [&] {
+    const auto text = reader.Next();
+    read += text ? std::ssize(*text) : 0;
+    if (job.on_progress) job.on_progress("reading bytes", std::min(read, reader.file_bytes()), reader.file_bytes());
+    return text;
+  });
   WriteTrainedTokenizer(trained, folder.partial());
 
   const std::string path = folder.partial() + "/tokenizer.json";

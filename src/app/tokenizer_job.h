@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/progress.h"
 #include "text/tokenizer_trainer.h"
 
 namespace attune {
@@ -14,6 +15,7 @@ struct TrainTokenizerJob {
   std::string output;              // a new or empty folder
   // sample_fraction is set by the job.
   TokenizerSettings settings;
+  OnProgress on_progress;                    // may be empty
   int64_t sample_bytes = int64_t{64} << 20;  // learn from about so much text, drawn from all of it; 0: from all
 };
 

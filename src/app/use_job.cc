@@ -93,9 +93,11 @@ int64_t RunLogits(const LogitsJob& job) {
   }
   const auto model = MakeForwardModel(files, {job.adapter, job.bf16}, limits);
   SafetensorsWriter writer(job.output, declarations);
+  int64_t done = 0;
   for (const TensorDeclaration& declared : writer.order()) {
     const auto& ids = sequences[static_cast<size_t>(std::stoll(declared.name.substr(7)))];
     model->AllLogits(ids, [&](std::span<const float> piece) { writer.Write(declared.name, std::as_bytes(piece)); });
+    if (job.on_progress) job.on_progress("sequences", ++done, std::ssize(sequences));
   }
   writer.Commit();
   return static_cast<int64_t>(sequences.size());

@@ -43,6 +43,7 @@ struct LogitsJob {
   std::string input_ids;  // a JSON file: [[ids], [ids], ...]
   std::string output;     // safetensors: logits.0, logits.1, ... (tokens, vocab) f32
   bool bf16 = false;
+  OnProgress on_progress;  // may be empty
 };
 // Returns the number of sequences. Errors: Error{kBadInput} naming the file, the sequence and the id.
 int64_t RunLogits(const LogitsJob& job);

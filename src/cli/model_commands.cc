@@ -9,6 +9,7 @@
 #include "app/synth_job.h"
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/progress_line.h"
 #include "models/model_shapes.h"
 
 namespace attune {
@@ -26,7 +27,10 @@ void RunExport(const ExportFlags& flags, const CommandContext& context) {
     BadInput("--format {}: writing GGUF arrives with a later version; use --format safetensors", flags.format);
   }
   if (flags.format != "safetensors") BadInput("--format {}: not known; use safetensors", flags.format);
+  ProgressLine progress;
+  job.on_progress = progress.Reporter();
   const ExportResult r = ExportFolder(job);
+  progress.Clear();
   Say(context, fmt::format("wrote {} tensors ({:.1f} MiB, {}) to {}{}", r.tensors,
                            static_cast<double>(r.bytes) / (1 << 20), NameOf(r.dtype), r.output,
                            r.merged_modules > 0 ? fmt::format(", {} modules merged", r.merged_modules) : ""));
@@ -121,7 +125,10 @@ void AddSynthCommand(CLI::App& app, CommandContext& context) {
   synth->callback([flags, &context] {
     context.run = [flags, &context] {
       flags->job.dtype = DTypeOf(flags->dtype, "--torch_dtype");
+      ProgressLine progress;
+      flags->job.on_progress = progress.Reporter();
       const SynthResult r = RunSynth(flags->job);
+      progress.Clear();
       Say(context, fmt::format("wrote {} tensors ({:.1f} M parameters, {:.1f} MB in {} {}) to {} ({:.1f}s)", r.tensors,
                                static_cast<double>(r.parameters) / 1e6, static_cast<double>(r.bytes) / 1e6, r.files,
                                r.files == 1 ? "file" : "files", r.output, r.seconds));
@@ -181,8 +188,20 @@ void AddBenchCommand(CLI::App& app, CommandContext& context) {
   train->add_flag("--f32", job->f32, "Compute in f32 even where the CPU has bf16");
   train->add_option("--method", job->method, "lora, qlora or full")->check(CLI::IsMember({"lora", "qlora", "full"}));
   train->add_flag("--gradient_checkpointing", job->gradient_checkpointing);
+  train->add_option("--r", job->r, "Rank of the adapter")->check(CLI::Range(int64_t{1}, int64_t{4096}));
+  train->add_option("--turns", job->turns,
+                    "Take turns with another bench, so that what disturbs one disturbs both: first or second; the turn "
+                    "comes on standard input and goes to descriptor 3");
   train->add_flag("--json", context.json, "One JSON document on standard output");
-  train->callback([job, &context] { context.run = [job, &context] { PrintBench(context, BenchTrain(*job)); }; });
+  train->callback([job, &context] {
+    context.run = [job, &context] {
+      ProgressLine progress;
+      job->progress = progress.Reporter();
+      const nlohmann::ordered_json result = BenchTrain(*job);
+      progress.Clear();
+      PrintBench(context, result);
+    };
+  });
 
   auto* ops = bench->add_subcommand("ops", "Our kernels alone on a model's shapes, beside the machine's matmul rate");
   struct OpsFlags {

@@ -143,6 +143,7 @@ void SayPlan(PlanFlags& flags, const std::vector<std::string>& rest, const Comma
   const SettingArguments arguments = ParseSettings(flags.set, rest);
   flags.job.config = arguments.file;
   flags.job.settings = arguments.settings;
+  if (!flags.output.empty()) RequirePictureName(flags.output);
   const PlanReport report = MakePlan(flags.job);
   if (!flags.output.empty()) WritePlanPicture(report, flags.output);
   if (context.json) return PrintJson(ToJson(report));

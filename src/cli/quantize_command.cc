@@ -8,6 +8,7 @@
 #include "app/quantize_job.h"
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/progress_line.h"
 
 namespace attune {
 namespace {
@@ -44,7 +45,11 @@ QuantizeJob JobOf(const QuantizeFlags& flags) {
 }
 
 void PrintQuantized(const QuantizeFlags& flags, const CommandContext& context) {
-  const QuantizeResult r = RunQuantize(JobOf(flags));
+  ProgressLine progress;
+  QuantizeJob job = JobOf(flags);
+  job.on_progress = progress.Reporter();
+  const QuantizeResult r = RunQuantize(job);
+  progress.Clear();
   Say(context,
       fmt::format("quantised {} tensors, kept {}: {:.1f} MB became {:.1f} MB in {} {} in {} ({:.1f}s)", r.quantized,
                   r.kept, static_cast<double>(r.source_bytes) / 1e6, static_cast<double>(r.bytes) / 1e6, r.files,

@@ -6,6 +6,7 @@
 #include "app/tokenizer_job.h"
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/progress_line.h"
 
 namespace attune {
 namespace {
@@ -27,7 +28,10 @@ void RunTokenizerTrain(const TokenizerFlags& flags, const CommandContext& contex
   job.settings.model = flags.model_type == "bpe" ? SubwordModel::kBpe : SubwordModel::kUnigram;
   if (flags.chat_template == "chatml") UseChatMl(&job.settings);
   job.sample_bytes = flags.sample_mib << 20;
+  ProgressLine progress;
+  job.on_progress = progress.Reporter();
   const TrainTokenizerResult r = RunTrainTokenizer(job);
+  progress.Clear();
   Say(context,
       fmt::format("wrote a {} tokenizer of {} tokens to {}: {:.2f} bytes a token on {} texts in {} {}{} ({:.1f}s)",
                   flags.model_type, r.vocabulary, r.output, r.bytes_per_token, r.texts, r.files,

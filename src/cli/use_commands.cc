@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/commands.h"
+#include "cli/progress_line.h"
 
 namespace attune {
 
@@ -131,7 +132,10 @@ void AddLogitsCommand(CLI::App& app, CommandContext& context) {
   command->add_flag("--json", context.json, "One JSON document on standard output");
   command->callback([job, &context] {
     context.run = [job, &context] {
+      ProgressLine progress;
+      job->on_progress = progress.Reporter();
       const int64_t sequences = RunLogits(*job);
+      progress.Clear();
       Say(context, fmt::format("wrote the logits of {} sequences to {}", sequences, job->output));
       if (context.json) PrintJson({{"output", job->output}, {"sequences", sequences}});
     };

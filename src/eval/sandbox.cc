@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/landlock.h>
+#include <linux/mount.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -67,7 +68,26 @@ void Limit(__rlimit_resource what, int64_t value) {
   ::setrlimit(what, &limit);
 }
 
-// Landlock: no call that changes a file or a folder, but for those below `folder` and writing to /dev/null.
+// In a mount namespace of its own: everything but `folder` becomes read-only, which also keeps modes, owners, times and
+// attributes of other files as they are; and nothing is left in /run, where services listen.
+bool MountReadOnly(const char* folder) {
+  const auto mount = [](const char* source, const char* target, const char* type, unsigned long flags) {
+    return ::syscall(SYS_mount, source, target, type, flags, nullptr) == 0;
+  };
+  const auto set = [](const char* path, unsigned flags, uint64_t on, uint64_t off) {
+    mount_attr attributes{};
+    attributes.attr_set = on;
+    attributes.attr_clr = off;
+    return ::syscall(SYS_mount_setattr, AT_FDCWD, path, flags, &attributes, sizeof attributes) == 0;
+  };
+  constexpr unsigned kRecursive = 0x8000;  // AT_RECURSIVE
+  return mount("none", "/", nullptr, MS_REC | MS_PRIVATE) && mount(folder, folder, nullptr, MS_BIND) &&
+         (::access("/run", F_OK) != 0 || mount("none", "/run", "tmpfs", 0)) &&
+         set("/", kRecursive, MOUNT_ATTR_RDONLY, 0) && set(folder, 0, 0, MOUNT_ATTR_RDONLY);
+}
+
+// Landlock: no call that changes a file or a folder, but for those below `folder` and writing to /dev/null; and none
+// that would undo MountReadOnly.
 bool RestrictWriting(const char* folder) {
   constexpr uint64_t kMaking =
       LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR |
@@ -75,6 +95,9 @@ bool RestrictWriting(const char* folder) {
       LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
   landlock_ruleset_attr rules{};
   rules.handled_access_fs = LANDLOCK_ACCESS_FS_WRITE_FILE | kMaking;
+  constexpr uint64_t kTruncate = 1 << 14;  // LANDLOCK_ACCESS_FS_TRUNCATE, which headers before Linux 6.2 lack
+  if (::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION) >= 3)
+    rules.handled_access_fs |= kTruncate;
   const auto set = static_cast<int>(::syscall(SYS_landlock_create_ruleset, &rules, sizeof rules, 0));
   if (set < 0) return false;
   const auto allow = [&](const char* path, uint64_t access) {
@@ -102,7 +125,7 @@ bool RestrictWriting(const char* folder) {
   Limit(RLIMIT_NPROC, p.limits.processes);
   Limit(RLIMIT_CORE, 0);
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  report.writes_only_inside = RestrictWriting(p.folder.c_str());
+  if (!RestrictWriting(p.folder.c_str())) report.writes_only_inside = false;
   if (::write(to_parent, &report, sizeof report) < 0) ::_exit(126);
   ::syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
   ::execvpe(p.argv[0], p.argv.data(), p.envp.data());
@@ -111,20 +134,34 @@ bool RestrictWriting(const char* folder) {
   ::_exit(127);
 }
 
-// The first process after a fork in a new process namespace is its init: when it ends, or is killed, all in it are.
+volatile pid_t inner_process = 0;  // of the child
+
+void KillInner(int /*signal*/) {
+  if (inner_process > 0) ::kill(inner_process, SIGKILL);
+}
+
+// The first process after a fork in a new process namespace is its init: when it ends, or is killed, all in it are. The
+// program can leave its group and its parent's death behind, so the child kills it by its number: when its time is up,
+// and when attune itself ends.
 [[noreturn]] void RunChild(const Prepared& p, int to_parent) {
   ::setpgid(0, 0);
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::signal(SIGTERM, KillInner);
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   ChildReport report;
-  constexpr int kApart = CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC;
+  constexpr int kApart = CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWNS;
   report.has_no_network = ::unshare(CLONE_NEWUSER | kApart) == 0 || ::unshare(kApart) == 0;  // the latter as root
+  report.writes_only_inside = report.has_no_network && MountReadOnly(p.folder.c_str());
   const pid_t inner = ::fork();
   if (inner == 0) {
+    ::signal(SIGTERM, SIG_DFL);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     BecomeProgram(p, report, to_parent);
   }
+  inner_process = inner;
   int status = 0;
-  if (inner < 0 || ::waitpid(inner, &status, 0) < 0) ::_exit(126);
+  while (inner > 0 && ::waitpid(inner, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (inner < 0) ::_exit(126);
   ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
@@ -132,17 +169,17 @@ bool RestrictWriting(const char* folder) {
 int WaitFor(pid_t child, double seconds) {
   const double begin = Now();
   int status = 0;
-  for (pid_t ended = 0; ended == 0;) {
-    ended = ::waitpid(child, &status, WNOHANG);
+  bool is_late = false;
+  for (;;) {
+    const pid_t ended = ::waitpid(child, &status, WNOHANG);
     if (ended < 0) Failed("a program's process was lost: {}", std::strerror(errno));
-    if (ended == 0 && Now() - begin > seconds) {
-      ::kill(-child, SIGKILL);
-      ::waitpid(child, &status, 0);
-      return -1;
-    }
-    if (ended == 0) ::usleep(2000);
+    if (ended > 0) break;
+    is_late = is_late || Now() - begin > seconds;
+    if (is_late) ::kill(child, SIGTERM);  // it kills the program, wherever that has gone
+    ::usleep(2000);
   }
   ::kill(-child, SIGKILL);  // what it left running
+  if (is_late) return -1;
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 

@@ -133,7 +133,7 @@ AttentionShape Decoder::ShapeOf(int64_t layer) const {
           spec_.head_dim,
           window,
           1.0f / std::sqrt(static_cast<float>(spec_.head_dim)),
-          AttentionPairs(starts_, window)};
+          CountPairs(starts_, window)};
 }
 
 void Decoder::RunRope(int64_t layer, const Matrix& q, const Matrix& k, bool inverse) {

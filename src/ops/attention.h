@@ -8,11 +8,17 @@
 
 namespace attune {
 
+// How many pairs of a query and a key a batch has (CountPairs, ops/work.h).
+struct AttentionPairs {
+  int64_t seen = 0;  // of those that see each other
+  double run = 0;    // of those that kernels compute, with what they take besides
+};
+
 struct AttentionShape {
   int64_t heads = 0, kv_heads = 0, head_dim = 0;  // head_dim is at most 1024
   int64_t window = 0;                             // 0: unlimited
   float scale = 1.0f;                             // of q k^T
-  int64_t pairs = 0;  // AttentionPairs (ops/work.h) of the batch: for who counts its work, kernels read the starts
+  AttentionPairs pairs;                           // for who counts its work: kernels read the starts
 };
 
 struct Attention {

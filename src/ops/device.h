@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -42,17 +43,19 @@ using OpTable = std::tuple<
 // Where the time of a step goes, by tag and by kind of work: filled while a profile is set on the device.
 struct OpCost {
   int64_t calls = 0;
-  double seconds = 0, flops = 0, bytes = 0;
+  double seconds = 0, flops = 0, bytes = 0, amount = 0;  // amount: OpWork's
 
   void Add(double took, const OpWork& work) {
     calls += 1;
     seconds += took;
     flops += work.flops;
     bytes += work.bytes;
+    amount += work.amount;
   }
 };
 struct Profile {
   std::map<std::string, OpCost> by_tag, by_kind;
+  std::function<void()> before_op;  // called outside its time; may be empty
 };
 
 struct DeviceOptions {
@@ -82,6 +85,7 @@ class Device {
   // Runs an op to its end. `tag` names the row of the profile it is counted in.
   template <class Op>
   void Run(const Op& op, const char* tag = nullptr) {
+    if (profile_ != nullptr && profile_->before_op) profile_->before_op();
     const auto begin = profile_ != nullptr ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
     Enter();
     try {

@@ -17,27 +17,37 @@
 
 namespace attune {
 
-// The amount is operations where ops are bound by them (products, attention), else bytes read and written.
+// The amount is what the time of ops of a kind goes by, whatever their shapes:
 //
-//   products           both operands in the compute type
-//   products by TYPE   by weights that are decoded on the way: "products by Q4_K"
-//   thin products      one side is at most kThinSide, as adapters have it: bound by reading the others
+//   products           operations; both operands in the compute type
+//   products by TYPE   operations; by weights that are decoded on the way: "products by Q4_K"
+//   thin products      operations, and kReadingSide more columns; one side is at most kThinSide, as adapters have it
 //   attention, attention backward
+//                      operations over the pairs of tokens that kernels compute, which is more than see each other
 //   cross-entropy, dropout masks, element-wise, optimiser
+//                      bytes read and written
 struct OpWork {
   std::string kind;
   double flops = 0, bytes = 0;  // one of them is 0
+  double amount = 0;
 };
 
 inline constexpr int64_t kThinSide = 64;
+
+// A thin product reads its long operand in the time of so many columns of multiplying: measured with ranks of 8, 16 and
+// 64 (docs/planner.md).
+inline constexpr double kReadingSide = 10;
+
 inline constexpr const char* kProducts = "products";
 inline constexpr const char* kProductsBy = "products by ";
 
 // Work of a step or a run: amounts by kind.
 using WorkAmounts = std::map<std::string, double>;
 
-// Pairs of a query and a key that it sees, over all sequences [starts[s], starts[s + 1]); window as AttentionShape's.
-int64_t AttentionPairs(std::span<const int32_t> starts, int64_t window);
+// Over all sequences [starts[s], starts[s + 1]); window as AttentionShape's. Kernels compute tiles of 64 queries by 64
+// keys, whole also at the diagonal, and take as long as for half a tile more with each 64 queries: turning them, sums
+// (measured with rows of 128 and 512 tokens).
+AttentionPairs CountPairs(std::span<const int32_t> starts, int64_t window);
 
 OpWork WorkOf(const Gemm& op);
 OpWork WorkOf(const StoredLinear& op);

@@ -8,11 +8,22 @@ namespace attune::work_test {
 
 TEST(Work, PairsAreThoseACausalWindowSees) {
   const int32_t starts[] = {0, 4, 4, 10};
-  EXPECT_EQ(AttentionPairs(starts, 0), 10 + 0 + 21);
-  EXPECT_EQ(AttentionPairs(starts, 100), 10 + 21);
-  EXPECT_EQ(AttentionPairs(starts, 1), 4 + 6);
-  EXPECT_EQ(AttentionPairs(starts, 3), (1 + 2 + 3 + 3) + (1 + 2 + 3 * 4));
-  EXPECT_EQ(AttentionPairs({}, 0), 0);
+  EXPECT_EQ(CountPairs(starts, 0).seen, 10 + 0 + 21);
+  EXPECT_EQ(CountPairs(starts, 100).seen, 10 + 21);
+  EXPECT_EQ(CountPairs(starts, 1).seen, 4 + 6);
+  EXPECT_EQ(CountPairs(starts, 3).seen, (1 + 2 + 3 + 3) + (1 + 2 + 3 * 4));
+  EXPECT_EQ(CountPairs({}, 0).seen, 0);
+}
+
+// What attention of a token takes: short rows more than their pairs say.
+TEST(Work, AttentionRunsWholeTilesOf64) {
+  const int32_t one[] = {0, 1}, tile[] = {0, 64}, two[] = {0, 128}, both[] = {0, 64, 192};
+  EXPECT_EQ(CountPairs(one, 0).run, 1.5 * 64 * 64);
+  EXPECT_EQ(CountPairs(tile, 0).run, 1.5 * 64 * 64);
+  EXPECT_EQ(CountPairs(two, 0).run, (1.5 + 2.5) * 64 * 64);
+  EXPECT_EQ(CountPairs(both, 0).run, (1.5 + 1.5 + 2.5) * 64 * 64);
+  EXPECT_EQ(CountPairs(two, 1).run, (1.5 + 1.5) * 64 * 64);  // no tile before the window's first key
+  EXPECT_EQ(CountPairs(two, 65).run, (1.5 + 2.5) * 64 * 64);
 }
 
 TEST(Work, ProductsAreToldApartByTheirShapeAndTheirWeights) {
@@ -26,11 +37,14 @@ TEST(Work, ProductsAreToldApartByTheirShapeAndTheirWeights) {
   op.b = matrix(DType::kF32, 300, 200);
   EXPECT_EQ(WorkOf(op).kind, "products");
   EXPECT_EQ(WorkOf(op).flops, 2.0 * 100 * 200 * 300);
+  const double packing = WorkOf(op).amount / WorkOf(op).flops - 1;
+  EXPECT_GT(packing, 0);
   op.low_a = matrix(DType::kF32, 100, 16);
   EXPECT_EQ(WorkOf(op).flops, 2.0 * 100 * 200 * 316);
   op.low_a = {};
   op.b = matrix(DType::kQ4_K, 300, 200);
   EXPECT_EQ(WorkOf(op).kind, "products by Q4_K");
+  EXPECT_NEAR(WorkOf(op).amount / WorkOf(op).flops - 1, 3 * packing, 1e-12);
   op.b = matrix(DType::kF32, 300, 8);
   op.c = matrix(DType::kF32, 100, 8);
   EXPECT_EQ(WorkOf(op).kind, "thin products");
@@ -39,6 +53,7 @@ TEST(Work, ProductsAreToldApartByTheirShapeAndTheirWeights) {
   op.c = matrix(DType::kF32, 100, 200);
   EXPECT_EQ(WorkOf(op).kind, "thin products");
   EXPECT_EQ(WorkOf(op).flops, 2.0 * 100 * 200 * 8);
+  EXPECT_EQ(WorkOf(op).amount, 2.0 * 100 * 200 * (8 + kReadingSide));
 }
 
 TEST(CountingDevice, CountsOpsOnMemoryThatIsNotThere) {

@@ -15,6 +15,9 @@ bool Is(const Facts& f, std::initializer_list<const char*> goals) {
 // Large changes need data: below this, full fine-tuning learns the rows rather than the skill.
 constexpr int64_t kRowsForFull = 10000;
 
+// A row that is there ten times teaches what it teaches once; updates and passes count all of them.
+int64_t DifferentRows(const Facts& f) { return f.rows - f.duplicates; }
+
 // Nats a token by which the rows are harder for the model than general text. The lines at which rules speak are drawn
 // here: half a nat is a perplexity of 1.6 times.
 constexpr double kFarFromGeneral = 0.5, kWellKnown = -1;
@@ -44,13 +47,13 @@ const std::vector<AdviceRule>& AdviceRules() {
       {"few-rows", "under 100 rows",
        "put the rows into the prompt as examples (attune prompt) instead of training on them",
        "Brown et al. 2020 (arXiv 2005.14165); Mosbach et al. 2023 (arXiv 2305.16938) on where training overtakes it",
-       [](const Facts& f, const Choice&) { return f.rows < 100 && f.goal != "base"; }, nullptr},
+       [](const Facts& f, const Choice&) { return DifferentRows(f) < 100 && f.goal != "base"; }, nullptr},
       {"enough-rows", "100 rows or more, or a base model to be made", "training is worth trying after the baseline",
-       "as few-rows", [](const Facts& f, const Choice&) { return f.rows >= 100 || f.goal == "base"; },
+       "as few-rows", [](const Facts& f, const Choice&) { return DifferentRows(f) >= 100 || f.goal == "base"; },
        [](const Facts&, Choice& c) { c.first = "train"; }},
       {"good-rows", "100 to 2,000 rows", "read them all: at this size their quality decides more than their number",
        "Zhou et al. 2023, LIMA (arXiv 2305.11206)",
-       [](const Facts& f, const Choice&) { return f.rows >= 100 && f.rows <= 2000; }, nullptr},
+       [](const Facts& f, const Choice&) { return DifferentRows(f) >= 100 && DifferentRows(f) <= 2000; }, nullptr},
       {"facts-change", "the goal is knowledge",
        "facts that change, or that must be right, belong in retrieval; training on facts that are new to the model "
        "teaches it slowly "
@@ -89,14 +92,14 @@ const std::vector<AdviceRule>& AdviceRules() {
        "full fine-tuning: large changes of capability, and knowledge by the token, outgrow an adapter",
        "Biderman et al. 2024, LoRA Learns Less and Forgets Less (arXiv 2405.09673)",
        [](const Facts& f, const Choice&) {
-         return Is(f, {"knowledge", "behaviour", "base"}) && f.rows >= kRowsForFull && f.full_fits;
+         return Is(f, {"knowledge", "behaviour", "base"}) && DifferentRows(f) >= kRowsForFull && f.full_fits;
        },
        [](const Facts&, Choice& c) { c.method = "full"; }},
       {"not-full-for-few", "knowledge, behaviour or base, with fewer than 10,000 rows",
        "LoRA all the same: on little data full fine-tuning learns the rows by heart and forgets more",
        "Biderman et al. 2024 (arXiv 2405.09673)",
        [](const Facts& f, const Choice&) {
-         return Is(f, {"knowledge", "behaviour", "base"}) && f.rows < kRowsForFull;
+         return Is(f, {"knowledge", "behaviour", "base"}) && DifferentRows(f) < kRowsForFull;
        },
        nullptr},
       {"full-does-not-fit", "knowledge, behaviour or base, where full does not fit",

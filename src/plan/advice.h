@@ -10,8 +10,8 @@ namespace attune {
 
 // What the rules look at.
 struct AdviceFacts {
-  std::string goal = "style";  // AdviceGoals()
-  int64_t rows = 0, duplicates = 0;
+  std::string goal = "style";        // AdviceGoals()
+  int64_t rows = 0, duplicates = 0;  // duplicates: rows that an earlier one is equal to, which add nothing to learn
   int64_t tokens = 0, trained_tokens = 0;  // of one pass over the rows
   bool has_held_out = false;
   bool lora_fits = false, qlora_fits = false, full_fits = false;  // as they are or with settings that cost no text

@@ -70,7 +70,10 @@ TEST(Advice, FollowsThePublishedGuidance) {
   EXPECT_EQ(full.choice.method, "full");
   EXPECT_EQ(full.choice.learning_rate, 2e-5);
   EXPECT_EQ(full.choice.epochs, 1);
+  behaviour.duplicates = 49500;  // 500 that are told apart
+  EXPECT_EQ(FollowRules(behaviour).choice.method, "lora");
   behaviour.rows = 500;
+  behaviour.duplicates = 0;
   EXPECT_EQ(FollowRules(behaviour).choice.method, "lora");
 
   EXPECT_TRUE(Fired(FollowRules(Facts("knowledge", 500)), "facts-change"));

@@ -69,7 +69,7 @@ TEST(DeviceCatalogue, HasMemoryRatesAndMarks) {
   }
   EXPECT_EQ(FindDevice("rtx 4090").memory_bytes, int64_t{24} << 30);
   EXPECT_EQ(FindDevice("H100 SXM").matmul_flops, 989.4e12);
-  EXPECT_EQ(FindDevice("T4").recalled.size(), 5u);
+  EXPECT_EQ(FindDevice("T4").recalled.size(), 4u);
   EXPECT_NE(ErrorOf([] { FindDevice("RTX 4091"); }).find("did you mean \"RTX 4090\"?"), std::string::npos);
   EXPECT_NE(ErrorOf([] { FindDevice("A100"); }).find("A100 SXM 40GB, A100 SXM 80GB"), std::string::npos);
 }

@@ -43,7 +43,7 @@ class CountedDecoder {
   WorkAmounts Amounts() const {
     WorkAmounts amounts;
     for (const auto& [kind, cost] : profile_.by_kind) {
-      amounts[kind] = cost.flops + cost.bytes;
+      amounts[kind] = cost.amount;
       amounts[kBetweenOps] += static_cast<double>(cost.calls);
     }
     return amounts;

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "program.h"
 
@@ -143,6 +144,15 @@ TEST_F(PlanTest, AnswersInATenthOfASecond) {
   EXPECT_LT(best, 0.1);
 }
 
+TEST_F(PlanTest, KnowsEveryModelOfTheCatalogue) {
+  const Json list = Json::parse(Attune({"plan", "--list", "--json"}).out);
+  ASSERT_GE(list["models"].size(), 76u);
+  for (const Json& model : list["models"]) {
+    const Outcome outcome = Attune({"plan", "--model", model["name"], "--device", "h100 sxm", "--tokens", "1000000"});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  }
+}
+
 TEST_F(PlanTest, DrawsAPictureWithEveryTextEscaped) {
   std::filesystem::copy_file(Llama() + "/config.json", Path("<b>&\".json"));
   for (const char* name : {"plan.svg", "plan.html"}) {
@@ -154,6 +164,15 @@ TEST_F(PlanTest, DrawsAPictureWithEveryTextEscaped) {
     EXPECT_NE(picture.find("&lt;b&gt;&amp;&quot;.json"), std::string::npos);
     for (const char* method : {">prompt<", ">lora<", ">qlora<", ">full<"})
       EXPECT_NE(picture.find(method), std::string::npos);
+    const std::string key = "rx=\"3\" fill=\"";  // of the legend
+    std::set<std::string> colours;
+    size_t parts = 0;
+    for (size_t at = picture.find(key); at != std::string::npos; at = picture.find(key, at + 1)) {
+      colours.insert(picture.substr(at + key.size(), 7));
+      ++parts;
+    }
+    EXPECT_GT(parts, 6u);
+    EXPECT_EQ(colours.size(), parts) << "two parts of one colour";
   }
 }
 
@@ -180,11 +199,17 @@ TEST_F(PlanTest, RemembersWhatBenchMeasured) {
   EXPECT_NE(Attune({"plan", "--model", "llama-2-7b", "--bf16", "false"}).out.find("of which a step reaches"),
             std::string::npos);
 
+  // Rates of version 2 were those of amounts that are counted otherwise now.
+  earlier = file;
+  earlier["version"] = 2;
+  WriteFileAtomic(Path("attune/machine.json"), earlier.dump());
+  EXPECT_TRUE(Method(Plan(again), "lora")["seconds_by_kind"].empty());
+
   Json broken = file;
   broken["rates"]["f32"]["lora"]["work_rates"]["attention"] = -1;
   WriteFileAtomic(Path("attune/machine.json"), broken.dump());
   ExpectRefused({"plan", "--model", Llama(), "--bf16", "false"}, "is not as attune bench train writes it");
-  file["version"] = 3;
+  file["version"] = 4;
   WriteFileAtomic(Path("attune/machine.json"), file.dump());
   ExpectRefused({"plan", "--model", Llama()}, "is of a later version of attune");
   WriteFileAtomic(Path("attune/machine.json"), "{");
@@ -216,6 +241,7 @@ TEST_F(PlanTest, RefusesWhatCannotBeInOneLine) {
                 "electricity_per_kwh: must be 0 or more, not -0.5");
   ExpectRefused({"plan", "--model", "llama-2-7b", "--devices", "2"}, "this machine is one");
   ExpectRefused({"plan", "--model", "llama-2-7b", "--output", "plan.png"}, "must end in .svg or .html");
+  ExpectRefused({"plan", "--model", "llama-2-7b", "--output", "nowhere/plan.svg"}, "its folder does not exist");
   ExpectRefused({"plan", "--model", "llama-2-7b", "--lerning_rate", "1"}, "did you mean \"learning_rate\"?");
   ExpectRefused({"plan"}, "model");
 }

@@ -97,6 +97,10 @@ TEST_F(PromptTest, ExamplesByMeaningAreChosenByEvalAsTheyWereByPrompt) {
   ASSERT_EQ(result["candidates"][0], by_meaning) << "the prompt that is written has no examples";
   EXPECT_TRUE(
       by_meaning["prompt"]["similar"]["vectors"].get<std::string>().ends_with("/prompt.json.vectors.safetensors"));
+  const Json unwritten =
+      Find(Prompt({"--shots", "3", "--similarity", "embedding"}), "3 examples like the question in meaning");
+  EXPECT_EQ(unwritten["similarity"], "embedding");
+  EXPECT_FALSE(unwritten["prompt"]["similar"].contains("vectors")) << "a file that nobody has written";
   EXPECT_DOUBLE_EQ(by_meaning["eval_loss"], EvalLoss({"--prompt_file", "prompt.json"}));
   EXPECT_EQ(Attune({"generate", "--model", "model", "--prompt", "q7", "--max_new_tokens", "1", "--prompt_file",
                     "prompt.json"})

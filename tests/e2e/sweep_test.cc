@@ -93,7 +93,10 @@ TEST_F(SweepTest, RefusesInOneLine) {
   refused({"--grid", "r=2,4", "--grid", "r=8"}, "--grid r: is given twice");
   refused({"--grid", "learning_rat=1,2"}, "did you mean \"learning_rate\"?");
   refused({"--grid", "r=4,0"}, "r");
+  refused({"--grid", "r=4,5000"}, "r 5000");
   refused({"--grid", "r=2,4", "--data.eval", "null"}, "set data.eval");
+  WriteFileAtomic(Path("no-rows.jsonl"), "");
+  refused({"--grid", "r=2,4", "--data.eval", "no-rows.jsonl"}, "holds no rows");
   EXPECT_FALSE(DirectoryExists(Path("sweep")));
   Sweep({"--grid", "r=2"});
   refused({"--grid", "r=4"}, "holds a sweep with other settings");
