@@ -34,6 +34,8 @@ TEST(Regex, OnigurumaSyntax) {
   EXPECT_EQ(Marked(R"(\s)", "a\u180e\u3000"), "a\u180e[\u3000]");
   EXPECT_EQ(Marked(R"(\w+)", "e\u0301\u00b2 _"), "[e\u0301\u00b2] [_]");
   EXPECT_EQ(Marked(R"([^\W_]+)", "a_b"), "[a]_[b]");
+  EXPECT_EQ(Marked(R"(\b)", "e\u0301\u0928\u092e\u094d x"), "[]e\u0301\u0928\u092e\u094d[] []x[]");
+  EXPECT_EQ(Marked(R"(\B)", "e\u0301 "), "e[]\u0301 []");
   EXPECT_EQ(Marked("[a-z&&[^aeiou]]+", "atlas"), "a[tl]a[s]");
   EXPECT_EQ(Marked("[ab[x-z]]+", "cabxyzc"), "c[abxyz]c");
   EXPECT_EQ(Marked(R"([[:punct:]]+)", "a$!b"), "a[$!]b");

@@ -202,6 +202,10 @@ class Translator {
         return set("[", kHex);
       case 'H':
         return set("[^", kHex);
+      case 'b':
+        return WordEdge("(?![", "(?=[");
+      case 'B':
+        return WordEdge("(?=[", "(?![");
       case 'k': {
         const std::string_view name = pattern_.substr(at_, pattern_.find('>', at_) - at_ + 1);
         at_ += name.size();
@@ -210,13 +214,19 @@ class Translator {
       default:
         break;
     }
-    constexpr std::string_view kSame = "dDbBAZzGKRX";
+    constexpr std::string_view kSame = "dDAZzGKRX";
     if (kSame.find(c) != std::string_view::npos || (c >= '1' && c <= '9')) {
       ++at_;
       return Atom(std::string("\\") + c);
     }
     const std::string literal = CommonEscape();
     Atom(literal);
+  }
+
+  // \b and \B: between characters of which one, or both or neither, is in \w as Oniguruma has it.
+  void WordEdge(std::string_view after_word, std::string_view after_other) {
+    ++at_;
+    Atom(fmt::format("(?:(?<=[{0}]){1}{0}])|(?<![{0}]){2}{0}]))", kWord, after_word, after_other));
   }
 
   // Escapes that mean the same inside and outside a class; at_ stands on the letter.
