@@ -86,7 +86,7 @@ TEST(RunStore, AListedRunHasTheSummaryOfTheWholeOne) {
   store.Replace("/out/a", run);
   store.Replace("/out/b", ARun("bbbb", "2025-01-01T00:00:00Z"));
   for (const RunRow& row : store.List()) {
-    const RunData whole = store.Load(row.record["id"]).value();
+    const RunData whole = store.Load(row.record["id"].get<std::string>()).value();
     EXPECT_EQ(ToJson(Summarize({row.record, row.metrics, {}})), ToJson(Summarize(whole)));
   }
   const RunSummary summary = Summarize({store.List()[0].record, store.List()[0].metrics, {}});
