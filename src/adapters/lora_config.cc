@@ -240,6 +240,7 @@ constexpr LoraSetter kLoraSetters[] = {
     {"target_modules", [](LoraConfig& c, const Field& f) { c.target_modules = f.Selection(); }},
     {"exclude_modules", [](LoraConfig& c, const Field& f) { c.exclude_modules = f.Selection(); }},
     {"bias", SetBias},
+    {"lora_bias", [](LoraConfig& c, const Field& f) { c.lora_bias = f.Boolean(); }},
     {"use_dora", [](LoraConfig& c, const Field& f) { c.use_dora = f.Boolean(); }},
     {"use_rslora", [](LoraConfig& c, const Field& f) { c.use_rslora = f.Boolean(); }},
     {"fan_in_fan_out", [](LoraConfig& c, const Field& f) { c.fan_in_fan_out = f.Boolean(); }},
@@ -265,7 +266,6 @@ constexpr LoraSetter kLoraSetters[] = {
     {"megatron_core", Accept},
     {"qalora_group_size", Accept},
     {"target_parameters", RefuseUnlessOff},
-    {"lora_bias", RefuseUnlessOff},
     {"ensure_weight_tying", RefuseUnlessOff},
     {"layer_replication", RefuseUnlessOff},
     {"loftq_config", CheckLoftq},
@@ -318,6 +318,12 @@ LoraConfig LoraConfig::FromJson(const ordered_json& json, const std::string& whe
   return config;
 }
 
+std::vector<std::string> LoraConfig::Keys() {
+  std::vector<std::string> keys;
+  for (const LoraSetter& setter : kLoraSetters) keys.emplace_back(setter.key);
+  return keys;
+}
+
 void LoraConfig::SetField(const std::string& key, const ordered_json& value, const std::string& where) {
   if (const LoraSetter* setter = FindSetter(kLoraSetters, key)) return setter->set(*this, Field{{key, value, where}});
   RefuseUnknownKey(kLoraSetters, key, where);
@@ -329,6 +335,9 @@ void LoraConfig::Validate(const std::string& where) const {
   if (std::holds_alternative<std::string>(target_modules) && (by_layer || has_pattern)) {
     BadInput("{}: layers_to_transform and layers_pattern need target_modules as a list of names, not as a text", where);
   }
+  if (lora_bias && use_dora) BadInput("{}: lora_bias does not go with use_dora: leave one of them out", where);
+  if (lora_bias && init_lora_weights != Init::kDefault && init_lora_weights != Init::kRandom)
+    BadInput("{}: lora_bias needs init_lora_weights true or false", where);
   if (has_pattern && !by_layer) BadInput("{}: layers_pattern needs layers_to_transform as well", where);
 }
 
@@ -357,7 +366,7 @@ ordered_json LoraConfig::ToJson() const {
     json["layers_to_transform"] = *layers;
   json["loftq_config"] = ordered_json::object();
   json["lora_alpha"] = NumberToJson(lora_alpha);
-  json["lora_bias"] = false;
+  json["lora_bias"] = lora_bias;
   json["lora_dropout"] = lora_dropout;
   json["lora_ga_config"] = nullptr;
   json["megatron_config"] = nullptr;

@@ -27,6 +27,7 @@ struct LoraConfig {
   Selection target_modules;   // nothing: PEFT's default for the model_type
   Selection exclude_modules;  // wins over target_modules
   Bias bias = Bias::kNone;
+  bool lora_bias = false;   // B has a bias, which the scaling counts for too
   bool use_dora = false;    // W' = m (W + s BA) / |W + s BA|, row by row
   bool use_rslora = false;  // scaling alpha / sqrt(r) instead of alpha / r
   bool fan_in_fan_out = false;
@@ -64,6 +65,8 @@ struct LoraConfig {
   // Reads a parsed adapter_config.json; `where` names it. peft_type must be there; unknown keys go to
   // ignored_keys. Errors: Error{kBadInput} naming the key: wrong type, out of range, or not supported yet.
   static LoraConfig FromJson(const nlohmann::ordered_json& json, const std::string& where);
+
+  static std::vector<std::string> Keys();  // PEFT's names of the fields that SetField knows, refused ones among them
 
   // Sets one field by PEFT's name. Errors: as FromJson, and for an unknown key, with the nearest known one.
   void SetField(const std::string& key, const nlohmann::ordered_json& value, const std::string& where);

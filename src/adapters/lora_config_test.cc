@@ -111,10 +111,31 @@ TEST(LoraConfig, RefusesWrongTypesAndRanges) {
   ExpectFieldError("eva_config", "{\"rho\": 0.5}", "rho (1 or more)");
   ExpectFieldError("eva_config", "{\"whiten\": true}", "whiten false");
   ExpectFieldError("layers_pattern", "\"h\"", "needs layers_to_transform");
+  ExpectFieldError("lora_bias", "\"all\"", "true or false");
+}
+
+// PEFT's LoraConfig.__post_init__ refuses both too.
+TEST(LoraConfig, ABiasOfBGoesWithPlainLoraOnly) {
+  const auto error_beside_lora_bias = [](const char* key, const ordered_json& value) -> std::string {
+    LoraConfig config;
+    config.SetField("lora_bias", true, "lora");
+    config.SetField(key, value, "lora");
+    try {
+      config.Validate("lora");
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(error_beside_lora_bias("init_lora_weights", false), "no error");
+  EXPECT_EQ(error_beside_lora_bias("init_lora_weights", "gaussian"),
+            "lora: lora_bias needs init_lora_weights true or false");
+  EXPECT_EQ(error_beside_lora_bias("use_dora", true),
+            "lora: lora_bias does not go with use_dora: leave one of them out");
 }
 
 TEST(LoraConfig, RefusesWhatIsNotBuiltYetByName) {
-  for (const std::string key : {"lora_bias", "use_qalora", "ensure_weight_tying"}) {
+  for (const std::string key : {"use_qalora", "ensure_weight_tying"}) {
     ExpectFieldError(key, "true", "arrives with a later version");
     EXPECT_EQ(ErrorOfField(key, "false"), "no error");
   }

@@ -88,6 +88,9 @@ IntervalStrategy Strategy(const Value& v, std::vector<std::string> names) {
 }
 
 const Fields& ModelFields() {
+  const Setter torch_dtype = [](RunConfig& c, const Value& v) {
+    c.torch_dtype = TorchDType(v.OneOf({"auto", "float32", "bfloat16", "float16"}));
+  };
   static const Fields fields = {
       {"name_or_path", [](RunConfig& c, const Value& v) { c.model = v.Text(); }},
       {"init_from_config", [](RunConfig& c, const Value& v) { c.init_from_config = v.Text(); }},
@@ -95,10 +98,8 @@ const Fields& ModelFields() {
       {"chat_template", [](RunConfig& c, const Value& v) { c.chat_template = v.Text(); }},
       {"adapter", [](RunConfig& c, const Value& v) { c.adapter = v.Text(); }},
       {"offload", [](RunConfig& c, const Value& v) { c.offload = v.Bool(); }},
-      {"torch_dtype",
-       [](RunConfig& c, const Value& v) {
-         c.torch_dtype = TorchDType(v.OneOf({"auto", "float32", "bfloat16", "float16"}));
-       }},
+      {"torch_dtype", torch_dtype},
+      {"dtype", torch_dtype},  // as transformers 5 calls it
   };
   return fields;
 }
@@ -132,6 +133,12 @@ const Fields& TrainingFields() {
   const auto flag = [](bool T::*field) -> Setter {
     return [=](RunConfig& c, const Value& v) { c.training.*field = v.Bool(); };
   };
+  // null, where that is what the libraries have by default: as if it were not there.
+  const auto unless_null = [](Setter setter) -> Setter {
+    return [=](RunConfig& c, const Value& v) {
+      if (!v.json.is_null()) setter(c, v);
+    };
+  };
   static const Fields fields = {
       {"output_dir", [](RunConfig& c, const Value& v) { c.training.output_dir = v.Text(); }},
       {"overwrite_output_dir", flag(&T::overwrite_output_dir)},
@@ -164,6 +171,16 @@ const Fields& TrainingFields() {
          c.training.sgd = ParseOptimArgs(v.json.is_null() ? "" : v.Text(), v.where);
        }},
       {"group_by_length", flag(&T::group_by_length)},
+      {"train_sampling_strategy",
+       [](RunConfig& c, const Value& v) {
+         const std::string name = v.OneOf({"random", "sequential", "group_by_length"});
+         if (name == "group_by_length") c.training.group_by_length = true;
+         if (name == "sequential") c.shuffle = false;
+       }},
+      {"logging_strategy",
+       [](RunConfig& c, const Value& v) {
+         c.training.logging_strategy = Strategy(v, {"no", "steps", "epoch"});
+       }},
       {"logging_first_step", flag(&T::logging_first_step)},
       {"logging_steps", number(&T::logging_steps, 0, 1e15)},
       {"save_strategy",
@@ -172,37 +189,30 @@ const Fields& TrainingFields() {
        }},
       {"save_steps", number(&T::save_steps, 0, 1e15)},
       {"save_total_limit",
-       [](RunConfig& c, const Value& v) {
-         if (!v.json.is_null()) c.training.save_total_limit = v.Integer(1, kMany);
-       }},
+       unless_null([](RunConfig& c, const Value& v) { c.training.save_total_limit = v.Integer(1, kMany); })},
       {"eval_strategy",
        [](RunConfig& c, const Value& v) {
          c.training.eval_strategy = Strategy(v, {"no", "steps", "epoch"});
        }},
-      {"eval_steps", number(&T::eval_steps, 0, 1e15)},
+      {"eval_steps", unless_null(number(&T::eval_steps, 0, 1e15))},
       {"eval_delay", number(&T::eval_delay, 0, 1e15)},
       {"eval_samples", integer(&T::eval_samples, 0)},
       {"eval_max_new_tokens", integer(&T::eval_max_new_tokens, 1)},
       {"load_best_model_at_end", flag(&T::load_best_model_at_end)},
-      {"metric_for_best_model",
-       [](RunConfig& c, const Value& v) {
+      {"metric_for_best_model", unless_null([](RunConfig& c, const Value& v) {
          c.training.metric_for_best_model =
              v.OneOf({"loss", "eval_loss", "perplexity", "eval_perplexity", "token_accuracy", "eval_token_accuracy"});
-       }},
-      {"greater_is_better",
-       [](RunConfig& c, const Value& v) {
-         if (!v.json.is_null()) c.training.greater_is_better = v.Bool();
-       }},
+       })},
+      {"greater_is_better", unless_null([](RunConfig& c, const Value& v) { c.training.greater_is_better = v.Bool(); })},
       {"early_stopping_patience", integer(&T::early_stopping_patience, 0)},
       {"early_stopping_threshold", number(&T::early_stopping_threshold, 0, 1e30)},
       {"seed", [](RunConfig& c, const Value& v) { c.training.seed = static_cast<uint64_t>(v.Integer(0, kMany)); }},
-      {"data_seed",
-       [](RunConfig& c, const Value& v) {
-         if (!v.json.is_null()) c.training.data_seed = static_cast<uint64_t>(v.Integer(0, kMany));
-       }},
-      {"bf16", flag(&T::bf16)},
+      {"data_seed", unless_null([](RunConfig& c, const Value& v) {
+         c.training.data_seed = static_cast<uint64_t>(v.Integer(0, kMany));
+       })},
+      {"bf16", unless_null(flag(&T::bf16))},
       {"fp16", flag(&T::fp16)},
-      {"gradient_checkpointing", flag(&T::gradient_checkpointing)},
+      {"gradient_checkpointing", unless_null(flag(&T::gradient_checkpointing))},
       {"max_length",
        [](RunConfig& c, const Value& v) { c.training.max_length = v.json.is_null() ? 0 : v.Integer(1, kMany); }},
       {"truncation_mode",
@@ -210,9 +220,7 @@ const Fields& TrainingFields() {
          c.training.truncation_mode = v.OneOf({"keep_start", "keep_end"});
        }},
       {"completion_only_loss",
-       [](RunConfig& c, const Value& v) {
-         if (!v.json.is_null()) c.training.completion_only_loss = v.Bool();
-       }},
+       unless_null([](RunConfig& c, const Value& v) { c.training.completion_only_loss = v.Bool(); })},
       {"assistant_only_loss", flag(&T::assistant_only_loss)},
       {"packing", flag(&T::packing)},
       {"packing_strategy",
@@ -230,36 +238,17 @@ const std::map<std::string, const Fields*>& Sections() {
   return sections;
 }
 
-const std::vector<std::string>& LoraKeys() {
-  static const std::vector<std::string> keys = {"r",
-                                                "lora_alpha",
-                                                "lora_dropout",
-                                                "target_modules",
-                                                "exclude_modules",
-                                                "bias",
-                                                "task_type",
-                                                "use_rslora",
-                                                "modules_to_save",
-                                                "rank_pattern",
-                                                "alpha_pattern",
-                                                "layers_to_transform",
-                                                "layers_pattern",
-                                                "init_lora_weights",
-                                                "fan_in_fan_out",
-                                                "use_dora",
-                                                "trainable_token_indices",
-                                                "eva_config",
-                                                "loftq_config"};
-  return keys;
-}
-
 // Short names people expect on a command line.
 const std::map<std::string, std::string>& Aliases() {
   static const std::map<std::string, std::string> aliases = {{"model", "model.name_or_path"},
+                                                             {"model_name_or_path", "model.name_or_path"},
                                                              {"adapter", "model.adapter"},
                                                              {"data", "data.train"},
                                                              {"eval_data", "data.eval"},
-                                                             {"shuffle", "data.shuffle"}};
+                                                             {"shuffle", "data.shuffle"},
+                                                             {"lora_r", "lora.r"},
+                                                             {"lora_target_modules", "lora.target_modules"},
+                                                             {"lora_modules_to_save", "lora.modules_to_save"}};
   return aliases;
 }
 
@@ -362,6 +351,8 @@ void Complete(RunConfig& config, const std::string& where, ConfigUse use) {
   if (config.training.output_dir.empty() && use == ConfigUse::kTrain) {
     BadInput("training.output_dir is missing: a folder for the result and its records");
   }
+  if (config.training.fp16 && config.source["training"].value("bf16", Json()) == true)
+    BadInput("{}: training.fp16 and training.bf16 are both true: set at most one of them", where);
   if (config.training.packing && config.training.max_length == 0) BadInput("packing: true needs a max_length");
   if (!full) config.lora.Validate(where);
 }
@@ -409,14 +400,15 @@ std::pair<std::string, std::string> Resolve(const std::string& name) {
     BadInput("{}: unknown section \"{}\"; known: model, data, lora, quantization, full, training", name, section);
   }
   if (BnbConfig::Knows(full)) return {"quantization", full};
-  if (std::find(LoraKeys().begin(), LoraKeys().end(), full) != LoraKeys().end()) return {"lora", full};
+  const std::vector<std::string> lora = LoraConfig::Keys();
+  if (std::ranges::find(lora, full) != lora.end()) return {"lora", full};
   for (const auto& [section, fields] : Sections()) {
     if (fields->contains(full)) return {section, full};
   }
   for (const ForeignKey& foreign : ForeignKeys()) {
     if (foreign.name == full) return {"training", full};
   }
-  std::vector<std::string> known = LoraKeys();
+  std::vector<std::string> known = lora;
   for (const auto& [section, fields] : Sections()) {
     for (const auto& [key, setter] : *fields) known.push_back(key);
   }
@@ -455,7 +447,7 @@ Json ParseSetting(const std::string& key, const std::string& text) {
 
 std::vector<std::string> ConfigKeys() {
   std::vector<std::string> keys;
-  for (const std::string& key : LoraKeys()) keys.push_back("lora." + key);
+  for (const std::string& key : LoraConfig::Keys()) keys.push_back("lora." + key);
   for (const std::string& key : BnbConfig::Keys()) keys.push_back("quantization." + key);
   for (const auto& [section, fields] : Sections()) {
     for (const auto& [key, setter] : *fields) keys.push_back(section + "." + key);

@@ -49,7 +49,7 @@ ExportResult ExportFolder(const ExportJob& job) {
   RequireItsBase(files, job.model, job.adapter, job.any_base);
   const DType dtype = job.dtype.value_or(StoredType(files));
   AdapterValues adapter;
-  if (!job.adapter.empty()) adapter = ReadAdapter(files, job.adapter);
+  if (!job.adapter.empty()) adapter = ReadAdapterToMerge(files, job.adapter);
 
   const bool tied = files.spec().tie_word_embeddings && !UntiesHead(adapter);
   std::vector<TensorDeclaration> declarations;

@@ -3,6 +3,8 @@
 namespace attune {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 constexpr const char* kOneProcess = "training runs in one process on one machine";
 constexpr const char* kNoLoader = "rows are read once, before the first step, and need no worker processes";
 constexpr const char* kNoHub = "nothing is uploaded";
@@ -13,7 +15,9 @@ constexpr const char* kLogFile = "metrics always go to metrics.jsonl, metrics.cs
 
 const std::vector<ForeignKey>& ForeignKeys() {
   static const std::vector<ForeignKey> keys = {
-      {"report_to", {"none", "tensorboard"}, kLogFile},
+      {"report_to",
+       {"none", "tensorboard", Json::array(), Json::array({"none"}), Json::array({"tensorboard"})},
+       kLogFile},
       {"logging_dir", {}, kLogFile},
       {"run_name", {}, "a run is named by its output_dir"},
       {"project", {"huggingface"}, kLogFile},
@@ -23,7 +27,6 @@ const std::vector<ForeignKey>& ForeignKeys() {
       {"log_level", {"passive"}, "there is one level: what a person needs"},
       {"log_level_replica", {"warning"}, kOneProcess},
       {"log_on_each_node", {true, false}, kOneProcess},
-      {"logging_strategy", {"steps"}, "the log goes by steps: set logging_steps"},
       {"logging_nan_inf_filter", {true}, "a value that is not finite stops the run, or skip_nonfinite counts it"},
       {"include_num_input_tokens_seen", {"no", false}, "num_tokens is always in the log"},
       {"include_tokens_per_second", {false, true}, "tokens_per_second is always in the log"},
@@ -50,8 +53,8 @@ const std::vector<ForeignKey>& ForeignKeys() {
       {"torch_empty_cache_steps", {}, "memory is one static arena"},
       {"use_cache", {false}, "training keeps no cache"},
       {"tf32", {false}, "a CPU has no tf32"},
-      {"use_cpu", {true}, "this build computes on the CPU"},
-      {"no_cuda", {true}, "this build computes on the CPU"},
+      {"use_cpu", {true, false}, "this build computes on the CPU"},
+      {"no_cuda", {true, false}, "this build computes on the CPU"},
       {"use_mps_device", {false}, "this build computes on the CPU"},
       {"bf16_full_eval", {false}, "evaluation computes in what training computes in"},
       {"fp16_full_eval", {false}, "evaluation computes in what training computes in"},
@@ -63,9 +66,7 @@ const std::vector<ForeignKey>& ForeignKeys() {
       {"eval_do_concat_batches", {true}, "evaluation keeps no predictions"},
       {"eval_use_gather_object", {false}, kOneProcess},
       {"eval_accumulation_steps", {}, "evaluation keeps no predictions"},
-      {"include_for_metrics",
-       {nlohmann::ordered_json::array()},
-       "evaluation gives loss, perplexity and token accuracy"},
+      {"include_for_metrics", {Json::array()}, "evaluation gives loss, perplexity and token accuracy"},
       {"include_inputs_for_metrics", {false}, "evaluation gives loss, perplexity and token accuracy"},
       {"batch_eval_metrics", {false}, "evaluation gives loss, perplexity and token accuracy"},
       {"do_train", {true, false}, "the command says what is done: attune train"},
@@ -97,11 +98,11 @@ const std::vector<ForeignKey>& ForeignKeys() {
       {"ddp_broadcast_buffers", {}, kOneProcess},
       {"ddp_static_graph", {}, kOneProcess},
       {"ddp_timeout", {1800}, kOneProcess},
-      {"fsdp", {"", false}, kOneProcess},
+      {"fsdp", {"", false, Json::array()}, kOneProcess},
       {"fsdp_config", {}, kOneProcess},
       {"deepspeed", {}, kOneProcess},
       {"tpu_num_cores", {}, kOneProcess},
-      {"debug", {"", nlohmann::ordered_json::array()}, "not built"},
+      {"debug", {"", Json::array()}, "not built"},
       {"dataloader_num_workers", {0}, kNoLoader},
       {"dataloader_pin_memory", {true, false}, kNoLoader},
       {"dataloader_persistent_workers", {false}, kNoLoader},
@@ -110,7 +111,6 @@ const std::vector<ForeignKey>& ForeignKeys() {
       {"dataloader_in_order", {true}, kNoLoader},
       {"remove_unused_columns", {true}, "columns that are not used are never read"},
       {"label_names", {}, "rows say themselves which tokens carry loss"},
-      {"train_sampling_strategy", {"random"}, "set group_by_length, or data.shuffle: false for the order of the file"},
       {"length_column_name", {"length"}, "lengths are counted"},
       {"past_index", {-1}, "no model here keeps a past between batches"},
       // TRL's SFTConfig.
@@ -129,8 +129,28 @@ const std::vector<ForeignKey>& ForeignKeys() {
       {"eval_packing", {}, "evaluation scores rows as they are, not packed"},
       {"shuffle_dataset", {false}, "the order of each epoch is drawn anyway: data.shuffle"},
       {"loss_type", {"nll", "chunked_nll"}, "the loss is cross-entropy, whose logits are never whole"},
-      {"max_seq_length", {}, "its name is max_length now"},
       {"use_liger", {false}, kKernels},
+      // Names of earlier versions.
+      {"max_seq_length", {}, "its name is max_length now"},
+      {"num_of_sequences", {}, "packing joins tokens, whose number is known"},
+      {"chars_per_token", {}, "packing joins tokens, whose number is known"},
+      {"evaluation_strategy", {}, "its name is eval_strategy now"},
+      {"per_gpu_train_batch_size", {}, "its name is per_device_train_batch_size now"},
+      {"per_gpu_eval_batch_size", {}, "its name is per_device_eval_batch_size now"},
+      {"use_legacy_prediction_loop", {false}, "evaluation keeps no predictions"},
+      {"dispatch_batches", {}, kNoLoader},
+      {"split_batches", {false}, kNoLoader},
+      {"use_ipex", {false}, kKernels},
+      {"torchdynamo", {}, kKernels},
+      {"ray_scope", {"last"}, "several settings are compared by attune sweep"},
+      {"fsdp_min_num_params", {0}, kOneProcess},
+      {"fsdp_transformer_layer_cls_to_wrap", {}, kOneProcess},
+      {"mp_parameters", {""}, kOneProcess},
+      {"xpu_backend", {}, kOneProcess},
+      {"tpu_metrics_debug", {false}, kOneProcess},
+      {"push_to_hub_model_id", {}, kNoHub},
+      {"push_to_hub_organization", {}, kNoHub},
+      {"push_to_hub_token", {}, kNoHub},
   };
   return keys;
 }

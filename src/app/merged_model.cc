@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "app/bundle.h"
 #include "app/model_hash.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -41,6 +42,18 @@ void RequireItsBase(const ModelFiles& files, const std::string& model, const std
   }
 }
 
+AdapterValues ReadAdapterToMerge(const ModelFiles& files, const std::string& folder) {
+  AdapterValues adapter = ReadAdapter(files, folder);
+  for (const TrainableTensor& t : adapter.tensors) {
+    if (t.kind != TrainableTensor::Kind::kLoraBias || files.Find(t.module + ".bias") != nullptr) continue;
+    BadInput(
+        "{}: it was trained with lora_bias, and {} of this base has no bias to merge that into: use the adapter beside "
+        "the base instead",
+        folder, t.module);
+  }
+  return adapter;
+}
+
 bool UntiesHead(const AdapterValues& adapter) {
   return std::any_of(adapter.tensors.begin(), adapter.tensors.end(), [](const TrainableTensor& t) {
     return t.module == "lm_head" || t.module == "model.embed_tokens";
@@ -50,7 +63,11 @@ bool UntiesHead(const AdapterValues& adapter) {
 std::vector<float> MergedValues(const ModelFiles& files, const AdapterValues& adapter, const std::string& name) {
   const std::string module = ModuleOf(name);
   const bool is_bias = name.ends_with(".bias");
-  if (const auto* whole = adapter.Replacement(module, is_bias)) return *whole;
+  if (const auto* whole = adapter.Replacement(module, is_bias)) {
+    std::vector<float> values = *whole;
+    if (is_bias) adapter.MergeBias(module, values);
+    return values;
+  }
   const std::string embedding = "model.embed_tokens.weight";
   const StoredTensor* stored = files.Find(name);
   if (stored == nullptr) stored = files.Find(embedding);  // a tied head that is no longer tied
@@ -60,6 +77,7 @@ std::vector<float> MergedValues(const ModelFiles& files, const AdapterValues& ad
   const AdapterModule* m = is_bias ? nullptr : adapter.FindModule(module);
   if (stored->name == embedding) adapter.PutTokenRows(values);
   if (m != nullptr) adapter.Merge(*m, values);
+  if (is_bias) adapter.MergeBias(module, values);
   return values;
 }
 

@@ -20,6 +20,10 @@ bool IsQuantized(const StoredTensor& tensor);
 // base is not quantised. Nothing to say where there is no adapter or no run.json.
 void RequireItsBase(const ModelFiles& files, const std::string& model, const std::string& adapter, bool any_base);
 
+// An adapter that is to be folded into these files. Errors: Error{kBadInput}: B has a bias (lora_bias) where the base
+// has none that it could be added to, which PEFT refuses too.
+AdapterValues ReadAdapterToMerge(const ModelFiles& files, const std::string& folder);
+
 // Whether a tied head gets weights of its own: an adapter's copy of the head or the embedding.
 bool UntiesHead(const AdapterValues& adapter);
 

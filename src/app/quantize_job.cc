@@ -184,7 +184,7 @@ QuantizeResult RunQuantize(const QuantizeJob& job) {
   RequireItsBase(files, job.model, job.adapter, job.any_base);
   const DType dtype = job.dtype.value_or(PlainType(files));
   std::optional<AdapterValues> adapter;
-  if (!job.adapter.empty()) adapter = ReadAdapter(files, job.adapter);
+  if (!job.adapter.empty()) adapter = ReadAdapterToMerge(files, job.adapter);
   if (adapter && files.spec().tie_word_embeddings && UntiesHead(*adapter)) {
     BadInput(
         "{}: trains its own head or embedding, which a tied quantised model has no place for; merge first, then "

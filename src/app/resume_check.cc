@@ -18,6 +18,7 @@ Weight WeightOf(const std::string& section, const std::string& key) {
   // Where things are is not what they are: their hashes are compared.
   static const std::set<std::string> harmless = {"training.output_dir",
                                                  "training.overwrite_output_dir",
+                                                 "training.logging_strategy",
                                                  "training.logging_steps",
                                                  "training.logging_first_step",
                                                  "training.save_strategy",

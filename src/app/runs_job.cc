@@ -133,11 +133,8 @@ RunList ListRuns() {
   RunList list{RunStore::DefaultPath(), {}};
   RunStore store(list.store);
   for (const RunRow& row : store.List()) {
-    RunSummary summary = Summarize({row.record, {}, {}});
+    RunSummary summary = Summarize({row.record, row.metrics, {}});
     summary.output_dir = row.output_dir;
-    summary.steps = row.steps;
-    summary.loss = row.loss;
-    summary.best_eval_loss = row.best_eval_loss;
     list.runs.push_back(std::move(summary));
   }
   return list;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <optional>
 #include <vector>
@@ -45,6 +46,17 @@ DType DTypeOf(const std::string& name, const char* flag) {
   const std::optional<DType> dtype = TorchDType(name);
   if (!dtype) BadInput("{} {}: use float32, bfloat16 or float16", flag, name);
   return *dtype;
+}
+
+CLI::Validator Between(double low, double high) {
+  const std::string range = fmt::format("from {:g} to {:g}", low, high);
+  return {[=](std::string& text) {
+            char* end = nullptr;
+            const double value = std::strtod(text.c_str(), &end);
+            const bool fits = !text.empty() && *end == '\0' && value >= low && value <= high;
+            return fits ? std::string() : fmt::format("{} is no number {}", text, range);
+          },
+          range, ""};
 }
 
 int RunCommandLine(int argc, char** argv) {

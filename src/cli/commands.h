@@ -16,6 +16,9 @@ namespace attune {
 // The value of a flag that names a dtype as torch does.
 DType DTypeOf(const std::string& name, const char* flag);
 
+// As CLI::Range, which lets nan pass.
+CLI::Validator Between(double low, double high);
+
 // The flags of generation: --temperature, --max_new_tokens ...
 struct SamplingOptions;
 void AddSampling(CLI::App* command, SamplingOptions* options);

@@ -105,7 +105,7 @@ void AddCompare(CLI::App* command, CompareFlags* flags) {
   command->add_option("--near", flags->settings.near, "false: only rows that are exactly the same");
   command
       ->add_option("--threshold", flags->settings.threshold, "Jaccard similarity from which rows are near duplicates")
-      ->check(CLI::Range(0.3, 1.0));
+      ->check(Between(0.3, 1.0));
   command
       ->add_option("--memory", flags->settings.memory,
                    "Bytes (64MB, 8GB) that the index may take before it goes to a file beside the output")
@@ -116,7 +116,7 @@ void AddCompare(CLI::App* command, CompareFlags* flags) {
   command
       ->add_option("--semantic_threshold", flags->settings.semantic_threshold,
                    "Cosine of two rows' hidden states from which they are semantic duplicates")
-      ->check(CLI::Range(0.5, 1.0));
+      ->check(Between(0.5, 1.0));
 }
 
 void SaySignatures(const CommandContext& context, const nlohmann::ordered_json& result) {
@@ -171,7 +171,7 @@ void AddSplit(CLI::App* data, CommandContext& context) {
   AddStage(command, &flags->stage, "NAME.train.jsonl, NAME.eval.jsonl", context);
   AddCompare(command, &flags->compare);
   auto* fraction = command->add_option("--eval_fraction", flags->settings.fraction, "Share of the rows to hold out")
-                       ->check(CLI::Range(0.0, 0.9));
+                       ->check(Between(0.0, 0.9));
   command->add_option("--eval_rows", flags->settings.rows, "How many rows to hold out")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
       ->excludes(fraction);

@@ -182,7 +182,7 @@ void AddBenchCommand(CLI::App& app, CommandContext& context) {
   train->add_option("--tokens", job->tokens, "Tokens a step")->check(CLI::Range(int64_t{2}, int64_t{1} << 30));
   train->add_option("--length", job->length, "Tokens a sequence")->check(CLI::Range(int64_t{2}, int64_t{1} << 30));
   train->add_option("--steps", job->steps, "Steps to measure")->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  train->add_option("--lora_dropout", job->lora_dropout)->check(CLI::Range(0.0, 0.99));
+  train->add_option("--lora_dropout", job->lora_dropout)->check(Between(0.0, 0.99));
   train->add_option("--use_dora", job->use_dora, "true: weight-decomposed adapters");
   train->add_option("--tokens_in_flight", job->tokens_in_flight)->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
   train->add_flag("--f32", job->f32, "Compute in f32 even where the CPU has bf16");

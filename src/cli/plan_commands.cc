@@ -213,7 +213,7 @@ void AddAdviseCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--eval_data", flags->job.eval_data, "Held-out rows");
   command->add_option("--goal", flags->job.goal, "style, domain, code, knowledge, behaviour or base (default style)");
   command->add_option("--device", flags->job.device, "A name of the catalogue; auto (default): this machine");
-  command->add_option("--budget_hours", flags->job.budget_hours, "How long training may take");
+  command->add_option("--budget_hours", flags->job.budget_hours, "How long training may take")->check(Between(0, 1e9));
   command->add_option("--loss_seconds", flags->job.loss_seconds,
                       "For measuring the model's loss on the rows; 0: not measured (default 30)");
   command->add_option("--output", flags->job.output, "Write the configuration to this new file");

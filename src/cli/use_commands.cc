@@ -17,9 +17,9 @@ namespace attune {
 void AddSampling(CLI::App* command, SamplingOptions* options) {
   command->add_option("--max_new_tokens", options->max_new_tokens, "The most tokens to generate")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
-  command->add_option("--temperature", options->temperature, "0 is greedy")->check(CLI::Range(0.0, 1000.0));
+  command->add_option("--temperature", options->temperature, "0 is greedy")->check(Between(0.0, 1000.0));
   command->add_option("--top_p", options->top_p, "Sample from the smallest set with this probability")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(Between(0.0, 1.0));
   command->add_option("--top_k", options->top_k, "Sample from this many tokens; 0: all")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
   command->add_option("--seed", options->seed, "Of the sampling");

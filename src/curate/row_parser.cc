@@ -57,6 +57,7 @@ struct RowParser::Impl {
   void AddPart(Speaker speaker, std::string_view text) { row.parts.push_back({speaker, text}); }
   bool AddText(const char* key, Speaker speaker, bool required);
   void AddTurnOf(const char* key, Speaker speaker, bool required);
+  void AddSystem();
   void AddMessages(const dom::element& list, std::string_view key, bool rejected);
   struct Place {  // of a message: named only where something is wrong with it
     std::string_view list;
@@ -173,7 +174,10 @@ void RowParser::Impl::FindFormat() {
   } else if (has("messages") || has("conversations")) {
     const char* key = has("messages") ? "messages" : "conversations";
     row.format = has("messages") ? RowFormat::kMessages : RowFormat::kShareGpt;
+    AddSystem();
     AddMessages(*Find(key), key, false);
+    const bool has_own = row.turns.size() > 1 && row.turns[1].speaker == Speaker::kSystem;
+    if (has_own && row.turns[0].speaker == Speaker::kSystem) row.turns.erase(row.turns.begin());
   } else if (has("chosen") && has("rejected")) {
     row.format = RowFormat::kPreference;
     ReadPreference();
@@ -212,6 +216,12 @@ bool RowParser::Impl::AddText(const char* key, Speaker speaker, bool required) {
 void RowParser::Impl::AddTurnOf(const char* key, Speaker speaker, bool required) {
   const auto first = static_cast<uint32_t>(row.parts.size());
   if (AddText(key, speaker, required)) row.turns.push_back({speaker, false, first, 1});
+}
+
+// A system text beside the turns.
+void RowParser::Impl::AddSystem() {
+  AddTurnOf("system", Speaker::kSystem, false);
+  if (!row.turns.empty() && IsBlankText(row.parts.back().text)) row.turns.pop_back();  // an empty column
 }
 
 void RowParser::Impl::AddMessages(const dom::element& list, std::string_view key, bool rejected) {
@@ -298,8 +308,7 @@ void RowParser::Impl::ReadPreference() {
 }
 
 void RowParser::Impl::ReadAlpaca() {
-  AddTurnOf("system", Speaker::kSystem, false);
-  if (!row.turns.empty() && IsBlankText(row.parts.back().text)) row.turns.pop_back();  // an empty column
+  AddSystem();
   AddTurnOf("instruction", Speaker::kUser, true);
   if (AddText("input", Speaker::kUser, false) && !row.turns.empty() && row.turns.back().speaker == Speaker::kUser)
     row.turns.back().parts = 2;

@@ -39,6 +39,9 @@ TEST(RowParser, KnowsEveryFormat) {
       "messages|a\n|b");
   EXPECT_EQ(JsonRow(R"({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]})"),
             "conversations|a|b");
+  EXPECT_EQ(
+      JsonRow(R"({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "system": "s"})"),
+      "conversations|s|a|b");
   EXPECT_EQ(JsonRow(R"({"prompt": "a", "completion": "b", "text": null})"), "prompt + completion|a|b");
   EXPECT_EQ(JsonRow(R"({"instruction": "a", "input": "i", "output": "b", "system": ""})"),
             "instruction + output||a|i|b");
@@ -55,6 +58,7 @@ TEST(RowParser, NamesWhatIsWrong) {
   EXPECT_EQ(JsonRow("{\"text\": "), "broken-row ");
   EXPECT_EQ(JsonRow(std::string("{\"text\": ") + std::string(300, '[') + std::string(300, ']') + "}"), "broken-row ");
   EXPECT_EQ(JsonRow(R"({"text": 5})"), "wrong-type ");
+  EXPECT_EQ(JsonRow(R"({"system": 5, "messages": [{"role": "user", "content": "a"}]})").substr(0, 11), "wrong-type ");
   EXPECT_EQ(JsonRow(R"({"text": " "})"), "empty-answer | ");
   EXPECT_EQ(JsonRow(R"({"messages": []})"), "wrong-type ");
   EXPECT_EQ(JsonRow(R"({"messages": [{"role": "usr", "content": "a"}]})"), "unknown-role ");

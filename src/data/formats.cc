@@ -169,6 +169,10 @@ void ReadMessages(Json& row, bool, DataRow& out) {
   out.kind = DataRow::Kind::kMessages;
   const char* key = Find(row, "messages") != nullptr ? "messages" : "conversations";
   out.messages = Messages(std::move(row[key]), key, out.where);
+  const std::string system = Find(row, "system") == nullptr ? "" : Text(row, "system", out.where);
+  const bool has_own = out.messages[0]["role"] == "system" || out.messages[0]["role"] == "developer";
+  if (!IsBlankText(system) && !has_own)
+    out.messages.insert(out.messages.begin(), Json{{"role", "system"}, {"content", system}});
   ReadTemplateInputs(row, out);
 }
 

@@ -52,6 +52,17 @@ TEST(Formats, ShareGpt) {
   EXPECT_EQ(Parse(R"({"conversations": [{"role": "user", "content": "u"}]})").messages[0]["role"], "user");
 }
 
+TEST(Formats, ASystemTextBesideTheMessagesIsTheFirstOne) {
+  const char* row = R"({"system": "be brief", "conversations": [{"from": "human", "value": "u"}]})";
+  EXPECT_EQ(Parse(row).messages,
+            Json::parse(R"([{"role": "system", "content": "be brief"}, {"role": "user", "content": "u"}])"));
+  EXPECT_EQ(Parse(R"({"system": "", "messages": [{"role": "user", "content": "u"}]})").messages.size(), 1u);
+  const DataRow own = Parse(R"({"system": "other", "messages": [{"role": "system", "content": "own"}]})");
+  EXPECT_EQ(own.messages, Json::parse(R"([{"role": "system", "content": "own"}])"));
+  EXPECT_EQ(ErrorOf(R"({"system": 3, "messages": [{"role": "user", "content": "u"}]})"),
+            "\"system\" must be a string, found 3");
+}
+
 TEST(Formats, PromptCompletion) {
   const DataRow strings = Parse(R"({"prompt": "", "completion": "c"})");
   EXPECT_EQ(strings.kind, Kind::kPromptCompletion);

@@ -16,8 +16,9 @@ namespace {
 
 using Kind = TrainableTensor::Kind;
 
-std::vector<float> FirstValues(const TrainableTensor& t, const LoraConfig& config, const TokenRows& tokens,
-                               const ModelFiles& files, TorchGenerator& generator) {
+// `rank`: of the adapter that the tensor belongs to.
+std::vector<float> FirstValues(const TrainableTensor& t, int64_t rank, const LoraConfig& config,
+                               const TokenRows& tokens, const ModelFiles& files, TorchGenerator& generator) {
   std::vector<float> values(static_cast<size_t>(t.rows * t.cols));
   if (t.kind == Kind::kLoraA) {
     if (config.init_lora_weights == LoraConfig::Init::kGaussian) {
@@ -26,8 +27,8 @@ std::vector<float> FirstValues(const TrainableTensor& t, const LoraConfig& confi
     } else {
       generator.FillKaimingUniform(values, t.cols);
     }
-  } else if (t.kind == Kind::kLoraB) {
-    if (config.init_lora_weights == LoraConfig::Init::kRandom) generator.FillKaimingUniform(values, t.rows);
+  } else if (t.kind == Kind::kLoraB || t.kind == Kind::kLoraBias) {  // a linear layer reads as many as the rank
+    if (config.init_lora_weights == LoraConfig::Init::kRandom) generator.FillKaimingUniform(values, rank);
   } else if (t.kind == Kind::kLoraEmbeddingB) {
     generator.FillNormal(values);
   } else if (t.kind == Kind::kTokenRows) {
@@ -150,15 +151,16 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
   AdapterSpec adapter;
   adapter.dropout = static_cast<float>(config.lora_dropout);
   adapter.use_dora = config.use_dora;
+  adapter.lora_bias = config.lora_bias;
   adapter.changes_base = config.ChangesBase();
   for (const MatchedModule& match : MatchTargets(config, modules, spec.model_type, where, unknown)) {
     const ModuleInfo& m = match.module;
     constexpr int64_t kMaxRank = 4096;  // what the working memory of the matrix product is sized for
     if (match.rank > kMaxRank)
       BadInput("{}: r {} for {} is more than the {} that are supported", where, match.rank, m.path, kMaxRank);
-    if (config.use_dora && m.is_embedding) {
-      BadInput("{}: use_dora with {} among the target_modules is not supported: leave the embedding out", where,
-               m.path);
+    if ((config.use_dora || config.lora_bias) && m.is_embedding) {
+      BadInput("{}: {} with {} among the target_modules is not supported: leave the embedding out", where,
+               config.use_dora ? "use_dora" : "lora_bias", m.path);
     }
     CheckInitialization(config, match, m.path == "lm_head" && spec.tie_word_embeddings, where);
     adapter.modules.push_back({m.path, m.in, m.out, match.rank, static_cast<float>(match.scaling), m.is_embedding});
@@ -190,8 +192,10 @@ AdapterSpec BuildAdapterSpec(const ModelSpec& spec, const LoraConfig& config, co
 void InitializeTrained(Device& device, const TrainableVectors& vectors, const std::vector<TrainableTensor>& tensors,
                        const LoraConfig& config, const TokenRows& tokens, const ModelFiles& files, uint64_t seed) {
   TorchGenerator generator(seed);
+  int64_t rank = 0;
   for (const TrainableTensor& t : tensors) {
-    UploadTrained(device, vectors.value(), t, FirstValues(t, config, tokens, files, generator));
+    if (t.kind == Kind::kLoraA) rank = t.rows;  // which comes first of each adapter's tensors
+    UploadTrained(device, vectors.value(), t, FirstValues(t, rank, config, tokens, files, generator));
   }
 }
 

@@ -60,6 +60,13 @@ const std::vector<float>* AdapterValues::Replacement(const std::string& module, 
   return nullptr;
 }
 
+void AdapterValues::MergeBias(const std::string& module, std::vector<float>& bias) const {
+  const auto* added = Find(module, Kind::kLoraBias);
+  if (added == nullptr) return;
+  const float scale = FindModule(module)->scale;
+  for (size_t i = 0; i < bias.size(); ++i) bias[i] += scale * (*added)[i];
+}
+
 void AdapterValues::PutTokenRows(std::vector<float>& table) const {
   const auto* rows = Find("model.embed_tokens", Kind::kTokenRows);
   for (size_t i = 0; i < spec.tokens.ids.size(); ++i) {

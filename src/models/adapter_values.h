@@ -25,6 +25,9 @@ struct AdapterValues {
     return Replacement("model.embed_tokens", false) != nullptr || FindModule("model.embed_tokens") != nullptr;
   }
 
+  // Adds what B's bias of an adapted module adds to the module's own (lora_bias); as it was where there is none.
+  void MergeBias(const std::string& module, std::vector<float>& bias) const;
+
   // Puts the rows of trained tokens into the embedding (vocabulary, width), of which a tied head is part.
   void PutTokenRows(std::vector<float>& table) const;
 

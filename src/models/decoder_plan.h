@@ -53,7 +53,8 @@ struct TokenRows {
 struct AdapterSpec {
   std::vector<AdapterModule> modules;
   float dropout = 0.0f;
-  bool use_dora = false;  // every linear module has a magnitude (models/dora.h)
+  bool use_dora = false;   // every linear module has a magnitude (models/dora.h)
+  bool lora_bias = false;  // every linear module's B has a bias
   std::vector<FullModule> full_modules;
   std::vector<TrainedBias> trained_biases;
   TokenRows tokens;

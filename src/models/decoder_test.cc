@@ -259,6 +259,10 @@ TEST(LoraGradients, SomeLayers) { ExpectGradients({"lora/llama_layers"}); }
 TEST(LoraGradients, Qwen2) { ExpectGradients({"lora/qwen2_all_linear"}); }
 TEST(LoraGradients, AHeadTrainedWhole) { ExpectGradients({"lora/llama_modules_to_save"}); }
 TEST(LoraGradients, Biases) { ExpectGradients({"lora/llama_bias_lora_only"}); }
+TEST(LoraGradients, BiasesOfB) {
+  ExpectGradients({"lora/llama_lora_bias"});
+  ExpectGradients({"lora/llama_lora_bias", DType::kBF16, KeepPolicy::kBlockInputs, true});
+}
 TEST(LoraGradients, Embedding) { ExpectGradients({"lora/llama_embed"}); }
 TEST(LoraGradients, EmbeddingOnAGuardedDeviceInBf16) {
   ExpectGradients({"lora/llama_embed", DType::kBF16, KeepPolicy::kBlockInputs, true});

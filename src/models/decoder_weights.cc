@@ -42,6 +42,7 @@ std::vector<TrainableTensor> AdapterTrainables(const AdapterSpec& adapter) {
     } else {
       tensors.push_back({path + ".lora_A.weight", m.path, Kind::kLoraA, m.rank, m.in});
       tensors.push_back({path + ".lora_B.weight", m.path, Kind::kLoraB, m.rank, m.out});
+      if (adapter.lora_bias) tensors.push_back({path + ".lora_B.bias", m.path, Kind::kLoraBias, 1, m.out});
       if (adapter.use_dora) tensors.push_back({path + ".lora_magnitude_vector", m.path, Kind::kMagnitude, 1, m.out});
     }
   }
@@ -206,6 +207,10 @@ void Decoder::BindTrained(const std::string& path, Linear* linear) {
       case Kind::kLoraB:
         linear->adapter.b_transposed = Copied(tensor);
         linear->adapter.db_transposed = gradient;
+        break;
+      case Kind::kLoraBias:
+        linear->adapter.bias = TrainableVectors::Of(vectors_->value(), tensor);
+        linear->adapter.dbias = gradient;
         break;
       case Kind::kMagnitude:
         linear->adapter.dora.magnitude = TrainableVectors::Of(vectors_->value(), tensor);

@@ -118,6 +118,11 @@ InferenceModel::StoredLayer InferenceModel::Load(const std::string& path, const 
         layer.weight ? UploadFloats(*weight, layer.weight.rows, layer.weight.cols) : UploadFloats(*weight, rows, cols);
   }
   if (const auto* bias = adapter->Replacement(path, true)) layer.bias = UploadFloats(*bias, 1, layer.bias.cols);
+  if (const auto* added = adapter->Find(path, TrainableTensor::Kind::kLoraBias)) {
+    const int64_t out = std::ssize(*added);
+    if (!layer.bias) layer.bias = UploadFloats(std::vector<float>(added->size()), 1, out);
+    device_.Run(AddBias{layer.bias, UploadFloats(*added, 1, out), adapter->FindModule(path)->scale});
+  }
   if (const AdapterModule* m = adapter->FindModule(path)) {
     std::vector<float> b = *adapter->Find(path, TrainableTensor::Kind::kLoraB);
     for (float& value : b) value *= m->scale;

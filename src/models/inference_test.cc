@@ -71,6 +71,7 @@ TEST(Inference, WithTrainedTokens) { ExpectSame(kData + "/models/llama", kData +
 TEST(Inference, WithTrainedBiases) {
   ExpectSame(kData + "/models/llama_tied_bias", kData + "/lora/llama_bias_lora_only");
 }
+TEST(Inference, WithBiasesOfB) { ExpectSame(kData + "/models/llama_tied_bias", kData + "/lora/llama_lora_bias"); }
 TEST(Inference, WithATrainedHead) { ExpectSame(kData + "/models/llama", kData + "/lora/llama_modules_to_save"); }
 TEST(Inference, WithASlidingWindow) { ExpectSame(kData + "/models/mistral", ""); }
 TEST(Inference, WithNormsOnQueriesAndKeys) { ExpectSame(kData + "/models/qwen3", ""); }

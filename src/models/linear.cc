@@ -71,6 +71,7 @@ void LinearForward(const LinearContext& context, const Linear& layer, const Matr
   }
   context.device.Run(product, (layer.tag + " forward").c_str());
   if (start && layer.bias) context.device.Run(AddBias{y, layer.bias});
+  if (layer.adapter.bias) context.device.Run(AddBias{y, layer.adapter.bias, layer.adapter.scale});
 }
 
 void AdapterForward(const LinearContext& context, const Linear& layer, const Matrix& x, const Matrix& low,
@@ -94,6 +95,7 @@ void LinearBackward(const LinearContext& context, const Linear& layer, const Mat
     context.device.Run(dw, (layer.tag + " dW").c_str());
   }
   if (layer.dbias) context.device.Run(SumRows{layer.dbias, dy});
+  if (layer.adapter.dbias) context.device.Run(SumRows{layer.adapter.dbias, dy, layer.adapter.scale});
   if (!dx) return;
   Gemm product;
   product.c = dx;

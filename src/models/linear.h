@@ -1,5 +1,5 @@
 // One linear layer: a frozen weight, an optional bias, an optional low-rank adapter, and which of them are trained.
-//   y = x W^T + bias + scale * drop(x) A^T B^T            (Hu et al. 2021; PEFT's LoraLayer)
+//   y = x W^T + bias + scale * (drop(x) A^T B^T + the adapter's bias)      (Hu et al. 2021; PEFT's LoraLayer)
 // Both directions read the same stored W; the adapter's products join the same pass and BA is never formed.
 #pragma once
 
@@ -24,6 +24,7 @@ struct LinearAdapter {
   uint32_t module = 0;       // names the adapter in the dropout masks
   Matrix a, b_transposed;    // (rank, in), (rank, out) in the compute dtype; bf16 ranks are padded to even with zeros
   Matrix da, db_transposed;  // (rank, in), (rank, out) f32 gradients, added to
+  Matrix bias, dbias;        // (1, out) f32; empty: B has none
   LinearDora dora;
 };
 

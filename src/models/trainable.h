@@ -14,6 +14,7 @@ struct TrainableTensor {
   enum class Kind {
     kLoraA,           // (rank, in)
     kLoraB,           // kept transposed in memory: (rank, out); files have (out, rank)
+    kLoraBias,        // (1, out): added to what B gives
     kMagnitude,       // (1, out): of a weight-decomposed adapter
     kLoraEmbeddingA,  // kept transposed in memory: (vocabulary, rank); files have (rank, vocabulary)
     kLoraEmbeddingB,  // as kLoraB
@@ -28,7 +29,9 @@ struct TrainableTensor {
   bool is_transposed() const {
     return kind == Kind::kLoraB || kind == Kind::kLoraEmbeddingA || kind == Kind::kLoraEmbeddingB;
   }
-  bool is_vector() const { return kind == Kind::kNorm || kind == Kind::kBias || kind == Kind::kMagnitude; }
+  bool is_vector() const {
+    return kind == Kind::kNorm || kind == Kind::kBias || kind == Kind::kLoraBias || kind == Kind::kMagnitude;
+  }
 
   std::string key;     // as the file it is saved in names it: PEFT's adapter_model.safetensors or the model's own
   std::string module;  // "model.layers.0.self_attn.q_proj"

@@ -152,18 +152,20 @@ struct Fill {
   float value = 0.0f;
 };
 
-// y += bias, a row (1, cols) f32, for every row of y.
+// y += scale * bias, a row (1, cols) f32, for every row of y.
 struct AddBias {
   static constexpr const char* kName = "add_bias";
   Matrix y;
   Matrix bias;
+  float scale = 1.0f;
 };
 
-// out (1, cols) f32 += the sum of the rows of x: the gradient of a bias.
+// out (1, cols) f32 += scale * the sum of the rows of x: the gradient of a bias.
 struct SumRows {
   static constexpr const char* kName = "sum_rows";
   Matrix out;
   Matrix x;
+  float scale = 1.0f;
 };
 
 }  // namespace attune

@@ -239,8 +239,8 @@ TEST(Fill, WritesEveryElement) {
 TEST(AddBias, AddsToEveryRow) {
   ForEachShape([](int64_t rows, int64_t cols, DType type, int64_t gap) {
     Operands o;
-    const AddBias op{o.Random(rows, cols, type, 1, gap), o.Random(1, cols)};
-    const AddBias expected{o.Clone(op.y), op.bias};
+    const AddBias op{o.Random(rows, cols, type, 1, gap), o.Random(1, cols), 0.75f};
+    const AddBias expected{o.Clone(op.y), op.bias, op.scale};
     Cpu().Run(op);
     Reference(expected);
     ExpectClose(op.y, expected.y, 1e-7);
@@ -250,8 +250,9 @@ TEST(AddBias, AddsToEveryRow) {
 TEST(SumRows, AddsEveryRowInAFixedOrder) {
   ForEachShape([](int64_t rows, int64_t cols, DType type, int64_t gap) {
     Operands o;
-    const SumRows op{o.Random(1, cols), o.Random(rows, cols, type, 1, gap)};
-    const SumRows expected{o.Clone(op.out), op.x}, one{o.Clone(op.out), op.x}, three{o.Clone(op.out), op.x};
+    const SumRows op{o.Random(1, cols), o.Random(rows, cols, type, 1, gap), 0.75f};
+    const SumRows expected{o.Clone(op.out), op.x, op.scale}, one{o.Clone(op.out), op.x, op.scale},
+        three{o.Clone(op.out), op.x, op.scale};
     Cpu().Run(op);
     Cpu(1).Run(one);
     Cpu(3).Run(three);

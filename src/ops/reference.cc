@@ -268,7 +268,7 @@ void Reference(const Fill& op) {
 
 void Reference(const AddBias& op) {
   for (int64_t r = 0; r < op.y.rows; ++r) {
-    for (int64_t c = 0; c < op.y.cols; ++c) Put(op.y, r, c, Get(op.y, r, c) + Get(op.bias, 0, c));
+    for (int64_t c = 0; c < op.y.cols; ++c) Put(op.y, r, c, Get(op.y, r, c) + op.scale * Get(op.bias, 0, c));
   }
 }
 
@@ -276,7 +276,7 @@ void Reference(const SumRows& op) {
   for (int64_t c = 0; c < op.x.cols; ++c) {
     double sum = 0;
     for (int64_t r = 0; r < op.x.rows; ++r) sum += Get(op.x, r, c);
-    Put(op.out, 0, c, Get(op.out, 0, c) + sum);
+    Put(op.out, 0, c, Get(op.out, 0, c) + op.scale * sum);
   }
 }
 

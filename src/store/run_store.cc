@@ -39,23 +39,27 @@ CREATE TABLE samples (
 PRAGMA user_version = 1;
 )";
 
-constexpr const char* kSelectRow = R"(
-SELECT record, output_dir,
-  (SELECT max(step) FROM metrics WHERE run = id),
-  (SELECT value FROM metrics WHERE run = id AND name = 'loss' ORDER BY line DESC LIMIT 1),
-  (SELECT min(value) FROM metrics WHERE run = id AND name = 'eval_loss')
-FROM runs)";
+constexpr const char* kSelectSummarized = R"(
+SELECT line, step, name, value FROM metrics WHERE run = ?1 AND line IN (
+  SELECT min(line) FROM metrics WHERE run = ?1 AND name = 'eval_loss'
+  UNION SELECT max(line) FROM metrics WHERE run = ?1 AND name = 'eval_loss'
+  UNION SELECT line FROM (SELECT line FROM metrics WHERE run = ?1 AND name = 'eval_loss' AND value IS NOT NULL
+                          ORDER BY value, line LIMIT 1)
+  UNION SELECT max(line) FROM metrics WHERE run = ?1 AND name = 'loss'
+  UNION SELECT max(line) FROM metrics WHERE run = ?1)
+ORDER BY line, name)";
 
 std::string IdOf(const nlohmann::ordered_json& record) { return record.at("id").get<std::string>(); }
 
-RunRow RowOf(const Statement& row) {
-  RunRow run;
-  run.record = ParseOrderedJson(row.Text(0), "the store of runs");
-  run.output_dir = row.Text(1);
-  run.steps = row.Integer(2);
-  if (!row.IsNull(3)) run.loss = row.Double(3);
-  if (!row.IsNull(4)) run.best_eval_loss = row.Double(4);
-  return run;
+// From rows of (line, step, name, value), in the order of the lines.
+std::vector<MetricsEntry> EntriesOf(Statement& rows) {
+  std::vector<MetricsEntry> entries;
+  for (int64_t line = -1; rows.Step();) {
+    if (rows.Integer(0) != line) entries.push_back({rows.Integer(1), {}});
+    line = rows.Integer(0);
+    entries.back().values.emplace_back(rows.Text(2), rows.Double(3));
+  }
+  return entries;
 }
 
 const std::string& WithFolder(const std::string& path) {
@@ -169,8 +173,12 @@ void RunStore::InsertSamples(const std::string& id, const std::vector<RunSample>
 
 std::vector<RunRow> RunStore::List() {
   std::vector<RunRow> rows;
-  Statement query(database_, (std::string(kSelectRow) + " ORDER BY started DESC, rowid DESC").c_str());
-  while (query.Step()) rows.push_back(RowOf(query));
+  Statement query(database_, "SELECT record, output_dir FROM runs ORDER BY started DESC, rowid DESC");
+  while (query.Step()) {
+    rows.push_back({ParseOrderedJson(query.Text(0), "the store of runs"), query.Text(1), {}});
+    Statement metrics(database_, kSelectSummarized);
+    rows.back().metrics = EntriesOf(metrics.Bind(0, IdOf(rows.back().record)));
+  }
   return rows;
 }
 
@@ -180,12 +188,7 @@ std::optional<RunData> RunStore::Load(const std::string& id) {
   RunData run;
   run.record = ParseOrderedJson(record.Text(0), "the store of runs");
   Statement metrics(database_, "SELECT line, step, name, value FROM metrics WHERE run = ? ORDER BY line, name");
-  metrics.Bind(0, id);
-  for (int64_t line = -1; metrics.Step();) {
-    if (metrics.Integer(0) != line) run.metrics.push_back({metrics.Integer(1), {}});
-    line = metrics.Integer(0);
-    run.metrics.back().values.emplace_back(metrics.Text(2), metrics.Double(3));
-  }
+  run.metrics = EntriesOf(metrics.Bind(0, id));
   Statement samples(database_, "SELECT step, prompt, reference, answer FROM samples WHERE run = ? ORDER BY line");
   samples.Bind(0, id);
   while (samples.Step()) {

@@ -20,8 +20,8 @@ namespace attune {
 struct RunRow {
   nlohmann::ordered_json record;  // run.json
   std::string output_dir;         // absolute
-  int64_t steps = 0;
-  std::optional<double> loss, best_eval_loss;  // the last logged, the least
+  std::vector<MetricsEntry>
+      metrics;  // those that Summarize looks at: the first, best and last evaluation, the last lines
 };
 
 class RunStore {

@@ -59,10 +59,8 @@ TEST(RunStore, KeepsRunsMetricsAndSamples) {
   const auto rows = store.List();
   ASSERT_EQ(rows.size(), 2u);
   EXPECT_EQ(rows[0].record["id"], "bbbb") << "the newest first";
-  EXPECT_FALSE(rows[0].loss);
+  EXPECT_FALSE(Summarize({rows[0].record, rows[0].metrics, {}}).loss);
   EXPECT_EQ(rows[1].output_dir, "/out/a");
-  EXPECT_EQ(rows[1].steps, 20);
-  EXPECT_EQ(rows[1].best_eval_loss, 3.0);
 
   const RunData run = store.Load("aaaa").value();
   EXPECT_EQ(run.record["model"]["name_or_path"], "it's \"quoted\"; DROP TABLE runs");
@@ -74,6 +72,27 @@ TEST(RunStore, KeepsRunsMetricsAndSamples) {
   ASSERT_EQ(run.samples.size(), 1u);
   EXPECT_EQ(run.samples[0].answer, std::string("zero\0byte", 9));
   EXPECT_FALSE(store.Load("none"));
+}
+
+TEST(RunStore, AListedRunHasTheSummaryOfTheWholeOne) {
+  RunStore store(StorePath());
+  RunData run = ARun("aaaa", "2026-01-01T00:00:00Z");
+  run.metrics = {{0, {{"eval_loss", 4.0}, {"time", 1767225601.0}}}};
+  for (int64_t step = 1; step <= 9; ++step) {
+    const auto x = static_cast<double>(step);
+    run.metrics.push_back({step, {{"loss", 5 - x / 9}, {"num_tokens", 100 * x}, {"tokens_per_second", x}}});
+    if (step % 2 == 0) run.metrics.push_back({step, {{"eval_loss", 3 + std::abs(x - 4)}, {"time", 1767225601.0 + x}}});
+  }
+  store.Replace("/out/a", run);
+  store.Replace("/out/b", ARun("bbbb", "2025-01-01T00:00:00Z"));
+  for (const RunRow& row : store.List()) {
+    const RunData whole = store.Load(row.record["id"].get<std::string>()).value();
+    EXPECT_EQ(ToJson(Summarize({row.record, row.metrics, {}})), ToJson(Summarize(whole)));
+  }
+  const RunSummary summary = Summarize({store.List()[0].record, store.List()[0].metrics, {}});
+  EXPECT_EQ(summary.best_eval_step, 4);
+  EXPECT_EQ(summary.eval_loss, 7);
+  EXPECT_EQ(summary.tokens, 900);
 }
 
 TEST(RunStore, AResumedRunReplacesWhatItWas) {

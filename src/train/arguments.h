@@ -41,6 +41,7 @@ struct TrainingArguments {
   int64_t skip_nonfinite = 0;      // ours: updates that may be left out for a loss or gradient that is not finite
 
   bool logging_first_step = false;
+  IntervalStrategy logging_strategy = IntervalStrategy::kSteps;
   double logging_steps = 10;
   IntervalStrategy save_strategy = IntervalStrategy::kSteps;
   double save_steps = 500;

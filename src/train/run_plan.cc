@@ -23,7 +23,12 @@ std::vector<int64_t> RowsOf(const Update& update) {
 
 void PlanIntervals(const TrainingArguments& a, RunPlan* plan) {
   const int64_t total = plan->steps.total_updates;
-  plan->logging_steps = IntervalSteps(a.logging_steps, total, "logging_steps");
+  plan->logging_steps = 0;
+  if (a.logging_strategy == IntervalStrategy::kSteps) {
+    plan->logging_steps = IntervalSteps(a.logging_steps, total, "logging_steps");
+  } else if (a.logging_strategy == IntervalStrategy::kEpoch) {
+    plan->logging_steps = plan->steps.updates_per_epoch;
+  }
   if (a.save_strategy == IntervalStrategy::kSteps) {
     plan->save_steps = IntervalSteps(a.save_steps, total, "save_steps");
   } else if (a.save_strategy == IntervalStrategy::kEpoch) {

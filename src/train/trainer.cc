@@ -23,7 +23,7 @@ nlohmann::ordered_json ToJson(const StepMetrics& m) {
   return {{"loss", m.loss},
           {"grad_norm", m.grad_norm},
           {"learning_rate", m.learning_rate},
-          {"epoch", Rounded(m.epoch, 4)},
+          {"epoch", m.epoch},
           {"step", m.step},
           {"num_tokens", m.num_tokens},
           {"trained_tokens", m.trained_tokens},
@@ -33,7 +33,7 @@ nlohmann::ordered_json ToJson(const StepMetrics& m) {
 
 nlohmann::ordered_json ToJson(const EvalMetrics& m) {
   return {{"eval_loss", m.loss},     {"eval_perplexity", std::exp(m.loss)},   {"eval_token_accuracy", m.token_accuracy},
-          {"eval_tokens", m.tokens}, {"eval_runtime", Rounded(m.seconds, 3)}, {"epoch", Rounded(m.epoch, 4)},
+          {"eval_tokens", m.tokens}, {"eval_runtime", Rounded(m.seconds, 3)}, {"epoch", m.epoch},
           {"step", m.step}};
 }
 

@@ -8,6 +8,8 @@ using Arguments = std::vector<std::string>;
 
 class AdapterVariantsTest : public TrainingTest {
  protected:
+  static std::string BiasedLlama() { return std::string(ATTUNE_TEST_DATA) + "/models/llama_tied_bias"; }
+
   double EvalLoss(const std::string& model, const Arguments& more) const {
     Arguments arguments = {"eval", "--model", model, "--data", Path("held-out.jsonl"), "--json"};
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -16,7 +18,7 @@ class AdapterVariantsTest : public TrainingTest {
     return nlohmann::json::parse(outcome.out)["eval_loss"];
   }
 
-  void ExpectWholeRun(const Arguments& variant) const {
+  void ExpectWholeRun(const Arguments& variant, const std::string& model = Llama()) const {
     Arguments settings = {"--save_steps",
                           "4",
                           "--lr_scheduler_type",
@@ -29,6 +31,8 @@ class AdapterVariantsTest : public TrainingTest {
                           "0.1",
                           "--bf16",
                           "false",
+                          "--model",
+                          model,
                           "--eval_data",
                           Path("held-out.jsonl")};
     settings.insert(settings.end(), variant.begin(), variant.end());
@@ -44,11 +48,10 @@ class AdapterVariantsTest : public TrainingTest {
 
     const double before = nlohmann::json::parse(whole.out)["eval_loss_before"];
     const double after = nlohmann::json::parse(whole.out)["eval_loss"];
-    EXPECT_NEAR(before, EvalLoss(Llama(), {}), 1e-4) << "training must start from the model as it is";
+    EXPECT_NEAR(before, EvalLoss(model, {}), 1e-4) << "training must start from the model as it is";
     EXPECT_GT(std::abs(after - before), 1e-3);
-    EXPECT_NEAR(EvalLoss(Llama(), {"--adapter", Path("straight")}), after, 1e-4);
-    ASSERT_EQ(Run({"merge", "--model", Llama(), "--adapter", Path("straight"), "--output", Path("merged")}).exit_code,
-              0);
+    EXPECT_NEAR(EvalLoss(model, {"--adapter", Path("straight")}), after, 1e-4);
+    ASSERT_EQ(Run({"merge", "--model", model, "--adapter", Path("straight"), "--output", Path("merged")}).exit_code, 0);
     EXPECT_NEAR(EvalLoss(Path("merged"), {}), after, 1e-4);
   }
 };
@@ -61,6 +64,16 @@ TEST_F(AdapterVariantsTest, PissaByIterationWithDora) {
 }
 TEST_F(AdapterVariantsTest, Olora) { ExpectWholeRun({"--init_lora_weights", "olora", "--use_rslora", "true"}); }
 TEST_F(AdapterVariantsTest, Eva) { ExpectWholeRun({"--init_lora_weights", "eva", "--target_modules", "all-linear"}); }
+TEST_F(AdapterVariantsTest, LoraBias) {
+  ExpectWholeRun({"--lora_bias", "true", "--use_rslora", "true", "--bias", "lora_only"}, BiasedLlama());
+}
+TEST_F(AdapterVariantsTest, LoraBiasIsNotMergedIntoAModuleWithoutABias) {
+  ASSERT_EQ(Train("out", {"--lora_bias", "true", "--max_steps", "1"}).exit_code, 0);
+  ExpectRefused(Run({"merge", "--model", Llama(), "--adapter", Path("out"), "--output", Path("merged")}),
+                {"out: it was trained with lora_bias", "model.layers.0.self_attn.q_proj of this base has no bias"});
+  ExpectRefused(Train("embedding", {"--lora_bias", "true", "--target_modules", "embed_tokens,q_proj"}),
+                {"lora_bias with model.embed_tokens among the target_modules"});
+}
 TEST_F(AdapterVariantsTest, Orthogonal) { ExpectWholeRun({"--init_lora_weights", "orthogonal"}); }
 
 // Weights that stay in their files are read, never written: what changes has memory of its own.

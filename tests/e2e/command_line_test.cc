@@ -130,6 +130,10 @@ TEST_F(CommandLine, BadSettingsAreRefusedByName) {
   ExpectRefused("train " + Write("c.yaml", "training:\n  learning_rat: 1\n"), {"c.yaml:2", "learning_rate"});
   ExpectRefused("train " + Write("d.yaml", "a: [\n"), {"d.yaml", "YAML"});
   ExpectRefused("frobnicate", {"frobnicate"});
+  for (const char* value : {"nan", "-1", "1e9", "hot"}) {
+    ExpectRefused("generate --model " + kLlama + " --prompt p --temperature '" + value + "'",
+                  {"--temperature", value, "from 0 to 1000"});
+  }
 }
 
 TEST_F(CommandLine, BadDataIsRefusedByFileAndLine) {

@@ -82,6 +82,11 @@ TEST_F(TrainTest, ImpossibleSettingsAreRefusedBeforeAnythingIsWritten) {
   refused({"--optim_args", "momentum=0.9"}, {"optim_args", "adamw_torch"});
   refused({"--optim", "sgd", "--optim_args", "momentun=0.9"}, {"optim_args", "momentun=0.9"});
   refused({"--lr_scheduler_type", "polynomal"}, {"polynomal", "polynomial"});
+  refused({"--fp16", "true", "--bf16", "true"}, {"fp16", "bf16", "both true"});
+  refused({"--train_sampling_strategy", "batch_rebalance"}, {"train_sampling_strategy", "group_by_length"});
+  refused({"--evaluation_strategy", "steps"}, {"evaluation_strategy", "its name is eval_strategy now"});
+  refused({"--report_to", "[wandb]"}, {"report_to", "wandb", "metrics.jsonl"});
+  refused({"--layer_replication", "[[0, 1]]"}, {"layer_replication"});
   refused({"--packing_strategy", "best"}, {"packing_strategy", "best"});
   refused({"--method", "full"}, {"lora", "full"});
   refused({"--model", Path("rows.jsonl")}, {"rows.jsonl"});
@@ -114,6 +119,40 @@ TEST_F(TrainTest, TheBestOfTheSavedModelsIsKept) {
     EXPECT_EQ(state["best_model_checkpoint"], Path(checkpoint));
     EXPECT_TRUE(SameFile("out/adapter_model.safetensors", checkpoint + "/adapter_model.safetensors"));
   }
+}
+
+TEST_F(TrainTest, TheLogGoesByStepsOrByEpochsOrIsLeftOut) {
+  const auto logged = [&](const char* strategy) {
+    fs::remove_all(Path("out"));
+    const Outcome run = Train("out", {"--num_train_epochs", "2.5", "--per_device_train_batch_size", "4",
+                                      "--logging_strategy", strategy, "--logging_steps", "2"});
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    std::vector<int> steps;
+    for (const Json& line : Metrics("out")) steps.push_back(line["step"]);
+    return steps;
+  };
+  EXPECT_EQ(logged("steps"), (std::vector<int>{2, 4, 6, 8}));
+  EXPECT_EQ(logged("epoch"), (std::vector<int>{3, 6, 8}));
+  EXPECT_EQ(logged("no"), std::vector<int>{});
+}
+
+TEST_F(TrainTest, KeysThatOneSettingHasUnderTwoNames) {
+  const auto trained = [&](const char* output, const Arguments& more) {
+    const Outcome run = Train(output, With({"--max_steps", "4", "--per_device_train_batch_size", "2"}, more));
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    return ReadFile(Path(output) + "/adapter_model.safetensors");
+  };
+  const std::string plain = trained("plain", {"--r", "4"});
+  const std::string sorted = trained("sorted", {"--group_by_length", "true", "--r", "4"});
+  const std::string in_order = trained("in-order", {"--shuffle", "false", "--r", "4"});
+  EXPECT_NE(sorted, plain);
+  EXPECT_NE(in_order, plain);
+  EXPECT_EQ(trained("a", {"--train_sampling_strategy", "group_by_length", "--lora_r", "4"}), sorted);
+  EXPECT_EQ(trained("b", {"--train_sampling_strategy", "sequential", "--lora_r", "4"}), in_order);
+  EXPECT_EQ(trained("c", {"--train_sampling_strategy", "random", "--report_to", "[tensorboard]", "--r", "4"}), plain);
+  EXPECT_EQ(trained("d", {"--eval_steps", "null", "--metric_for_best_model", "null", "--bf16", "null", "--use_cpu",
+                          "false", "--gradient_checkpointing", "null", "--lora_bias", "false", "--lora_r", "4"}),
+            plain);
 }
 
 TEST_F(TrainTest, EvaluationsBeginAfterTheirDelay) {

@@ -166,8 +166,9 @@ void AddBiasKernel(const CpuState& state, const AddBias& op) {
 #pragma omp parallel for num_threads(state.scratch.threads) schedule(static)
     for (int64_t t = 0; t < op.y.rows; ++t) {
       T* y = RawRow<T>(op.y, t);
-      ForEach(op.y.cols, [&](auto d, int64_t i)
-                             HWY_ATTR { StoreAs(hn::Add(LoadAs(d, y + i), hn::LoadU(d, bias + i)), d, y + i); });
+      ForEach(op.y.cols, [&](auto d, int64_t i) HWY_ATTR {
+        StoreAs(hn::MulAdd(hn::Set(d, op.scale), hn::LoadU(d, bias + i), LoadAs(d, y + i)), d, y + i);
+      });
     }
   });
 }
@@ -184,7 +185,7 @@ void SumRowsKernel(const CpuState& state, const SumRows& op) {
       for (int64_t t = 0; t < op.x.rows; ++t) {
         const T* x = RawRow<const T>(op.x, t) + c0;
         ForEach(count, [&](auto d, int64_t i) HWY_ATTR {
-          hn::StoreU(hn::Add(hn::LoadU(d, out + c0 + i), LoadAs(d, x + i)), d, out + c0 + i);
+          hn::StoreU(hn::MulAdd(hn::Set(d, op.scale), LoadAs(d, x + i), hn::LoadU(d, out + c0 + i)), d, out + c0 + i);
         });
       }
     }
