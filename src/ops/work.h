@@ -19,8 +19,8 @@ namespace attune {
 
 // The amount is what the time of ops of a kind goes by, whatever their shapes:
 //
-//   products           operations; both operands in the compute type
-//   products by TYPE   operations; by weights that are decoded on the way: "products by Q4_K"
+//   products           operations, and those that packing is worth; both operands in the compute type
+//   products by TYPE   likewise; by weights that are decoded on the way: "products by Q4_K"
 //   thin products      operations, and kReadingSide more columns; one side is at most kThinSide, as adapters have it
 //   attention, attention backward
 //                      operations over the pairs of tokens that kernels compute, which is more than see each other
