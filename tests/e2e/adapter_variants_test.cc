@@ -132,7 +132,9 @@ TEST_F(AdapterVariantsTest, PissaOnABaseThatIsQuantisedWhileItIsRead) {
                               "--save_steps",
                               "2",
                               "--learning_rate",
-                              "1e-3"};
+                              "1e-3",
+                              "--lr_scheduler_type",
+                              "constant"};
   const auto with = [&](const Arguments& more) {
     Arguments all = settings;
     all.insert(all.end(), more.begin(), more.end());
@@ -146,9 +148,10 @@ TEST_F(AdapterVariantsTest, PissaOnABaseThatIsQuantisedWhileItIsRead) {
   const double plain = before(Train("plain", with({"--max_steps", "1", "--json"})));
   const double pissa = before(Train("straight", with({"--init_lora_weights", "pissa", "--max_steps", "4", "--json"})));
   EXPECT_LT(std::abs(pissa - base), std::abs(plain - base));
-  EXPECT_EQ(ReadJson("straight/run.json")["planned_bytes"].get<int64_t>() / 1000000,
-            ReadJson("plain/run.json")["planned_bytes"].get<int64_t>() / 1000000)
-      << "the base must stay in few bits";
+  const auto planned = [&](const std::string& run) {
+    return ReadJson(run + "/run.json")["planned_bytes"].get<int64_t>();
+  };
+  EXPECT_LT(planned("straight"), planned("plain") + 40000) << "only the first A and B come to a base of few bits";
 
   ASSERT_EQ(Train("out", with({"--init_lora_weights", "pissa", "--max_steps", "2"})).exit_code, 0);
   ASSERT_EQ(Run({"resume", Path("out"), "--set", "max_steps=4", "--force"}).exit_code, 0);
