@@ -42,7 +42,7 @@ TEST(LoraConfig, RewritesPeftsFilesByteForByte) {
     EXPECT_EQ(config.ToText(), ReadFile(path)) << path;
     ++supported;
   }
-  EXPECT_EQ(supported, 16);
+  EXPECT_EQ(supported, 17);
 }
 
 TEST(LoraConfig, ReadsFieldsOfEveryShape) {

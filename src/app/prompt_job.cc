@@ -179,7 +179,7 @@ PromptResult RunPrompt(const PromptJob& job, const OnPrompt& on_prompt, const On
   for (const std::string& by : job.similarity) {
     if (by != kByWords && by != kByMeaning)
       BadInput("--similarity: \"{}\" is none; use {}, {} or both", by, kByWords, kByMeaning);
-    if (by == kByMeaning && PathExists(VectorsPath(job)))
+    if (by == kByMeaning && !job.output.empty() && PathExists(VectorsPath(job)))
       BadInput("{}: exists; name another output or remove it", VectorsPath(job));
   }
   PromptSearch search(job, on_prompt, on_progress);

@@ -125,7 +125,9 @@ TEST(TorchDtype, IsWhatIsPacked) {
       };
       EXPECT_EQ(packed(wide, type), packed(narrow, std::nullopt));
       EXPECT_EQ(packed(narrow, DType::kF32), packed(narrow, std::nullopt));
-      if (config.load_in_4bit) EXPECT_NE(packed(wide, type), packed(wide, std::nullopt));
+      if (config.load_in_4bit) {
+        EXPECT_NE(packed(wide, type), packed(wide, std::nullopt));
+      }
     }
   }
 }

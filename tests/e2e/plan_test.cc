@@ -285,7 +285,7 @@ TEST_F(PlanTest, AdviseRefusesInOneLine) {
   };
   ExpectRefused(with({"--goal", "stile"}), "did you mean \"style\"?");
   ExpectRefused(with({"--device", "RTX 4091"}), "did you mean \"RTX 4090\"?");
-  ExpectRefused(with({"--budget_hours", "-1"}), "must be 0 or more");
+  ExpectRefused(with({"--budget_hours", "-1"}), "--budget_hours: -1 is no number from 0");
   ExpectRefused(with({"--output", "rows.jsonl"}), "rows.jsonl: exists");
   ExpectRefused({"advise", "--model", Llama()}, "needs --model and --data");
   const Outcome rules = Attune({"advise", "--rules", "--json"});

@@ -188,7 +188,9 @@ TEST_F(ResumeTest, ARateThatFollowsEvaluationsIsGoneOnWith) {
   double rate = 1e-3;
   int64_t evaluations = 0;
   for (const nlohmann::json& line : Metrics("straight")) {
-    if (line.contains("learning_rate")) EXPECT_EQ(line["learning_rate"], rate) << line["step"];
+    if (line.contains("learning_rate")) {
+      EXPECT_EQ(line["learning_rate"], rate) << line["step"];
+    }
     if (!line.contains("eval_loss") || line["step"] == 0) continue;
     if (++evaluations % 2 == 1 && evaluations > 1) rate *= 0.5;
   }
