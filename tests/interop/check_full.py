@@ -48,9 +48,5 @@ def check_from_scratch(table, work):
 def run(table, work):
     table.title("trained whole by attune")
     for i, (name, (model, settings)) in enumerate(TRAINED.items()):
-        folder = work / str(i)
-        folder.mkdir()
-        table.guard(name, lambda f=folder, n=name, m=model, s=settings: check_trained(table, f, n, m, s))
-    folder = work / "scratch"
-    folder.mkdir()
-    table.guard("from scratch", lambda: check_from_scratch(table, folder))
+        table.within(work / str(i), name, lambda folder: check_trained(table, folder, name, model, settings))
+    table.within(work / "scratch", "from scratch", lambda folder: check_from_scratch(table, folder))

@@ -134,14 +134,9 @@ def run(table, work):
         return
     base = make_base(work)
     for i, name in enumerate(FORMATS):
-        folder = work / f"format-{i}"
-        folder.mkdir()
-        table.guard(name, lambda f=folder, n=name: check_format(table, f, base, n))
+        table.within(work / f"format-{i}", name, lambda folder: check_format(table, folder, base, name))
     for i, (name, settings) in enumerate(TRAINED.items()):
         for format_name in ("nf4, double", "int8"):
-            folder = work / f"trained-{i}-{format_name[:3]}"
-            folder.mkdir()
-            table.guard(f"{format_name}, {name}", lambda f=folder, q=format_name, n=name, s=settings: check_trained(table, f, base, q, n, s))
-    folder = work / "loftq"
-    folder.mkdir()
-    table.guard("loftq", lambda: check_loftq(table, folder, base))
+            table.within(work / f"trained-{i}-{format_name[:3]}", f"{format_name}, {name}",
+                         lambda folder: check_trained(table, folder, base, format_name, name, settings))
+    table.within(work / "loftq", "loftq", lambda folder: check_loftq(table, folder, base))

@@ -125,15 +125,9 @@ def check_decomposed(table, work, init):
 def run(table, work):
     table.title("trained by attune")
     for i, (name, (base, settings)) in enumerate(TRAINED.items()):
-        folder = work / f"trained-{i}"
-        folder.mkdir()
-        table.guard(name, lambda f=folder, n=name, b=base, s=settings: check_trained(table, f, n, b, s))
+        table.within(work / f"trained-{i}", name, lambda folder: check_trained(table, folder, name, base, settings))
     table.title("written by PEFT")
     for case in sorted(path.name for path in (DATA / "lora").iterdir()):
-        folder = work / case
-        folder.mkdir()
-        table.guard(case, lambda f=folder, c=case: check_fixture(table, f, c))
+        table.within(work / case, case, lambda folder: check_fixture(table, folder, case))
     for init in ("pissa", "olora"):
-        folder = work / init
-        folder.mkdir()
-        table.guard(init, lambda f=folder, i=init: check_decomposed(table, f, i))
+        table.within(work / init, init, lambda folder: check_decomposed(table, folder, init))

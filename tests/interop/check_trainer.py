@@ -118,6 +118,4 @@ def check(table, work, name, model, settings):
 def run(table, work):
     table.title("transformers' Trainer beside attune train")
     for i, (name, (model, settings)) in enumerate(RUNS.items()):
-        folder = work / str(i)
-        folder.mkdir()
-        table.guard(name, lambda f=folder, n=name, m=model, s=settings: check(table, f, n, m, s))
+        table.within(work / str(i), name, lambda folder: check(table, folder, name, model, settings))

@@ -126,6 +126,11 @@ class Table:
             message = (str(error).strip() or repr(error)).splitlines()
             self._print(name, "", f"{type(error).__name__}: {message[-1] if message else ''}"[:160], True)
 
+    def within(self, folder, name, check):
+        """The same in a new folder, which the check is given."""
+        folder.mkdir()
+        self.guard(name, lambda: check(folder))
+
     def _print(self, name, difference, verdict, bad):
         self.rows += 1
         self.failed += bad

@@ -73,9 +73,9 @@ struct FixedNibbles {
 };
 
 // Four blocks of whole words, scale and offset in the first one: any words of theirs by one permutation.
-template <class Format, int kZeroQuant>
+template <class Format>
 struct FixedWords : FixedNibbles<2> {
-  static constexpr int kZero = kZeroQuant;
+  static constexpr int kZero = 0;
   static constexpr int kWords = Format::kBytes / 4;
   static constexpr int kSecond = 4 * Format::kBytes - 64;  // with which byte the second load begins
 
@@ -120,33 +120,22 @@ struct FixedHalves : FixedNibbles<1> {
 
   static HWY_INLINE void Factors(const uint8_t* w, int64_t blocks, __m512* factors) {
     uint64_t halves = 0;
-    const auto add = [&](int64_t b) {
+#pragma GCC unroll 4
+    for (int64_t b = 0; b < 4 && b < blocks; ++b) {
       uint16_t half;
       hwy::CopyBytes<2>(w + b * Format::kBytes, &half);
       halves |= uint64_t{half} << (16 * b);
-    };
-    if (HWY_LIKELY(blocks == 4)) {
-#pragma GCC unroll 4
-      for (int64_t b = 0; b < 4; ++b) add(b);
-    } else {
-      for (int64_t b = 0; b < blocks; ++b) add(b);
     }
     const __m128 floats = _mm_cvtph_ps(_mm_cvtsi64_si128(static_cast<int64_t>(halves)));
     factors[0] = _mm512_zextps128_ps512(_mm_mul_ps(floats, _mm_set1_ps(kSignedUnit)));
   }
   static HWY_INLINE void Load(const uint8_t* w, int, int64_t blocks, Quants* q) {
-    const auto load = [&](int64_t b) {
-      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(w + b * Format::kBytes + Format::kBytes - 16));
-    };
-    Quants all = _mm512_zextsi128_si512(load(0));
-    if (HWY_LIKELY(blocks == 4)) {
-      all = _mm512_mask_broadcast_i32x4(all, 0x00f0, load(1));
-      all = _mm512_mask_broadcast_i32x4(all, 0x0f00, load(2));
-      all = _mm512_mask_broadcast_i32x4(all, 0xf000, load(3));
-    } else {
-      for (int64_t b = 1; b < blocks; ++b) {
-        all = _mm512_mask_broadcast_i32x4(all, static_cast<__mmask16>(0xf << (4 * b)), load(b));
-      }
+    Quants all = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (int64_t b = 0; b < 4 && b < blocks; ++b) {
+      const uint8_t* nibbles = w + b * Format::kBytes + Format::kBytes - 16;
+      all = _mm512_mask_broadcast_i32x4(all, static_cast<__mmask16>(0xf << (4 * b)),
+                                        _mm_loadu_si128(reinterpret_cast<const __m128i*>(nibbles)));
     }
     FixedNibbles<1>::Split(all, q);
   }
@@ -172,11 +161,11 @@ struct FixedFiveBits : Base {
 template <>
 struct Fixed<Q4_0> : FixedHalves<Q4_0, 8> {};
 template <>
-struct Fixed<Q4_1> : FixedWords<Q4_1, 0> {};
+struct Fixed<Q4_1> : FixedWords<Q4_1> {};
 template <>
 struct Fixed<Q5_0> : FixedFiveBits<FixedHalves<Q5_0, 16>, Q5_0> {};
 template <>
-struct Fixed<Q5_1> : FixedFiveBits<FixedWords<Q5_1, 0>, Q5_1> {};
+struct Fixed<Q5_1> : FixedFiveBits<FixedWords<Q5_1>, Q5_1> {};
 
 template <>
 struct Fixed<Q8_0> {

@@ -278,7 +278,7 @@ void RunQuants(const CpuState& state, const StoredLinear& op) {
   if (!vnni) return RunBlocks<Format>(state, op);
   using Layout = FixedLayout<Format>;
   const int64_t k = op.w.cols, bytes = Layout::Steps(k) * Layout::kStepBytes;
-  const int64_t sums_stride = SumsStride<Format>(k) + kLanes;
+  const int64_t sums_stride = Format::kHasOffset ? SumsStride<Format>(k) + kLanes : 0;
   const FixedBlocks<Format> blocks{Raw<const uint8_t>(op.w), BytesOf(op.w.dtype, op.w.stride)};
   ForRowsOfX(state, op, bytes / 4 + sums_stride + 1, [&](const StoredLinear& part, float* room) {
     uint8_t* digits = reinterpret_cast<uint8_t*>(room);
