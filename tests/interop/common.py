@@ -57,8 +57,9 @@ class _Raise(logging.Handler):
         raise AssertionError(f"{record.name} warned: {record.getMessage()}")
 
 
-def strictly(function, *arguments):
-    """Calls the function with every warning about what it reads, of Python or of a logger, an error."""
+def strictly(function, *arguments, expected=None):
+    """Calls the function with every warning about what it reads, of Python or of a logger, an error; but for those that match
+    `expected`, a regular expression."""
     handler = _Raise(level=logging.WARNING)
     loggers = [logging.getLogger(name) for name in ("", "peft", "transformers")]
     with warnings.catch_warnings():
@@ -68,6 +69,8 @@ def strictly(function, *arguments):
         warnings.simplefilter("ignore", DeprecationWarning)
         # PEFT says of every adapter on one of two tied layers, its own too, that there is another way.
         warnings.filterwarnings("ignore", ".*ensure_weight_tying.*")
+        if expected is not None:
+            warnings.filterwarnings("ignore", expected)
         for logger in loggers:
             logger.addHandler(handler)
         try:
@@ -77,8 +80,8 @@ def strictly(function, *arguments):
                 logger.removeHandler(handler)
 
 
-def load_adapter(base, folder):
-    return strictly(PeftModel.from_pretrained, base, str(folder)).eval()
+def load_adapter(base, folder, expected=None):
+    return strictly(PeftModel.from_pretrained, base, str(folder), expected=expected).eval()
 
 
 @torch.no_grad()
