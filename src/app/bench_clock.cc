@@ -6,12 +6,12 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "ops/matmul_limit.h"
 
 namespace attune {
 namespace {
 
-constexpr int64_t kSide = 1024;  // of the product that measures the speed
+constexpr double kPeriod = 0.2;        // seconds from one measurement of the limit to the next
+constexpr double kSpeedSeconds = 0.5;  // for which it is measured at once
 
 void AddScaled(const std::map<std::string, OpCost>& costs, double scale, std::map<std::string, OpCost>* sum) {
   for (const auto& [of, cost] : costs) {
@@ -26,28 +26,6 @@ void AddScaled(const std::map<std::string, OpCost>& costs, double scale, std::ma
 
 }  // namespace
 
-Speedometer::Speedometer(Device& device, DType compute) : device_(device) {
-  const auto matrix = [&](DType dtype) {
-    return DenseMatrix(device.Allocate(BytesOf(dtype, kSide * kSide), "bench"), dtype, kSide, kSide);
-  };
-  product_.c = matrix(DType::kF32);
-  product_.a = matrix(compute);
-  product_.b = matrix(compute);
-}
-
-double Speedometer::Measure() {
-  constexpr double kSeconds = 1;
-  const double begin = Now();
-  double operations = 0;
-  do {
-    device_.Run(product_);
-    operations += WorkOf(product_).flops;
-  } while (Now() - begin < kSeconds);
-  return operations / (Now() - begin);
-}
-
-double MeasuredStep::Drift() const { return std::abs(before / after - 1); }
-
 StepClock::StepClock(Device& device, DType compute, int64_t tokens, Profile* profile, Turns* turns,
                      const OnProgress& progress)
     : device_(device),
@@ -59,39 +37,53 @@ StepClock::StepClock(Device& device, DType compute, int64_t tokens, Profile* pro
   if (turns_ != nullptr) profile_.before_op = [this] { turns_->Pass(); };
 }
 
+void StepClock::MeasureBeside() {
+  const double begin = Now();
+  if (begin - measured_at_ < kPeriod) return;
+  MeasureSpeed();
+  measured_at_ = Now();
+  measuring_ += measured_at_ - begin;
+}
+
+void StepClock::MeasureSpeed() {
+  const MatmulLimit::Rate rate = meter_->Next();
+  beside_.flops += rate.flops;
+  beside_.seconds += rate.seconds;
+}
+
 void StepClock::OnStep(const StepMetrics& m) {
-  const auto before_op = std::exchange(profile_.before_op, nullptr);  // what is measured here takes no turns
+  auto before_op = std::exchange(profile_.before_op, nullptr);
   if (progress_) progress_("steps", m.step, m.total_steps);
   const bool is_first = m.step == 1;  // it warms caches and pages
   if (is_first) {
-    peak_ = m.peak_rss_bytes;  // every buffer has been touched; that of measuring has not come yet
-    speedometer_.emplace(device_, compute_);
+    peak_ = m.peak_rss_bytes;  // every buffer has been touched; those of measuring have not come yet
+    meter_.emplace(compute_, device_.threads());
+    if (turns_ == nullptr) before_op = [this] { MeasureBeside(); };
   }
-  if (is_first || m.step == m.total_steps) limit_ = std::max(limit_, MeasureMatmulLimit(compute_, device_.threads()));
+  if (is_first || m.step == m.total_steps) limit_ = std::max(limit_, meter_->Best());
   const double waited = turns_ != nullptr ? turns_->waited() : 0;
-  const bool counts = !is_first && (turns_ == nullptr || !turns_->is_alone());
-  const double before = speed_;
-  if (turns_ == nullptr || is_first) speed_ = speedometer_->Measure();
-  if (counts) steps_.push_back({tokens_ / m.tokens_per_second - (waited - waited_), before, speed_, profile_});
+  if (turns_ != nullptr && is_first) {
+    while (beside_.seconds < kSpeedSeconds) MeasureSpeed();
+  }
+  if (!is_first && (turns_ == nullptr || !turns_->is_alone())) {
+    steps_.push_back(
+        {tokens_ / m.tokens_per_second - (waited - waited_) - measuring_, beside_.flops / beside_.seconds, profile_});
+  }
   waited_ = waited;
+  if (turns_ == nullptr) beside_ = {};
+  measuring_ = 0;
   profile_ = {};
   profile_.before_op = before_op;
 }
 
-void StepClock::KeepCalmHalf() {
-  std::sort(steps_.begin(), steps_.end(), [](const auto& a, const auto& b) { return a.Drift() < b.Drift(); });
-  steps_.resize((steps_.size() + 1) / 2);
-}
-
 void StepClock::Finish() {
   if (steps_.empty()) Failed("bench: the other one that takes turns ended before a step was measured");
-  if (turns_ == nullptr) KeepCalmHalf();
   const auto count = static_cast<double>(steps_.size());
   speed_ = 0;
-  for (const MeasuredStep& step : steps_) speed_ += step.Speed() / count;
+  for (const MeasuredStep& step : steps_) speed_ += step.speed / count;
   double fastest = 0, slowest = 0;
   for (const MeasuredStep& step : steps_) {
-    const double scale = step.Speed() / speed_, seconds = scale * step.seconds;
+    const double scale = step.speed / speed_, seconds = scale * step.seconds;
     seconds_ += seconds / count;
     fastest = fastest == 0 ? seconds : std::min(fastest, seconds);
     slowest = std::max(slowest, seconds);

@@ -10,35 +10,21 @@
 #include "app/train_events.h"
 #include "base/progress.h"
 #include "ops/device.h"
+#include "ops/matmul_limit.h"
 
 namespace attune {
 
-// What a product of our own reaches just now, in operations a second, over about a second: less where other work shares
-// the cores, which slows a training step alike.
-class Speedometer {
- public:
-  Speedometer(Device& device, DType compute);
-  double Measure();
-
- private:
-  Device& device_;
-  Gemm product_;
-};
-
-// One training step: its time, what its ops took, and the speed right before and right after it.
+// One training step: its time, what its ops took, and what the machine could multiply at meanwhile.
 struct MeasuredStep {
   double seconds = 0;
-  double before = 0, after = 0;
+  double speed = 0;
   Profile profile;
-
-  double Speed() const { return (before + after) / 2; }
-  double Drift() const;
 };
 
-// Steps with the speed measured around each, for other work on the same cores halves it for seconds at a time. Of the
-// calmer half, beside which it moved least, times are brought to one speed and added up. With turns all steps count as
-// they are, those during which the other bench ran: what slows them slows it. The limit is the best of two
-// measurements.
+// Steps with the machine's limit measured in turn with their ops, for other work on the same cores halves both for
+// seconds at a time. Times are brought to one speed and added up. With turns of another bench the limit is measured
+// after the first step only, and steps count as they are, those during which the other bench ran: what slows them slows
+// it.
 class StepClock : public TrainEvents {
  public:
   // `tokens` of a step; `profile` is the one that its ops are counted in. `turns` may be null, `progress` empty.
@@ -50,15 +36,17 @@ class StepClock : public TrainEvents {
   void Finish();
 
   double seconds() const { return seconds_; }  // of a step
-  double speed() const { return speed_; }      // beside them, on average
-  double limit() const { return limit_; }      // of the machine
+  double speed() const { return speed_; }      // that oneDNN's products reached in turn with them, on average
+  double limit() const { return limit_; }      // of the machine: the best of oneDNN's products
   double spread() const { return spread_; }    // of the times, as a part of their mean
   const Profile& sum() const { return sum_; }  // over the steps that are kept
   size_t steps() const { return steps_.size(); }
   int64_t peak() const { return peak_; }
 
  private:
-  void KeepCalmHalf();
+  // Before each op: measures the limit where that was long ago.
+  void MeasureBeside();
+  void MeasureSpeed();
 
   Device& device_;
   DType compute_;
@@ -66,9 +54,11 @@ class StepClock : public TrainEvents {
   Profile& profile_;  // of the step that is running
   Turns* turns_;
   const OnProgress& progress_;
-  double waited_ = 0;  // for turns, when the step began
+  double waited_ = 0;                       // for turns, when the step began
+  std::optional<MatmulLimit> meter_;        // from the end of the first step on
+  MatmulLimit::Rate beside_;                // of the step that is running
+  double measured_at_ = 0, measuring_ = 0;  // when last, and for how long during this step
   std::vector<MeasuredStep> steps_;
-  std::optional<Speedometer> speedometer_;
   Profile sum_;
   double seconds_ = 0, speed_ = 0, limit_ = 0, spread_ = 0;
   int64_t peak_ = 0;

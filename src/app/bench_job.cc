@@ -163,6 +163,7 @@ nlohmann::ordered_json BenchTrain(const BenchTrainJob& job) {
       {"step_flops", flops},
       {"tokens_per_second", rate},
       {"fraction_of_limit", flops / static_cast<double>(rows * job.length) * rate / clock.limit()},
+      {"fraction_of_speed", flops / static_cast<double>(rows * job.length) * rate / clock.speed()},
       {"spread", clock.spread()},
       {"peak_rss_bytes", clock.peak()},
       {"planned_bytes", result.planned_bytes},
@@ -210,14 +211,14 @@ nlohmann::ordered_json BenchGenerate(const BenchGenerateJob& job) {
           {"new_tokens", job.new_tokens},
           {"prompt_tokens_per_second", prompt_rate},
           {"decode_tokens_per_second", decode_rate},
-          {"ops", CostTable(profile.by_tag, "op", MeasureMatmulLimit(DType::kF32, device->threads()))}};
+          {"ops", CostTable(profile.by_tag, "op", MatmulLimit(DType::kF32, device->threads()).Best())}};
 }
 
 nlohmann::ordered_json BenchOps(const std::string& model, int64_t rows) {
   const ModelSpec spec = ModelFiles::Open(model).spec();
   const auto device = MakeCpuDevice({});
   const DType compute = device->has_bf16() ? DType::kBF16 : DType::kF32;
-  const double limit = MeasureMatmulLimit(compute, device->threads());
+  const double limit = MatmulLimit(compute, device->threads()).Best();
   const auto matrix = [&](DType dtype, int64_t r, int64_t c) {
     return DenseMatrix(device->Allocate(BytesOf(dtype, r * c), "bench"), dtype, r, c);
   };

@@ -25,9 +25,9 @@ struct BenchTrainJob {
   OnProgress progress;  // may be empty
 };
 
-// matmul_limit_flops, step_flops, tokens_per_second, fraction_of_limit, peak_rss_bytes, planned_bytes,
-// seconds_to_first_step, and the tables "kinds" (of work) and "ops"; of the steps that are kept, whose rates are
-// remembered for plans.
+// matmul_limit_flops (the best of some milliseconds), speed_flops (the average of the same products in turn with the
+// steps), step_flops, tokens_per_second, fraction_of_limit, fraction_of_speed, peak_rss_bytes, planned_bytes,
+// seconds_to_first_step, and the tables "kinds" (of work) and "ops". The rates are remembered for plans.
 nlohmann::ordered_json BenchTrain(const BenchTrainJob& job);
 
 struct BenchGenerateJob {

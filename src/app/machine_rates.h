@@ -14,7 +14,7 @@ namespace attune {
 struct MachineRate {
   double matmul_flops = 0;  // the machine's own limit
   double fraction = 0;      // of it that the steps reached
-  double speed_flops = 0;   // what our own products reached beside them, with what else ran on the cores
+  double speed_flops = 0;   // what oneDNN's products reached in turn with them, with what else ran on the cores
   double spread = 0;        // of the steps' times, as a part of their mean
   WorkRates work_rates;     // what its ops reached, by kind of work; empty in files of earlier versions
   std::string model, date;

@@ -2,12 +2,30 @@
 // `attune bench`; nothing else uses oneDNN.
 #pragma once
 
+#include <memory>
+
 #include "base/dtype.h"
 
 namespace attune {
 
-// Median over five shapes of the best of a few runs, in FLOP/s, on `threads` threads. `dtype`: F32, or BF16 where
-// Device::has_bf16. Takes about half a second.
-double MeasureMatmulLimit(DType dtype, int threads);
+class MatmulLimit {
+ public:
+  // `dtype`: F32, or BF16 where Device::has_bf16. Takes 60 MiB.
+  MatmulLimit(DType dtype, int threads);
+  ~MatmulLimit();
+
+  // Median over five shapes of the best of a few runs, in FLOP/s. Takes about half a second.
+  double Best();
+
+  struct Rate {
+    double flops = 0, seconds = 0;
+  };
+  // A few runs of one of the shapes, another at each call, with its operands at hand: some 30 ms.
+  Rate Next();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace attune
