@@ -14,6 +14,7 @@
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/raw.h"
 #include "ops/cpu/tickets.h"
+#include "ops/cpu/transpose-inl.h"
 #include "ops/cpu/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -24,8 +25,11 @@ using V = hn::Vec<FullF32>;
 constexpr int kLanes = hn::MaxLanes(FullF32());
 constexpr int kNr = 2 * kLanes;
 constexpr int kMr = kLanes >= 16 ? 14 : 6;
-constexpr int kBlock = 64;         // queries and keys of one tile
-constexpr float kMasked = -1e30f;  // finite, so that exp(kMasked - max) is 0 and never NaN
+constexpr int kBlock = 64;  // queries and keys of one tile
+// Finite, so that the exponential of what is far below any score is 0 and never NaN; a power of two, so that its
+// product with a scale is exact and a tile without a visible key loses nothing against itself.
+constexpr float kMasked = -0x1p100f;
+constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
 
 // Which part of a product over a causal tile can be non-zero. Key i (row) and query j (column) of a tile are visible to
 // each other when i <= j + shift.
@@ -91,52 +95,42 @@ void Product(const Operand& a, const float* b, int64_t b_stride, float* c, int64
   }
 }
 
-// Transpose, element by element.
-void TransposeRest(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float scale, float* out,
-                   int64_t out_stride) {
-  for (int64_t c = 0; c < cols; ++c) {
-    for (int64_t r = 0; r < rows; ++r) out[c * out_stride + r] = in[r * in_stride + c] * scale;
-  }
+void Transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride) {
+  TransposeUnits(reinterpret_cast<const uint32_t*>(in), in_stride, rows, cols, reinterpret_cast<uint32_t*>(out),
+                 out_stride);
 }
 
-// out (cols, rows) = the transpose of in (rows, cols), times scale.
-void Transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float scale, float* out,
-               int64_t out_stride) {
-  const hn::Full128<float> d;
-  const hn::Full128<double> d64;
-  const auto factor = hn::Set(d, scale);
-  int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) {
-    int64_t c = 0;
-    for (; c + 4 <= cols; c += 4) {
-      const float* x = in + r * in_stride + c;
-      const auto r0 = hn::LoadU(d, x), r1 = hn::LoadU(d, x + in_stride);
-      const auto r2 = hn::LoadU(d, x + 2 * in_stride), r3 = hn::LoadU(d, x + 3 * in_stride);
-      const auto low01 = hn::BitCast(d64, hn::InterleaveLower(d, r0, r1));
-      const auto low23 = hn::BitCast(d64, hn::InterleaveLower(d, r2, r3));
-      const auto high01 = hn::BitCast(d64, hn::InterleaveUpper(d, r0, r1));
-      const auto high23 = hn::BitCast(d64, hn::InterleaveUpper(d, r2, r3));
-      float* y = out + c * out_stride + r;
-      hn::StoreU(hn::Mul(factor, hn::BitCast(d, hn::InterleaveLower(d64, low01, low23))), d, y);
-      hn::StoreU(hn::Mul(factor, hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23))), d, y + out_stride);
-      hn::StoreU(hn::Mul(factor, hn::BitCast(d, hn::InterleaveLower(d64, high01, high23))), d, y + 2 * out_stride);
-      hn::StoreU(hn::Mul(factor, hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23))), d, y + 3 * out_stride);
-    }
-    TransposeRest(in + r * in_stride + c, in_stride, 4, cols - c, scale, out + c * out_stride + r, out_stride);
-  }
-  TransposeRest(in + r * in_stride, in_stride, rows - r, cols, scale, out + r, out_stride);
+// Transposed queries, with zeros for those that a block lacks to n.
+void TransposeQueries(const float* in, int64_t in_stride, int64_t nq, int64_t n, int64_t dim, float* out) {
+  Transpose(in, in_stride, nq, dim, out, kBlock);
+  for (int64_t i = 0; nq < n && i < dim; ++i) std::fill(out + i * kBlock + nq, out + i * kBlock + n, 0.0f);
 }
 
-// A dense zero-padded copy of `rows` rows, times scale.
-void CopyPadded(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float scale, float* out,
-                int64_t out_stride, int64_t out_rows) {
+// Rows of a head, dense or where they lie.
+struct Rows {
+  const float* data;
+  int64_t stride;
+};
+
+// Whether rows all meet in the same few sets of the L1 cache, which a stride of whole pages makes them do.
+bool Collide(const Matrix& m) { return m.stride * static_cast<int64_t>(sizeof(float)) % 4096 == 0; }
+
+// The rows in place where they are whole panels for a product, else a dense copy padded with zeros in `room`.
+Rows RowsNearby(const Matrix& m, const float* from, int64_t rows, int64_t dim, int64_t padded, float* room) {
+  if (padded == dim && !Collide(m)) return {from, m.stride};
   for (int64_t r = 0; r < rows; ++r) {
-    ForEach(cols, [&](auto d, int64_t i) HWY_ATTR {
-      hn::StoreU(hn::Mul(hn::LoadU(d, in + r * in_stride + i), hn::Set(d, scale)), d, out + r * out_stride + i);
-    });
-    std::fill(out + r * out_stride + cols, out + (r + 1) * out_stride, 0.0f);
+    std::copy_n(from + r * m.stride, dim, room + r * padded);
+    std::fill(room + r * padded + dim, room + (r + 1) * padded, 0.0f);
   }
-  std::fill(out + rows * out_stride, out + out_rows * out_stride, 0.0f);
+  return {room, padded};
+}
+
+// Asks for rows [r0, r1) that are wanted soon.
+void Prefetch(const float* data, int64_t stride, int64_t r0, int64_t r1, int64_t dim) {
+  constexpr int64_t kLine = 16;
+  for (int64_t r = r0; r < r1; ++r) {
+    for (int64_t i = 0; i < dim; i += kLine) __builtin_prefetch(data + r * stride + i, 0, 2);
+  }
 }
 
 // Which keys a block of queries sees, and how the visible part of a tile is described.
@@ -170,6 +164,71 @@ struct Room {
   }
 };
 
+// How the scores of a tile become probabilities: of key `key` at the first row, query `query` at the first column.
+struct ScoreTile {
+  float* scores;
+  int64_t keys;
+  int64_t key, query, window;
+  float factor;  // from a product to an exponent of two
+};
+
+// scores <- 2^(factor (score - max)) in kVectors vectors of columns, whose maxima and sums grow by these keys; rescale:
+// by what was there before is to be multiplied. Returns whether that is other than 1.
+template <int kVectors, bool kIsMasked>
+HWY_INLINE bool SoftmaxColumns(const ScoreTile& t, int64_t column, float* max, float* sum, float* rescale) {
+  const FullF32 d;
+  const V factor = hn::Set(d, t.factor);
+  V top[kVectors], before[kVectors], shift[kVectors], total[kVectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) top[v] = before[v] = hn::Load(d, max + column + v * kLanes);
+  for (int64_t i = 0; i < t.keys; ++i) {
+    float* row = t.scores + i * kBlock + column;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      V x = hn::Load(d, row + v * kLanes);
+      if constexpr (kIsMasked) {
+        x = hn::IfThenElse(Sees(t.key + i, t.query + column + v * kLanes, t.window), x, hn::Set(d, kMasked));
+        hn::Store(x, d, row + v * kLanes);
+      }
+      top[v] = hn::Max(top[v], x);
+    }
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    shift[v] = hn::Mul(top[v], factor);
+    total[v] = hn::Zero(d);
+  }
+  for (int64_t i = 0; i < t.keys; ++i) {
+    float* row = t.scores + i * kBlock + column;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const V p = FastExp2(d, hn::MulSub(hn::Load(d, row + v * kLanes), factor, shift[v]));
+      hn::Store(p, d, row + v * kLanes);
+      total[v] = hn::Add(total[v], p);
+    }
+  }
+  bool changed = false;
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t at = column + v * kLanes;
+    const V scale = FastExp2(d, hn::MulSub(before[v], factor, shift[v]));
+    changed = changed || !hn::AllTrue(d, hn::Eq(before[v], top[v]));
+    hn::Store(scale, d, rescale + at);
+    hn::Store(top[v], d, max + at);
+    hn::Store(hn::MulAdd(hn::Load(d, sum + at), scale, total[v]), d, sum + at);
+  }
+  return changed;
+}
+
+template <bool kIsMasked>
+bool Softmax(const ScoreTile& t, int64_t n, float* max, float* sum, float* rescale) {
+  bool changed = false;
+  int64_t j = 0;
+  for (; j + 4 * kLanes <= n; j += 4 * kLanes) changed |= SoftmaxColumns<4, kIsMasked>(t, j, max, sum, rescale);
+  for (; j < n; j += kNr) changed |= SoftmaxColumns<2, kIsMasked>(t, j, max, sum, rescale);
+  return changed;
+}
+
 // One block of queries of one head, forward.
 void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t head, int64_t q0, Room room) {
   const AttentionShape& s = op.shape;
@@ -177,62 +236,42 @@ void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t he
   const int64_t dim = s.head_dim, kv = head / (s.heads / s.kv_heads);
   const int64_t nq = std::min<int64_t>(kBlock, length - q0), n = (nq + kNr - 1) / kNr * kNr;
   const Visibility visibility{s.window};
+  const float factor = s.scale * kLog2E;
   float* query_t = room.Take(dim * kBlock);
   float* scores = room.Take(kBlock * kBlock);
   float* out_t = room.Take(dim * kBlock);
   float* max = room.Take(kBlock);
   float* sum = room.Take(kBlock);
+  float* rescale = room.Take(kBlock);
+  float* key_room = room.Take(dim * kBlock);
+  float* value_room = room.Take(dim * kBlock);
 
   const int64_t row = begin + q0 - op.past;  // of q and out
-  Transpose(RawRow<const float>(op.q, row) + head * dim, op.q.stride, nq, dim, s.scale, query_t, kBlock);
-  for (int64_t i = 0; nq < n && i < dim; ++i) std::fill(query_t + i * kBlock + nq, query_t + i * kBlock + n, 0.0f);
+  const float* query = RawRow<const float>(op.q, row) + head * dim;
+  TransposeQueries(query, op.q.stride, nq, n, dim, query_t);
   std::fill(out_t, out_t + dim * kBlock, 0.0f);
   std::fill(max, max + kBlock, kMasked);
   std::fill(sum, sum + kBlock, 0.0f);
 
-  for (int64_t k0 = visibility.FirstKey(q0) / kBlock * kBlock; k0 < q0 + nq; k0 += kBlock) {
+  const int64_t first = visibility.FirstKey(q0) / kBlock * kBlock;
+  for (int64_t k0 = first; k0 < q0 + nq; k0 += kBlock) {
+    if (k0 == first && head + 1 < s.heads) Prefetch(query + dim, op.q.stride, 0, nq, dim);  // most likely the next
     const int64_t nk = std::min<int64_t>(kBlock, length - k0), shift = q0 - k0;
     const bool diagonal = k0 + nk - 1 > q0, masked = visibility.NeedsMask(q0, nq, k0, nk);
-    const float* k = RawRow<const float>(op.k, begin + k0) + kv * dim;
-    const float* v = RawRow<const float>(op.v, begin + k0) + kv * dim;
-    Product({k, op.k.stride, 1}, query_t, kBlock, scores, kBlock, nk, n, dim, false,
+    const Rows k = RowsNearby(op.k, RawRow<const float>(op.k, begin + k0) + kv * dim, nk, dim, dim, key_room);
+    const Rows v = RowsNearby(op.v, RawRow<const float>(op.v, begin + k0) + kv * dim, nk, dim, dim, value_room);
+    Product({k.data, k.stride, 1}, query_t, kBlock, scores, kBlock, nk, n, dim, false,
             diagonal ? Causal::kScores : Causal::kDense, shift);
-    bool rescale = false;
-    HWY_ALIGN float factors[kBlock];
-    for (int64_t j = 0; j < n; j += kLanes) {
-      V top = hn::Load(d, max + j);
-      const V before = top;
-      for (int64_t i = 0; i < nk; ++i) {
-        float* at = scores + i * kBlock + j;
-        V x = hn::LoadU(d, at);
-        if (masked) {
-          x = hn::IfThenElse(Sees(k0 + i, q0 + j, s.window), x, hn::Set(d, kMasked));
-          hn::StoreU(x, d, at);
-        }
-        top = hn::Max(top, x);
-      }
-      V total = hn::Zero(d);
-      for (int64_t i = 0; i < nk; ++i) {
-        float* at = scores + i * kBlock + j;
-        const V p = FastExp(d, hn::Sub(hn::LoadU(d, at), top));
-        hn::StoreU(p, d, at);
-        total = hn::Add(total, p);
-      }
-      const V factor = FastExp(d, hn::Sub(before, top));
-      rescale = rescale || !hn::AllTrue(d, hn::Eq(before, top));
-      hn::Store(factor, d, factors + j);
-      hn::Store(top, d, max + j);
-      hn::Store(hn::MulAdd(hn::Load(d, sum + j), factor, total), d, sum + j);
-    }
-    if (rescale) {
+    const ScoreTile tile{scores, nk, k0, q0, s.window, factor};
+    if (masked ? Softmax<true>(tile, n, max, sum, rescale) : Softmax<false>(tile, n, max, sum, rescale)) {
       for (int64_t i = 0; i < dim; ++i) {
         for (int64_t j = 0; j < n; j += kLanes) {
           float* at = out_t + i * kBlock + j;
-          hn::Store(hn::Mul(hn::Load(d, at), hn::Load(d, factors + j)), d, at);
+          hn::Store(hn::Mul(hn::Load(d, at), hn::Load(d, rescale + j)), d, at);
         }
       }
     }
-    Product({v, 1, op.v.stride}, scores, kBlock, out_t, kBlock, dim, n, nk, true,
+    Product({v.data, 1, v.stride}, scores, kBlock, out_t, kBlock, dim, n, nk, true,
             diagonal ? Causal::kReducesKeys : Causal::kDense, shift);
   }
   for (int64_t j = 0; j < n; j += kLanes) {
@@ -242,9 +281,9 @@ void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t he
       hn::Store(hn::Mul(hn::Load(d, at), inverse), d, at);
     }
   }
-  Transpose(out_t, kBlock, dim, nq, 1.0f, RawRow<float>(op.out, row) + head * dim, op.out.stride);
+  Transpose(out_t, kBlock, dim, nq, RawRow<float>(op.out, row) + head * dim, op.out.stride);
   if (op.lse) {
-    for (int64_t j = 0; j < nq; ++j) RawRow<float>(op.lse, row + j)[head] = max[j] + std::log(sum[j]);
+    for (int64_t j = 0; j < nq; ++j) RawRow<float>(op.lse, row + j)[head] = max[j] * factor * kLn2 + std::log(sum[j]);
   }
 }
 
@@ -269,65 +308,98 @@ void AttentionKernelF32(const CpuState& state, const Attention& op) {
 
 // The pieces a block of queries needs in the backward pass.
 struct BackwardRoom {
-  float *query, *query_t, *dout, *dout_t, *scores, *dscores, *dquery_t, *delta, *lse, *tile;
+  float *query, *query_t, *dout, *dout_t, *scores, *dscores, *dquery_t, *delta, *lse, *tile, *key, *value;
 };
 
-void LoadQueries(const AttentionBackward& op, int64_t row, int64_t head, int64_t nq, int64_t padded_dim,
-                 const BackwardRoom& r) {
+struct QueryBlock {
+  Rows query, dout;
+};
+
+// delta = scale dout . out, and lse, of queries; lse as an exponent of two.
+void LoadRowValues(const AttentionBackward& op, int64_t row, int64_t head, int64_t nq, const BackwardRoom& r) {
+  const FullF32 d;
   const int64_t dim = op.shape.head_dim;
-  CopyPadded(RawRow<const float>(op.q, row) + head * dim, op.q.stride, nq, dim, op.shape.scale, r.query, padded_dim,
-             kBlock);
-  CopyPadded(RawRow<const float>(op.dout, row) + head * dim, op.dout.stride, nq, dim, 1.0f, r.dout, padded_dim, kBlock);
-  Transpose(r.query, padded_dim, kBlock, dim, 1.0f, r.query_t, kBlock);
-  Transpose(r.dout, padded_dim, kBlock, dim, 1.0f, r.dout_t, kBlock);
-  std::fill(r.dquery_t, r.dquery_t + dim * kBlock, 0.0f);
-  for (int64_t j = 0; j < kBlock; ++j) {
-    r.lse[j] = j < nq ? RawRow<const float>(op.lse, row + j)[head] : -kMasked;  // exp(x + kMasked) is 0
-    const float* out = RawRow<const float>(op.out, row + std::min(j, nq - 1)) + head * dim;
-    float delta = 0;
-    const FullF32 d;
-    V sum = hn::Zero(d);
+  for (int64_t j = 0; j < kBlock; j += 4) {
+    const float *out[4], *dout[4];
+    V sums[4];
+    for (int64_t q = 0; q < 4; ++q) {
+      const int64_t at = row + std::min(j + q, nq - 1);
+      r.lse[j + q] = j + q < nq ? RawRow<const float>(op.lse, at)[head] * kLog2E : -kMasked;  // 2^(x + kMasked) is 0
+      out[q] = RawRow<const float>(op.out, at) + head * dim;
+      dout[q] = RawRow<const float>(op.dout, at) + head * dim;
+      sums[q] = hn::Zero(d);
+    }
     int64_t i = 0;
     for (; i + kLanes <= dim; i += kLanes) {
-      sum = hn::MulAdd(hn::LoadU(d, out + i), hn::LoadU(d, r.dout + j * padded_dim + i), sum);
+      for (int64_t q = 0; q < 4; ++q)
+        sums[q] = hn::MulAdd(hn::LoadU(d, out[q] + i), hn::LoadU(d, dout[q] + i), sums[q]);
     }
-    delta = SumLanes(d, sum);
-    for (; i < dim; ++i) delta += out[i] * r.dout[j * padded_dim + i];
-    r.delta[j] = delta;
+    HWY_ALIGN float delta[4];
+    hn::Store(FourSums(sums), hn::Full128<float>(), delta);
+    for (; i < dim; ++i) {
+      for (int64_t q = 0; q < 4; ++q) delta[q] += out[q][i] * dout[q][i];
+    }
+    for (int64_t q = 0; q < 4; ++q) r.delta[j + q] = op.shape.scale * delta[q];
   }
 }
 
-// scores <- P, dscores <- P (dP - delta).
-void ScoresToGradients(const BackwardRoom& r, int64_t nk, int64_t n, bool masked, int64_t k0, int64_t q0,
-                       int64_t window) {
+QueryBlock LoadQueries(const AttentionBackward& op, int64_t row, int64_t head, int64_t nq, int64_t n,
+                       int64_t padded_dim, const BackwardRoom& r) {
+  const int64_t dim = op.shape.head_dim;
+  const QueryBlock block = {
+      RowsNearby(op.q, RawRow<const float>(op.q, row) + head * dim, nq, dim, padded_dim, r.query),
+      RowsNearby(op.dout, RawRow<const float>(op.dout, row) + head * dim, nq, dim, padded_dim, r.dout)};
+  TransposeQueries(block.query.data, block.query.stride, nq, n, dim, r.query_t);
+  TransposeQueries(block.dout.data, block.dout.stride, nq, n, dim, r.dout_t);
+  std::fill(r.dquery_t, r.dquery_t + dim * kBlock, 0.0f);
+  LoadRowValues(op, row, head, nq, r);
+  return block;
+}
+
+// scores <- P, dscores <- scale P (dP - delta): the gradients of the products q k.
+template <bool kIsMasked>
+void ScoresToGradients(const BackwardRoom& r, const ScoreTile& t, int64_t n, float scale) {
   const FullF32 d;
-  for (int64_t j = 0; j < n; j += kLanes) {
-    const V lse = hn::Load(d, r.lse + j), delta = hn::Load(d, r.delta + j);
-    for (int64_t i = 0; i < nk; ++i) {
-      float* score = r.scores + i * kBlock + j;
+  const V factor = hn::Set(d, t.factor), dscale = hn::Set(d, scale);
+  for (int64_t j = 0; j < n; j += kNr) {
+    const V lse[2] = {hn::Load(d, r.lse + j), hn::Load(d, r.lse + j + kLanes)};
+    const V delta[2] = {hn::Load(d, r.delta + j), hn::Load(d, r.delta + j + kLanes)};
+    for (int64_t i = 0; i < t.keys; ++i) {
+      float* score = t.scores + i * kBlock + j;
       float* dscore = r.dscores + i * kBlock + j;
-      V p = FastExp(d, hn::Sub(hn::Load(d, score), lse));
-      V ds = hn::Mul(p, hn::Sub(hn::Load(d, dscore), delta));
-      if (masked) {
-        const auto sees = Sees(k0 + i, q0 + j, window);
-        p = hn::IfThenElseZero(sees, p);
-        ds = hn::IfThenElseZero(sees, ds);
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        V p = FastExp2(d, hn::MulSub(hn::Load(d, score + v * kLanes), factor, lse[v]));
+        V ds = hn::Mul(p, hn::MulSub(hn::Load(d, dscore + v * kLanes), dscale, delta[v]));
+        if constexpr (kIsMasked) {
+          const auto sees = Sees(t.key + i, t.query + j + v * kLanes, t.window);
+          p = hn::IfThenElseZero(sees, p);
+          ds = hn::IfThenElseZero(sees, ds);
+        }
+        hn::Store(p, d, score + v * kLanes);
+        hn::Store(ds, d, dscore + v * kLanes);
       }
-      hn::Store(p, d, score);
-      hn::Store(ds, d, dscore);
     }
   }
 }
 
 // sums (nk rows of dim) += a b, through a padded tile where the head dimension is not whole vectors.
-void AddProduct(const Operand& a, const float* b, int64_t padded_dim, float* sums, int64_t stride, int64_t nk,
+void AddProduct(const Operand& a, const Rows& b, int64_t padded_dim, float* sums, int64_t stride, int64_t nk,
                 int64_t dim, int64_t units, Causal causal, int64_t shift, float* tile) {
   if (padded_dim == dim) {
-    return Product(a, b, padded_dim, sums, stride, nk, dim, units, true, causal, shift);
+    return Product(a, b.data, b.stride, sums, stride, nk, dim, units, true, causal, shift);
   }
-  Product(a, b, padded_dim, tile, padded_dim, nk, padded_dim, units, false, causal, shift);
+  Product(a, b.data, b.stride, tile, padded_dim, nk, padded_dim, units, false, causal, shift);
   for (int64_t i = 0; i < nk; ++i) {
     for (int64_t j = 0; j < dim; ++j) sums[i * stride + j] += tile[i * padded_dim + j];
+  }
+}
+
+// Asks for a share of the rows of a block of queries that comes next: those of tile `index` of `tiles`.
+void PrefetchQueries(const AttentionBackward& op, int64_t row, int64_t head, int64_t nq, int64_t index, int64_t tiles) {
+  const int64_t r0 = nq * index / tiles, r1 = nq * (index + 1) / tiles;
+  for (const Matrix& m : {op.q, op.out, op.dout}) {
+    Prefetch(RawRow<const float>(m, row) + head * op.shape.head_dim, m.stride, r0, r1, op.shape.head_dim);
   }
 }
 
@@ -338,7 +410,7 @@ void BackwardHead(const AttentionBackward& op, int64_t begin, int64_t length, in
   const Visibility visibility{s.window};
   BackwardRoom r;
   for (float** piece : {&r.query, &r.dout, &r.tile}) *piece = room.Take(kBlock * padded);
-  for (float** piece : {&r.query_t, &r.dout_t, &r.dquery_t}) *piece = room.Take(dim * kBlock);
+  for (float** piece : {&r.query_t, &r.dout_t, &r.dquery_t, &r.key, &r.value}) *piece = room.Take(dim * kBlock);
   for (float** piece : {&r.scores, &r.dscores}) *piece = room.Take(kBlock * kBlock);
   for (float** piece : {&r.delta, &r.lse}) *piece = room.Take(kBlock);
   for (int64_t t = 0; t < length; ++t) {
@@ -348,25 +420,34 @@ void BackwardHead(const AttentionBackward& op, int64_t begin, int64_t length, in
   for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
     for (int64_t q0 = 0; q0 < length; q0 += kBlock) {
       const int64_t nq = std::min<int64_t>(kBlock, length - q0), n = (nq + kNr - 1) / kNr * kNr;
-      LoadQueries(op, begin + q0, head, nq, padded, r);
-      for (int64_t k0 = visibility.FirstKey(q0) / kBlock * kBlock; k0 < q0 + nq; k0 += kBlock) {
-        const int64_t nk = std::min<int64_t>(kBlock, length - k0), shift = q0 - k0;
-        const bool diagonal = k0 + nk - 1 > q0, masked = visibility.NeedsMask(q0, nq, k0, nk);
+      const QueryBlock block = LoadQueries(op, begin + q0, head, nq, n, padded, r);
+      const bool ends = q0 + kBlock >= length;
+      const int64_t next_q0 = ends ? 0 : q0 + kBlock, next_head = ends ? head + 1 : head;
+      const int64_t first = visibility.FirstKey(q0) / kBlock, last = (q0 + nq + kBlock - 1) / kBlock;  // tiles
+      for (int64_t k_tile = first; k_tile < last; ++k_tile) {
+        if (next_head < (kv + 1) * group) {
+          PrefetchQueries(op, begin + next_q0, next_head, std::min<int64_t>(kBlock, length - next_q0), k_tile - first,
+                          last - first);
+        }
+        const int64_t k0 = k_tile * kBlock, nk = std::min<int64_t>(kBlock, length - k0), shift = q0 - k0;
+        const bool diagonal = k0 + nk - 1 > q0;
         const auto scores_part = diagonal ? Causal::kScores : Causal::kDense;
         const auto query_part = diagonal ? Causal::kReducesQueries : Causal::kDense;
-        const float* k = RawRow<const float>(op.k, begin + k0) + kv * dim;
-        const float* v = RawRow<const float>(op.v, begin + k0) + kv * dim;
-        Product({k, op.k.stride, 1}, r.query_t, kBlock, r.scores, kBlock, nk, n, dim, false, scores_part, shift);
-        Product({v, op.v.stride, 1}, r.dout_t, kBlock, r.dscores, kBlock, nk, n, dim, false, scores_part, shift);
-        ScoresToGradients(r, nk, n, masked, k0, q0, s.window);
-        AddProduct({r.scores, kBlock, 1}, r.dout, padded, RawRow<float>(op.dv_sum, begin + k0) + kv * dim,
+        const Rows k = RowsNearby(op.k, RawRow<const float>(op.k, begin + k0) + kv * dim, nk, dim, dim, r.key);
+        const Rows v = RowsNearby(op.v, RawRow<const float>(op.v, begin + k0) + kv * dim, nk, dim, dim, r.value);
+        Product({k.data, k.stride, 1}, r.query_t, kBlock, r.scores, kBlock, nk, n, dim, false, scores_part, shift);
+        Product({v.data, v.stride, 1}, r.dout_t, kBlock, r.dscores, kBlock, nk, n, dim, false, scores_part, shift);
+        const ScoreTile tile{r.scores, nk, k0, q0, s.window, s.scale * kLog2E};
+        visibility.NeedsMask(q0, nq, k0, nk) ? ScoresToGradients<true>(r, tile, n, s.scale)
+                                             : ScoresToGradients<false>(r, tile, n, s.scale);
+        AddProduct({r.scores, kBlock, 1}, block.dout, padded, RawRow<float>(op.dv_sum, begin + k0) + kv * dim,
                    op.dv_sum.stride, nk, dim, nq, query_part, shift, r.tile);
-        AddProduct({r.dscores, kBlock, 1}, r.query, padded, RawRow<float>(op.dk_sum, begin + k0) + kv * dim,
+        AddProduct({r.dscores, kBlock, 1}, block.query, padded, RawRow<float>(op.dk_sum, begin + k0) + kv * dim,
                    op.dk_sum.stride, nk, dim, nq, query_part, shift, r.tile);
-        Product({k, 1, op.k.stride}, r.dscores, kBlock, r.dquery_t, kBlock, dim, n, nk, true,
+        Product({k.data, 1, k.stride}, r.dscores, kBlock, r.dquery_t, kBlock, dim, n, nk, true,
                 diagonal ? Causal::kReducesKeys : Causal::kDense, shift);
       }
-      Transpose(r.dquery_t, kBlock, dim, nq, s.scale, RawRow<float>(op.dq, begin + q0) + head * dim, op.dq.stride);
+      Transpose(r.dquery_t, kBlock, dim, nq, RawRow<float>(op.dq, begin + q0) + head * dim, op.dq.stride);
     }
   }
 }

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "ops/cpu/gemm_kernel.h"
+#include "ops/cpu/transpose-inl.h"
 #include "ops/cpu/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -119,61 +120,6 @@ void Micro(const MicroTile& t) {
   Dispatch<kMr, 2>(t);
 }
 
-using DW = hn::CappedTag<uint32_t, 16>;
-using W = hn::Vec<DW>;
-
-// Groups of four rows, transposed within each 128-bit block, change places: block b of rows[4 g + q] becomes block g of
-// rows[4 b + q].
-HWY_INLINE void ExchangeBlocks(W (&rows)[8]) {
-  const DW d;
-  for (int q = 0; q < 4; ++q) {
-    const W first = rows[q], second = rows[4 + q];
-    rows[q] = hn::ConcatLowerLower(d, second, first);
-    rows[4 + q] = hn::ConcatUpperUpper(d, second, first);
-  }
-}
-
-HWY_INLINE void ExchangeBlocks(W (&rows)[16]) {
-  const DW d;
-#pragma GCC unroll 4
-  for (int q = 0; q < 4; ++q) {
-    const W r0 = rows[q], r1 = rows[4 + q], r2 = rows[8 + q], r3 = rows[12 + q];
-    const W even01 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(r1), r0),
-            odd01 = hn::OddEvenBlocks(r1, hn::SwapAdjacentBlocks(r0));
-    const W even23 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(r3), r2),
-            odd23 = hn::OddEvenBlocks(r3, hn::SwapAdjacentBlocks(r2));
-    rows[q] = hn::ConcatLowerLower(d, even23, even01);
-    rows[4 + q] = hn::ConcatLowerLower(d, odd23, odd01);
-    rows[8 + q] = hn::ConcatUpperUpper(d, even23, even01);
-    rows[12 + q] = hn::ConcatUpperUpper(d, odd23, odd01);
-  }
-}
-
-// A square of 32-bit units, a vector wide: out[i][j] = source[j][i].
-HWY_INLINE void TransposeSquare(const uint32_t* HWY_RESTRICT source, int64_t stride, uint32_t* HWY_RESTRICT out,
-                                int64_t out_stride) {
-  const DW d;
-  const hn::Repartition<uint64_t, DW> d64;
-  W rows[kLanes];
-#pragma GCC unroll 4
-  for (int r = 0; r < kLanes; r += 4) {
-    const uint32_t* from = source + r * stride;
-    const W r0 = hn::LoadU(d, from), r1 = hn::LoadU(d, from + stride);
-    const W r2 = hn::LoadU(d, from + 2 * stride), r3 = hn::LoadU(d, from + 3 * stride);
-    const auto low01 = hn::BitCast(d64, hn::InterleaveLower(d, r0, r1)),
-               low23 = hn::BitCast(d64, hn::InterleaveLower(d, r2, r3));
-    const auto high01 = hn::BitCast(d64, hn::InterleaveUpper(d, r0, r1)),
-               high23 = hn::BitCast(d64, hn::InterleaveUpper(d, r2, r3));
-    rows[r] = hn::BitCast(d, hn::InterleaveLower(d64, low01, low23));
-    rows[r + 1] = hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23));
-    rows[r + 2] = hn::BitCast(d, hn::InterleaveLower(d64, high01, high23));
-    rows[r + 3] = hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23));
-  }
-  ExchangeBlocks(rows);
-#pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) hn::StoreU(rows[i], d, out + i * out_stride);
-}
-
 void PackNk(const void* from, int64_t stride, int cols, int64_t units, uint32_t* panel) {
   const uint32_t* source = static_cast<const uint32_t*>(from);
   const int64_t whole_units = units / kLanes * kLanes;
@@ -231,16 +177,7 @@ void PackRows(const void* source, int64_t stride, int64_t rows, int64_t k, const
 }
 
 void PackTransposed(const void* source, int64_t stride, int64_t m, int64_t k, uint32_t* out, int64_t out_stride) {
-  const uint32_t* from = static_cast<const uint32_t*>(source);
-  const int64_t whole_rows = m / kLanes * kLanes, whole_units = k / kLanes * kLanes;
-  for (int64_t u = 0; u < whole_units; u += kLanes) {
-    for (int64_t r = 0; r < whole_rows; r += kLanes) {
-      TransposeSquare(from + u * stride + r, stride, out + r * out_stride + u, out_stride);
-    }
-  }
-  for (int64_t u = 0; u < k; ++u) {
-    for (int64_t r = u < whole_units ? whole_rows : 0; r < m; ++r) out[r * out_stride + u] = from[u * stride + r];
-  }
+  TransposeUnits(static_cast<const uint32_t*>(source), stride, k, m, out, out_stride);
 }
 
 // Four columns, or eight where there are registers for them.

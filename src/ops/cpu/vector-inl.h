@@ -110,15 +110,25 @@ HWY_INLINE hn::Vec<hn::Full128<float>> FourSums(const V (&v)[4]) {
                               hn::BitCast(d, hn::InterleaveUpper(d64, first, second))));
 }
 
+// The nearest whole number to x, |x| < 2^22, in the low bits of the sum: cheaper than rounding and converting.
+constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23
+
+// p * 2^n for p near 1, where n is what was added to kRounder.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V ScaleByPower(D d, V p, V rounded) {
+  const hn::RebindToUnsigned<D> du;
+  return hn::BitCast(d, hn::Add(hn::BitCast(du, p), hn::ShiftLeft<23>(hn::BitCast(du, rounded))));
+}
+
 // exp(x), relative error below 2e-7 for results in the normal range; below -87.3 it is 0, above 88.4 infinity-sized.
 // Cody-Waite reduction to |r| <= ln2/2 and a degree-6 polynomial (Cephes' minimax coefficients).
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V FastExp(D d, V x) {
-  const hn::RebindToSigned<D> di;
   const V low = hn::Set(d, -87.33654f);
   // Of two operands of which one is NaN, x86's Max and Min return the second: so a NaN stays one.
   const V clamped = hn::Min(hn::Set(d, 88.3762f), hn::Max(low, x));
-  const V n = hn::Round(hn::Mul(clamped, hn::Set(d, 1.44269504088896341f)));
+  const V rounded = hn::MulAdd(clamped, hn::Set(d, 1.44269504088896341f), hn::Set(d, kRounder));
+  const V n = hn::Sub(rounded, hn::Set(d, kRounder));
   V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), clamped);
   r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
   V p = hn::Set(d, 1.9875691500e-4f);
@@ -127,10 +137,25 @@ HWY_INLINE V FastExp(D d, V x) {
   p = hn::MulAdd(p, r, hn::Set(d, 4.1665795894e-2f));
   p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1f));
   p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
-  p = hn::MulAdd(hn::Mul(p, r), r, hn::Add(r, hn::Set(d, 1.0f)));
-  const auto power = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
-  const V result = hn::Mul(p, hn::BitCast(d, power));
-  return hn::IfThenElse(hn::Lt(x, low), hn::Zero(d), result);
+  p = hn::MulAdd(hn::MulAdd(p, r, hn::Set(d, 1.0f)), r, hn::Set(d, 1.0f));
+  return hn::IfThenElse(hn::Lt(x, low), hn::Zero(d), ScaleByPower(d, p, rounded));
+}
+
+// 2^x for x < 127, relative error below 1e-7; below -125 it is 0. A minimax polynomial of degree 6 on [-1/2, 1/2].
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V FastExp2(D d, V x) {
+  const V low = hn::Set(d, -125.0f);
+  const V clamped = hn::Max(low, x);  // a NaN stays one, as above
+  const V rounded = hn::Add(clamped, hn::Set(d, kRounder));
+  const V r = hn::Sub(clamped, hn::Sub(rounded, hn::Set(d, kRounder)));
+  V p = hn::Set(d, 1.53458124e-4f);
+  p = hn::MulAdd(p, r, hn::Set(d, 1.33999309e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 9.61848907e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 5.55032864e-2f));
+  p = hn::MulAdd(p, r, hn::Set(d, 2.40226462e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 6.93147182e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  return hn::IfThenElse(hn::Lt(x, low), hn::Zero(d), ScaleByPower(d, p, rounded));
 }
 
 }  // namespace HWY_NAMESPACE
