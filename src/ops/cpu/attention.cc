@@ -45,10 +45,12 @@ struct Operand {
   int64_t row, unit;  // strides: element (i, u) is data[i * row + u * unit]
 };
 
-template <int kRows>
+// kRowStride: that of a where it is known beforehand, so that rows need no registers for their places; else 0.
+template <int kRows, int kRowStride>
 HWY_INLINE void ProductTile(const Operand& a, const float* b, int64_t b_stride, float* c, int64_t c_stride,
                             int64_t units, bool accumulate) {
   const FullF32 d;
+  const int64_t row = kRowStride > 0 ? kRowStride : a.row;
   V acc[kRows][2];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
@@ -60,7 +62,12 @@ HWY_INLINE void ProductTile(const Operand& a, const float* b, int64_t b_stride, 
     const V b0 = hn::LoadU(d, b), b1 = hn::LoadU(d, b + kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const V broadcast = hn::Set(d, x[r * a.row]);
+      if (kRowStride > 0 && r % 2 == 0) {
+        AddProduct(acc[r][0], x + r * row, b0);
+        AddProduct(acc[r][1], x + r * row, b1);
+        continue;
+      }
+      const V broadcast = hn::Set(d, x[r * row]);
       acc[r][0] = hn::MulAdd(broadcast, b0, acc[r][0]);
       acc[r][1] = hn::MulAdd(broadcast, b1, acc[r][1]);
     }
@@ -72,11 +79,20 @@ HWY_INLINE void ProductTile(const Operand& a, const float* b, int64_t b_stride, 
   }
 }
 
-template <int kRows>
+template <int kRows, int kRowStride>
 void ProductRows(int64_t rows, const Operand& a, const float* b, int64_t b_stride, float* c, int64_t c_stride,
                  int64_t units, bool accumulate) {
-  if (rows == kRows) return ProductTile<kRows>(a, b, b_stride, c, c_stride, units, accumulate);
-  if constexpr (kRows > 1) ProductRows<kRows - 1>(rows, a, b, b_stride, c, c_stride, units, accumulate);
+  if (rows == kRows) return ProductTile<kRows, kRowStride>(a, b, b_stride, c, c_stride, units, accumulate);
+  if constexpr (kRows > 1) {
+    ProductRows<kRows - 1, kRowStride>(rows, a, b, b_stride, c, c_stride, units, accumulate);
+  }
+}
+
+void ProductRows(int64_t rows, const Operand& a, const float* b, int64_t b_stride, float* c, int64_t c_stride,
+                 int64_t units, bool accumulate) {
+  if (a.row == 1) return ProductRows<kMr, 1>(rows, a, b, b_stride, c, c_stride, units, accumulate);
+  if (a.row == kBlock) return ProductRows<kMr, kBlock>(rows, a, b, b_stride, c, c_stride, units, accumulate);
+  ProductRows<kMr, 0>(rows, a, b, b_stride, c, c_stride, units, accumulate);
 }
 
 // c (m, n) = or += a (m, k) b (k, n); n is a multiple of kNr.
@@ -89,8 +105,8 @@ void Product(const Operand& a, const float* b, int64_t b_stride, float* c, int64
       if (causal == Causal::kReducesKeys) last = std::min(k, j + kNr + shift);
       if (causal == Causal::kReducesQueries) first = std::min(k, std::max<int64_t>(0, i - shift));
       const Operand part{a.data + i * a.row + first * a.unit, a.row, a.unit};
-      ProductRows<kMr>(std::min<int64_t>(kMr, m - i), part, b + first * b_stride + j, b_stride, c + i * c_stride + j,
-                       c_stride, last - first, accumulate);
+      ProductRows(std::min<int64_t>(kMr, m - i), part, b + first * b_stride + j, b_stride, c + i * c_stride + j,
+                  c_stride, last - first, accumulate);
     }
   }
 }
@@ -115,14 +131,29 @@ struct Rows {
 // Whether rows all meet in the same few sets of the L1 cache, which a stride of whole pages makes them do.
 bool Collide(const Matrix& m) { return m.stride * static_cast<int64_t>(sizeof(float)) % 4096 == 0; }
 
-// The rows in place where they are whole panels for a product, else a dense copy padded with zeros in `room`.
-Rows RowsNearby(const Matrix& m, const float* from, int64_t rows, int64_t dim, int64_t padded, float* room) {
-  if (padded == dim && !Collide(m)) return {from, m.stride};
-  for (int64_t r = 0; r < rows; ++r) {
-    std::copy_n(from + r * m.stride, dim, room + r * padded);
-    std::fill(room + r * padded + dim, room + (r + 1) * padded, 0.0f);
+// A dense copy in `room`, padded with zeros.
+Rows CopyOf(const float* from, int64_t stride, int64_t rows, int64_t dim, int64_t padded, float* room) {
+  const FullF32 d;
+  for (int64_t r = 0; r < rows; ++r, from += stride) {
+    float* to = room + r * padded;
+    int64_t i = 0;
+    for (; i + kLanes <= dim; i += kLanes) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
+    for (; i < dim; ++i) to[i] = from[i];
+    for (; i < padded; ++i) to[i] = 0;
   }
   return {room, padded};
+}
+
+// Queries are panels of a product: in place where they are whole panels.
+Rows Queries(const Matrix& m, const float* from, int64_t rows, int64_t dim, int64_t padded, float* room) {
+  if (padded == dim && !Collide(m)) return {from, m.stride};
+  return CopyOf(from, m.stride, rows, dim, padded, room);
+}
+
+// Keys and values are rows of a product: with a stride that is known beforehand where it serves, see ProductTile.
+Rows Keys(const Matrix& m, const float* from, int64_t rows, int64_t dim, float* room) {
+  if (dim > kBlock && !Collide(m)) return {from, m.stride};
+  return CopyOf(from, m.stride, rows, dim, std::max<int64_t>(dim, kBlock), room);
 }
 
 // Asks for rows [r0, r1) that are wanted soon.
@@ -243,8 +274,8 @@ void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t he
   float* max = room.Take(kBlock);
   float* sum = room.Take(kBlock);
   float* rescale = room.Take(kBlock);
-  float* key_room = room.Take(dim * kBlock);
-  float* value_room = room.Take(dim * kBlock);
+  float* key_room = room.Take(std::max<int64_t>(dim, kBlock) * kBlock);
+  float* value_room = room.Take(std::max<int64_t>(dim, kBlock) * kBlock);
 
   const int64_t row = begin + q0 - op.past;  // of q and out
   const float* query = RawRow<const float>(op.q, row) + head * dim;
@@ -258,8 +289,8 @@ void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t he
     if (k0 == first && head + 1 < s.heads) Prefetch(query + dim, op.q.stride, 0, nq, dim);  // most likely the next
     const int64_t nk = std::min<int64_t>(kBlock, length - k0), shift = q0 - k0;
     const bool diagonal = k0 + nk - 1 > q0, masked = visibility.NeedsMask(q0, nq, k0, nk);
-    const Rows k = RowsNearby(op.k, RawRow<const float>(op.k, begin + k0) + kv * dim, nk, dim, dim, key_room);
-    const Rows v = RowsNearby(op.v, RawRow<const float>(op.v, begin + k0) + kv * dim, nk, dim, dim, value_room);
+    const Rows k = Keys(op.k, RawRow<const float>(op.k, begin + k0) + kv * dim, nk, dim, key_room);
+    const Rows v = Keys(op.v, RawRow<const float>(op.v, begin + k0) + kv * dim, nk, dim, value_room);
     Product({k.data, k.stride, 1}, query_t, kBlock, scores, kBlock, nk, n, dim, false,
             diagonal ? Causal::kScores : Causal::kDense, shift);
     const ScoreTile tile{scores, nk, k0, q0, s.window, factor};
@@ -347,8 +378,8 @@ QueryBlock LoadQueries(const AttentionBackward& op, int64_t row, int64_t head, i
                        int64_t padded_dim, const BackwardRoom& r) {
   const int64_t dim = op.shape.head_dim;
   const QueryBlock block = {
-      RowsNearby(op.q, RawRow<const float>(op.q, row) + head * dim, nq, dim, padded_dim, r.query),
-      RowsNearby(op.dout, RawRow<const float>(op.dout, row) + head * dim, nq, dim, padded_dim, r.dout)};
+      Queries(op.q, RawRow<const float>(op.q, row) + head * dim, nq, dim, padded_dim, r.query),
+      Queries(op.dout, RawRow<const float>(op.dout, row) + head * dim, nq, dim, padded_dim, r.dout)};
   TransposeQueries(block.query.data, block.query.stride, nq, n, dim, r.query_t);
   TransposeQueries(block.dout.data, block.dout.stride, nq, n, dim, r.dout_t);
   std::fill(r.dquery_t, r.dquery_t + dim * kBlock, 0.0f);
@@ -384,8 +415,8 @@ void ScoresToGradients(const BackwardRoom& r, const ScoreTile& t, int64_t n, flo
 }
 
 // sums (nk rows of dim) += a b, through a padded tile where the head dimension is not whole vectors.
-void AddProduct(const Operand& a, const Rows& b, int64_t padded_dim, float* sums, int64_t stride, int64_t nk,
-                int64_t dim, int64_t units, Causal causal, int64_t shift, float* tile) {
+void AddToSums(const Operand& a, const Rows& b, int64_t padded_dim, float* sums, int64_t stride, int64_t nk,
+               int64_t dim, int64_t units, Causal causal, int64_t shift, float* tile) {
   if (padded_dim == dim) {
     return Product(a, b.data, b.stride, sums, stride, nk, dim, units, true, causal, shift);
   }
@@ -410,7 +441,8 @@ void BackwardHead(const AttentionBackward& op, int64_t begin, int64_t length, in
   const Visibility visibility{s.window};
   BackwardRoom r;
   for (float** piece : {&r.query, &r.dout, &r.tile}) *piece = room.Take(kBlock * padded);
-  for (float** piece : {&r.query_t, &r.dout_t, &r.dquery_t, &r.key, &r.value}) *piece = room.Take(dim * kBlock);
+  for (float** piece : {&r.query_t, &r.dout_t, &r.dquery_t}) *piece = room.Take(dim * kBlock);
+  for (float** piece : {&r.key, &r.value}) *piece = room.Take(std::max<int64_t>(dim, kBlock) * kBlock);
   for (float** piece : {&r.scores, &r.dscores}) *piece = room.Take(kBlock * kBlock);
   for (float** piece : {&r.delta, &r.lse}) *piece = room.Take(kBlock);
   for (int64_t t = 0; t < length; ++t) {
@@ -433,17 +465,17 @@ void BackwardHead(const AttentionBackward& op, int64_t begin, int64_t length, in
         const bool diagonal = k0 + nk - 1 > q0;
         const auto scores_part = diagonal ? Causal::kScores : Causal::kDense;
         const auto query_part = diagonal ? Causal::kReducesQueries : Causal::kDense;
-        const Rows k = RowsNearby(op.k, RawRow<const float>(op.k, begin + k0) + kv * dim, nk, dim, dim, r.key);
-        const Rows v = RowsNearby(op.v, RawRow<const float>(op.v, begin + k0) + kv * dim, nk, dim, dim, r.value);
+        const Rows k = Keys(op.k, RawRow<const float>(op.k, begin + k0) + kv * dim, nk, dim, r.key);
+        const Rows v = Keys(op.v, RawRow<const float>(op.v, begin + k0) + kv * dim, nk, dim, r.value);
         Product({k.data, k.stride, 1}, r.query_t, kBlock, r.scores, kBlock, nk, n, dim, false, scores_part, shift);
         Product({v.data, v.stride, 1}, r.dout_t, kBlock, r.dscores, kBlock, nk, n, dim, false, scores_part, shift);
         const ScoreTile tile{r.scores, nk, k0, q0, s.window, s.scale * kLog2E};
         visibility.NeedsMask(q0, nq, k0, nk) ? ScoresToGradients<true>(r, tile, n, s.scale)
                                              : ScoresToGradients<false>(r, tile, n, s.scale);
-        AddProduct({r.scores, kBlock, 1}, block.dout, padded, RawRow<float>(op.dv_sum, begin + k0) + kv * dim,
-                   op.dv_sum.stride, nk, dim, nq, query_part, shift, r.tile);
-        AddProduct({r.dscores, kBlock, 1}, block.query, padded, RawRow<float>(op.dk_sum, begin + k0) + kv * dim,
-                   op.dk_sum.stride, nk, dim, nq, query_part, shift, r.tile);
+        AddToSums({r.scores, kBlock, 1}, block.dout, padded, RawRow<float>(op.dv_sum, begin + k0) + kv * dim,
+                  op.dv_sum.stride, nk, dim, nq, query_part, shift, r.tile);
+        AddToSums({r.dscores, kBlock, 1}, block.query, padded, RawRow<float>(op.dk_sum, begin + k0) + kv * dim,
+                  op.dk_sum.stride, nk, dim, nq, query_part, shift, r.tile);
         Product({k.data, 1, k.stride}, r.dscores, kBlock, r.dquery_t, kBlock, dim, n, nk, true,
                 diagonal ? Causal::kReducesKeys : Causal::kDense, shift);
       }

@@ -23,16 +23,6 @@ constexpr int kLanes = hn::MaxLanes(D());
 constexpr int kNr = 2 * kLanes;
 constexpr int kMr = kLanes >= 16 ? 14 : 6;
 
-// acc += *x * b. On AVX-512 as one instruction that takes x from memory: a compiler would load it once for both halves,
-// which is an instruction more to issue, and what is issued bounds a tile where a core is shared.
-HWY_INLINE void AddProduct(V& acc, const float* HWY_RESTRICT x, V b) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_COMPILER_GCC
-  asm("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(acc.raw) : "v"(b.raw), "m"(*x));
-#else
-  acc = hn::MulAdd(hn::Set(D(), *x), b, acc);
-#endif
-}
-
 // acc[row][half] += a[row][unit] * b[unit][half] for all units; one half where the tile has no more columns than lanes.
 template <int kRows, int kHalves>
 HWY_INLINE void Multiply(const float* HWY_RESTRICT a, int64_t a_stride, const float* HWY_RESTRICT b, int64_t units,
