@@ -126,6 +126,8 @@ void TransposeQueries(const float* in, int64_t in_stride, int64_t nq, int64_t n,
 struct Rows {
   const float* data;
   int64_t stride;
+
+  Rows From(int64_t row) const { return {data + row * stride, stride}; }
 };
 
 // Whether rows all meet in the same few sets of the L1 cache, which a stride of whole pages makes them do.
@@ -151,9 +153,12 @@ Rows Queries(const Matrix& m, const float* from, int64_t rows, int64_t dim, int6
 }
 
 // Keys and values are rows of a product: with a stride that is known beforehand where it serves, see ProductTile.
+int64_t KeyStride(int64_t dim) { return std::max<int64_t>(dim, kBlock); }
+int64_t KeyRoom(int64_t rows, int64_t dim) { return rows * KeyStride(dim); }
+
 Rows Keys(const Matrix& m, const float* from, int64_t rows, int64_t dim, float* room) {
   if (dim > kBlock && !Collide(m)) return {from, m.stride};
-  return CopyOf(from, m.stride, rows, dim, std::max<int64_t>(dim, kBlock), room);
+  return CopyOf(from, m.stride, rows, dim, KeyStride(dim), room);
 }
 
 // Asks for rows [r0, r1) that are wanted soon.
@@ -260,67 +265,85 @@ bool Softmax(const ScoreTile& t, int64_t n, float* max, float* sum, float* resca
   return changed;
 }
 
-// One block of queries of one head, forward.
-void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t head, int64_t q0, Room room) {
-  const AttentionShape& s = op.shape;
+// What a head's queries of one block gather while keys pass by.
+struct QueryState {
+  float *query_t, *out_t, *max, *sum;
+};
+
+QueryState BeginQueries(const Attention& op, int64_t row, int64_t head, int64_t nq, int64_t n, Room* room) {
+  const int64_t dim = op.shape.head_dim;
+  const QueryState q = {room->Take(dim * kBlock), room->Take(dim * kBlock), room->Take(kBlock), room->Take(kBlock)};
+  TransposeQueries(RawRow<const float>(op.q, row) + head * dim, op.q.stride, nq, n, dim, q.query_t);
+  std::fill(q.out_t, q.out_t + dim * kBlock, 0.0f);
+  std::fill(q.max, q.max + kBlock, kMasked);
+  std::fill(q.sum, q.sum + kBlock, 0.0f);
+  return q;
+}
+
+// rows of x (dim, n) *= factors, column by column.
+void MultiplyColumns(float* x, int64_t dim, int64_t n, const float* factors) {
   const FullF32 d;
+  for (int64_t i = 0; i < dim; ++i) {
+    for (int64_t j = 0; j < n; j += kLanes) {
+      float* at = x + i * kBlock + j;
+      hn::Store(hn::Mul(hn::Load(d, at), hn::Load(d, factors + j)), d, at);
+    }
+  }
+}
+
+void EndQueries(const Attention& op, int64_t row, int64_t head, int64_t nq, int64_t n, float factor,
+                const QueryState& q, float* inverse) {
+  const int64_t dim = op.shape.head_dim;
+  for (int64_t j = 0; j < n; ++j) inverse[j] = 1.0f / q.sum[j];
+  MultiplyColumns(q.out_t, dim, n, inverse);
+  Transpose(q.out_t, kBlock, dim, nq, RawRow<float>(op.out, row) + head * dim, op.out.stride);
+  for (int64_t j = 0; op.lse && j < nq; ++j) {
+    RawRow<float>(op.lse, row + j)[head] = q.max[j] * factor * kLn2 + std::log(q.sum[j]);
+  }
+}
+
+// Heads whose queries one task takes: they read the same keys and values.
+constexpr int64_t kHeadsAtOnce = 4;
+
+// One block of queries of heads [head, head + heads), which share keys and values, forward.
+void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t head, int64_t heads, int64_t q0,
+                  Room room) {
+  const AttentionShape& s = op.shape;
   const int64_t dim = s.head_dim, kv = head / (s.heads / s.kv_heads);
   const int64_t nq = std::min<int64_t>(kBlock, length - q0), n = (nq + kNr - 1) / kNr * kNr;
   const Visibility visibility{s.window};
   const float factor = s.scale * kLog2E;
-  float* query_t = room.Take(dim * kBlock);
   float* scores = room.Take(kBlock * kBlock);
-  float* out_t = room.Take(dim * kBlock);
-  float* max = room.Take(kBlock);
-  float* sum = room.Take(kBlock);
-  float* rescale = room.Take(kBlock);
-  float* key_room = room.Take(std::max<int64_t>(dim, kBlock) * kBlock);
-  float* value_room = room.Take(std::max<int64_t>(dim, kBlock) * kBlock);
-
+  float* factors = room.Take(kBlock);
+  float* key_room = room.Take(KeyRoom(kBlock, dim));
+  float* value_room = room.Take(KeyRoom(kBlock, dim));
   const int64_t row = begin + q0 - op.past;  // of q and out
-  const float* query = RawRow<const float>(op.q, row) + head * dim;
-  TransposeQueries(query, op.q.stride, nq, n, dim, query_t);
-  std::fill(out_t, out_t + dim * kBlock, 0.0f);
-  std::fill(max, max + kBlock, kMasked);
-  std::fill(sum, sum + kBlock, 0.0f);
+  QueryState queries[kHeadsAtOnce];
+  for (int64_t h = 0; h < heads; ++h) queries[h] = BeginQueries(op, row, head + h, nq, n, &room);
 
-  const int64_t first = visibility.FirstKey(q0) / kBlock * kBlock;
-  for (int64_t k0 = first; k0 < q0 + nq; k0 += kBlock) {
-    if (k0 == first && head + 1 < s.heads) Prefetch(query + dim, op.q.stride, 0, nq, dim);  // most likely the next
+  for (int64_t k0 = visibility.FirstKey(q0) / kBlock * kBlock; k0 < q0 + nq; k0 += kBlock) {
     const int64_t nk = std::min<int64_t>(kBlock, length - k0), shift = q0 - k0;
     const bool diagonal = k0 + nk - 1 > q0, masked = visibility.NeedsMask(q0, nq, k0, nk);
     const Rows k = Keys(op.k, RawRow<const float>(op.k, begin + k0) + kv * dim, nk, dim, key_room);
     const Rows v = Keys(op.v, RawRow<const float>(op.v, begin + k0) + kv * dim, nk, dim, value_room);
-    Product({k.data, k.stride, 1}, query_t, kBlock, scores, kBlock, nk, n, dim, false,
-            diagonal ? Causal::kScores : Causal::kDense, shift);
     const ScoreTile tile{scores, nk, k0, q0, s.window, factor};
-    if (masked ? Softmax<true>(tile, n, max, sum, rescale) : Softmax<false>(tile, n, max, sum, rescale)) {
-      for (int64_t i = 0; i < dim; ++i) {
-        for (int64_t j = 0; j < n; j += kLanes) {
-          float* at = out_t + i * kBlock + j;
-          hn::Store(hn::Mul(hn::Load(d, at), hn::Load(d, rescale + j)), d, at);
-        }
+    for (int64_t h = 0; h < heads; ++h) {
+      const QueryState& q = queries[h];
+      Product({k.data, k.stride, 1}, q.query_t, kBlock, scores, kBlock, nk, n, dim, false,
+              diagonal ? Causal::kScores : Causal::kDense, shift);
+      if (masked ? Softmax<true>(tile, n, q.max, q.sum, factors) : Softmax<false>(tile, n, q.max, q.sum, factors)) {
+        MultiplyColumns(q.out_t, dim, n, factors);
       }
-    }
-    Product({v.data, 1, v.stride}, scores, kBlock, out_t, kBlock, dim, n, nk, true,
-            diagonal ? Causal::kReducesKeys : Causal::kDense, shift);
-  }
-  for (int64_t j = 0; j < n; j += kLanes) {
-    const V inverse = hn::Div(hn::Set(d, 1.0f), hn::Load(d, sum + j));
-    for (int64_t i = 0; i < dim; ++i) {
-      float* at = out_t + i * kBlock + j;
-      hn::Store(hn::Mul(hn::Load(d, at), inverse), d, at);
+      Product({v.data, 1, v.stride}, scores, kBlock, q.out_t, kBlock, dim, n, nk, true,
+              diagonal ? Causal::kReducesKeys : Causal::kDense, shift);
     }
   }
-  Transpose(out_t, kBlock, dim, nq, RawRow<float>(op.out, row) + head * dim, op.out.stride);
-  if (op.lse) {
-    for (int64_t j = 0; j < nq; ++j) RawRow<float>(op.lse, row + j)[head] = max[j] * factor * kLn2 + std::log(sum[j]);
-  }
+  for (int64_t h = 0; h < heads; ++h) EndQueries(op, row, head + h, nq, n, factor, queries[h], factors);
 }
 
 void AttentionKernelF32(const CpuState& state, const Attention& op) {
   const int32_t* starts = Raw<const int32_t>(op.starts);
-  const int64_t sequences = op.starts.cols - 1;
+  const int64_t sequences = op.starts.cols - 1, group = op.shape.heads / op.shape.kv_heads;
   Tickets tickets;
 #pragma omp parallel num_threads(state.scratch.threads)
   {
@@ -329,8 +352,11 @@ void AttentionKernelF32(const CpuState& state, const Attention& op) {
     for (int64_t s = 0; s < sequences; ++s) {
       const int64_t length = starts[s + 1] - starts[s], blocks = (length - op.past + kBlock - 1) / kBlock;
       for (int64_t block = blocks - 1; block >= 0; --block) {  // the longest first
-        for (int64_t h = 0; h < op.shape.heads; ++h) {
-          if (tickets.Mine(index++, &mine)) ForwardBlock(op, starts[s], length, h, op.past + block * kBlock, room);
+        for (int64_t h = 0, heads = 0; h < op.shape.heads; h += heads) {
+          heads = std::min(kHeadsAtOnce, group - h % group);
+          if (tickets.Mine(index++, &mine)) {
+            ForwardBlock(op, starts[s], length, h, heads, op.past + block * kBlock, room);
+          }
         }
       }
     }
@@ -434,6 +460,8 @@ void PrefetchQueries(const AttentionBackward& op, int64_t row, int64_t head, int
   }
 }
 
+constexpr int64_t kMostKeys = 320 << 10;  // floats of keys, and as many of values, that a thread's room takes at once
+
 // All queries of one key/value head of one sequence, backward.
 void BackwardHead(const AttentionBackward& op, int64_t begin, int64_t length, int64_t kv, Room room) {
   const AttentionShape& s = op.shape;
@@ -442,9 +470,19 @@ void BackwardHead(const AttentionBackward& op, int64_t begin, int64_t length, in
   BackwardRoom r;
   for (float** piece : {&r.query, &r.dout, &r.tile}) *piece = room.Take(kBlock * padded);
   for (float** piece : {&r.query_t, &r.dout_t, &r.dquery_t}) *piece = room.Take(dim * kBlock);
-  for (float** piece : {&r.key, &r.value}) *piece = room.Take(std::max<int64_t>(dim, kBlock) * kBlock);
   for (float** piece : {&r.scores, &r.dscores}) *piece = room.Take(kBlock * kBlock);
   for (float** piece : {&r.delta, &r.lse}) *piece = room.Take(kBlock);
+  // Of a whole sequence where there is room, for each head and each block of queries passes by them.
+  const bool at_once = KeyRoom(length, dim) <= kMostKeys;
+  for (float** piece : {&r.key, &r.value}) *piece = room.Take(KeyRoom(at_once ? length : kBlock, dim));
+  const auto keys = [&](const Matrix& m, int64_t first, int64_t rows, float* piece) {
+    return Keys(m, RawRow<const float>(m, begin + first) + kv * dim, rows, dim, piece);
+  };
+  Rows all_k{}, all_v{};
+  if (at_once) {
+    all_k = keys(op.k, 0, length, r.key);
+    all_v = keys(op.v, 0, length, r.value);
+  }
   for (int64_t t = 0; t < length; ++t) {
     std::fill_n(RawRow<float>(op.dk_sum, begin + t) + kv * dim, dim, 0.0f);
     std::fill_n(RawRow<float>(op.dv_sum, begin + t) + kv * dim, dim, 0.0f);
@@ -465,8 +503,8 @@ void BackwardHead(const AttentionBackward& op, int64_t begin, int64_t length, in
         const bool diagonal = k0 + nk - 1 > q0;
         const auto scores_part = diagonal ? Causal::kScores : Causal::kDense;
         const auto query_part = diagonal ? Causal::kReducesQueries : Causal::kDense;
-        const Rows k = Keys(op.k, RawRow<const float>(op.k, begin + k0) + kv * dim, nk, dim, r.key);
-        const Rows v = Keys(op.v, RawRow<const float>(op.v, begin + k0) + kv * dim, nk, dim, r.value);
+        const Rows k = at_once ? all_k.From(k0) : keys(op.k, k0, nk, r.key);
+        const Rows v = at_once ? all_v.From(k0) : keys(op.v, k0, nk, r.value);
         Product({k.data, k.stride, 1}, r.query_t, kBlock, r.scores, kBlock, nk, n, dim, false, scores_part, shift);
         Product({v.data, v.stride, 1}, r.dout_t, kBlock, r.dscores, kBlock, nk, n, dim, false, scores_part, shift);
         const ScoreTile tile{r.scores, nk, k0, q0, s.window, s.scale * kLog2E};
