@@ -9,6 +9,17 @@
 #include "quant/float16.h"
 
 namespace attune {
+namespace {
+
+// Rows to the host, one behind the other.
+template <class T>
+void DownloadRows(Device& device, const Matrix& from, T* to) {
+  for (int64_t r = 0; r < from.rows; ++r, to += from.cols) {
+    device.Download(to, from.Rows(r, 1).data, from.cols * static_cast<int64_t>(sizeof(T)));
+  }
+}
+
+}  // namespace
 
 void PackedBatch::Append(std::span<const int32_t> ids, std::span<const int32_t> labels) {
   if (starts.empty()) starts.push_back(0);
@@ -316,13 +327,13 @@ std::vector<float> Decoder::LastHidden(const PackedBatch& batch) {
   NormHeadRows(labelled_);
   const size_t count = static_cast<size_t>(labelled_ * spec_.hidden_size);
   std::vector<float> hidden(count);
-  const DeviceAddress from = At(plan_.hidden, labelled_).data;
+  const Matrix from = At(plan_.hidden, labelled_);
   if (settings_.compute == DType::kF32) {
-    device_.Download(hidden.data(), from, static_cast<int64_t>(count) * 4);
+    DownloadRows(device_, from, hidden.data());
     return hidden;
   }
   std::vector<uint16_t> stored(count);
-  device_.Download(stored.data(), from, static_cast<int64_t>(count) * 2);
+  DownloadRows(device_, from, stored.data());
   for (size_t i = 0; i < count; ++i) hidden[i] = Bf16ToFloat(stored[i]);
   return hidden;
 }
@@ -343,7 +354,7 @@ void Decoder::Logits(const PackedBatch& batch, const std::function<void(int64_t,
     LinearForward(Context(), head_, hidden.Rows(first, count), logits, {}, low,
                   plan_.head_direction >= 0 ? At(plan_.head_direction, count) : Matrix{});
     host.resize(static_cast<size_t>(count * spec_.vocab_size));
-    device_.Download(host.data(), logits.data, static_cast<int64_t>(host.size()) * 4);
+    DownloadRows(device_, logits, host.data());
     sink(first, host);
   }
   ReleaseHead();

@@ -5,9 +5,11 @@ namespace attune {
 
 bool Decoder::HasNonFinite(const Matrix& x) {
   const Matrix answer = At(plan_.check, 1);
-  device_.Run(FindNonFinite{DenseMatrix(x.data, DType::kF32, 1, x.rows * x.cols), answer});
   int64_t index = -1;
-  device_.Download(&index, answer.data, sizeof(index));
+  for (int64_t r = 0; r < x.rows && index < 0; ++r) {
+    device_.Run(FindNonFinite{x.Rows(r, 1), answer});
+    device_.Download(&index, answer.data, sizeof(index));
+  }
   return index >= 0;
 }
 

@@ -24,6 +24,7 @@ class Planner {
   }
 
   void AddAll() {
+    out_.plan = StepPlan(s_.spread_rows);
     AddInputs();
     AddLayers();
     AddHead();

@@ -79,6 +79,7 @@ struct DecoderSettings {
   int64_t logit_rows = 512;   // rows whose logits exist at once
   float label_smoothing = 0;  // in training only
   float neftune_noise_alpha = 0;
+  bool spread_rows = false;  // of the plan's buffers; for tests
 };
 
 // Buffers of one block; layers share them as the policy allows.

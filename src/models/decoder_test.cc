@@ -60,6 +60,7 @@ struct Case {
   float dropout = 0;
   std::optional<LoraConfig> config = {};  // where no adapter is named: a fresh one
   bool decoded = false;                   // the base in the compute type, not as it is stored
+  bool spread_rows = false;
 };
 
 class Engine {
@@ -87,7 +88,7 @@ class Engine {
     decoder_ = std::make_unique<Decoder>(
         *device_, files_.spec(), *weights_, adapter_, trainables_, vectors_.get(),
         DecoderSettings{c.compute, c.policy, tokens, static_cast<int64_t>(inputs.batch.starts.size()) - 1,
-                        inputs.length, tokens, c.logit_rows});
+                        inputs.length, tokens, c.logit_rows, 0, 0, c.spread_rows});
     if (c.config) decoder_->InitializeMagnitudes();
   }
 
@@ -383,6 +384,25 @@ TEST(KeepPolicies, GiveTheSameBits) {
       }
       EXPECT_EQ(gradients[0], gradients[1]) << adapter;
       EXPECT_EQ(gradients[0], gradients[2]) << adapter;
+    }
+  }
+}
+
+// Nor does it matter whether rows lie one behind the other.
+TEST(KeepPolicies, GapsBehindRowsChangeNoBit) {
+  for (const DType compute : {DType::kF32, DType::kBF16}) {
+    for (const char* adapter : {"lora/llama_all7_r16", "lora/llama_dora", "lora/llama_embed"}) {
+      const SafetensorsFile io(kData + "/" + adapter + "/io.safetensors");
+      const FixtureInputs inputs = ReadInputs(io);
+      std::vector<std::vector<float>> gradients, hidden;
+      for (const bool spread : {false, true}) {
+        Engine engine(kData + "/models/llama", {.adapter = adapter, .compute = compute, .spread_rows = spread}, inputs);
+        engine.decoder().TrainBatch(inputs.batch, 1.0f);
+        gradients.push_back(engine.WholeGradient());
+        hidden.push_back(engine.decoder().LastHidden(inputs.batch));
+      }
+      EXPECT_EQ(gradients[0], gradients[1]) << adapter;
+      EXPECT_EQ(hidden[0], hidden[1]) << adapter;
     }
   }
 }

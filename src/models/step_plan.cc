@@ -7,6 +7,8 @@
 namespace attune {
 namespace {
 
+constexpr int64_t kPage = 4096, kLine = 64;
+
 // What AssignOffsets must know of a buffer that has its place: small, for a large model has thousands that each new one
 // is held against.
 struct Placed {
@@ -17,8 +19,10 @@ struct Placed {
 }  // namespace
 
 StepPlan::Id StepPlan::Add(std::string name, Part part, DType dtype, int64_t rows, int64_t cols, int first, int last) {
-  const int64_t bytes = AlignedBytes(BytesOf(dtype, rows * cols));
-  buffers_.push_back({std::move(name), part, dtype, rows, cols, first, last, bytes, 0});
+  const bool collide = part != Part::kInputs && rows > 1 && (spread_rows_ || BytesOf(dtype, cols) % kPage == 0);
+  const int64_t stride = cols + (collide ? kLine / BytesOf(dtype, 1) : 0);
+  const int64_t bytes = AlignedBytes(BytesOf(dtype, rows * stride));
+  buffers_.push_back({std::move(name), part, dtype, rows, cols, stride, first, last, bytes, 0});
   return static_cast<Id>(buffers_.size()) - 1;
 }
 
@@ -47,7 +51,7 @@ void StepPlan::AssignOffsets() {
 
 Matrix StepPlan::View(DeviceAddress base, Id id, int64_t rows) const {
   const Buffer& buffer = buffers_[static_cast<size_t>(id)];
-  return DenseMatrix(base.Plus(buffer.offset), buffer.dtype, rows, buffer.cols);
+  return {base.Plus(buffer.offset), buffer.dtype, rows, buffer.cols, buffer.stride};
 }
 
 int64_t StepPlan::PeakBytes(Part part) const {

@@ -22,12 +22,17 @@ class StepPlan {
     std::string name;
     Part part;
     DType dtype;
-    int64_t rows, cols;  // row-major, dense
-    int first, last;     // stages, both inclusive
+    int64_t rows, cols, stride;  // row-major; stride in elements
+    int first, last;             // stages, both inclusive
     int64_t bytes, offset;
   };
   using Id = int;
 
+  // spread_rows: as if all rows were of whole pages, see Add; for tests.
+  explicit StepPlan(bool spread_rows = false) : spread_rows_(spread_rows) {}
+
+  // Rows lie one behind the other, but for those of whole pages: they would all meet in the same few sets of the L1
+  // cache, so each is followed by a cache line that is not used. Inputs are dense.
   Id Add(std::string name, Part part, DType dtype, int64_t rows, int64_t cols, int first, int last);
 
   // Places every buffer, largest first, at the lowest offset free during its whole span. Call once, after the last Add.
@@ -43,6 +48,7 @@ class StepPlan {
   int64_t PeakBytes(Part part) const;
 
  private:
+  bool spread_rows_;
   std::vector<Buffer> buffers_;
   int64_t arena_bytes_ = 0;
 };
