@@ -1,6 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
+
 #include <filesystem>
+#include <fstream>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
@@ -8,6 +12,22 @@
 #include "base/nearest.h"
 
 namespace attune::base_test {
+
+// To put a file in the place of /dev/null is to break the system of whoever may.
+TEST(File, DevicesAndPipesAreWrittenToAndNotReplaced) {
+  const std::string path = testing::TempDir() + "/attune_pipe";
+  std::filesystem::remove(path);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  std::string read;
+  std::thread reader([&] { std::getline(std::ifstream(path), read); });
+  WriteFileAtomic(path, "content");
+  reader.join();
+  EXPECT_EQ(read, "content");
+  EXPECT_EQ(std::filesystem::status(path).type(), std::filesystem::file_type::fifo);
+  WriteFileAtomic("/dev/null", "content");  // by whoever may replace it, too
+  EXPECT_EQ(std::filesystem::status("/dev/null").type(), std::filesystem::file_type::character);
+  EXPECT_FALSE(std::filesystem::exists(path + ".partial"));
+}
 
 TEST(File, AtomicFileLeavesTheOldContentUntilCommit) {
   const std::string path = testing::TempDir() + "/atomic.txt";

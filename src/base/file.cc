@@ -339,15 +339,31 @@ void RenameDurably(const std::string& from, const std::string& to) {
   SyncDirectory(ParentOf(to));
 }
 
-AtomicFile::AtomicFile(const std::string& path) : path_(path), temporary_(path + ".partial") {
-  fd_ = Open(temporary_, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+namespace {
+
+// Whether a path names a device or a pipe, or, as /dev/stdout does, whatever a process holds open.
+bool IsStream(const std::string& path) {
+  for (const char* open_files : {"/dev/std", "/dev/fd/", "/proc/"}) {
+    if (path.starts_with(open_files)) return true;
+  }
+  struct stat info {};
+  if (CurrentEnv().Stat(path.c_str(), &info) == 0) return !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+  if (errno != ENOENT) Failed("{}: cannot be written: {}", path, std::strerror(errno));
+  return false;
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(const std::string& path)
+    : path_(path), temporary_(path + ".partial"), is_stream_(IsStream(path)) {
+  fd_ = is_stream_ ? Open(path, O_WRONLY) : Open(temporary_, O_WRONLY | O_CREAT | O_TRUNC, 0644);
   if (fd_ < 0) Failed("{}: cannot be written: {}", path, std::strerror(errno));
 }
 
 AtomicFile::~AtomicFile() {
   if (fd_ >= 0) {
     Close(fd_);
-    CurrentEnv().Unlink(temporary_.c_str());
+    if (!is_stream_) CurrentEnv().Unlink(temporary_.c_str());
   }
 }
 
@@ -360,11 +376,16 @@ void AtomicFile::WriteAt(int64_t offset, const void* data, size_t size) {
 }
 
 void AtomicFile::Sync() {
+  if (is_stream_) return;
   if (attune::Sync(fd_) != 0) Failed("{}: cannot be flushed to disk: {}", path_, std::strerror(errno));
   synced_ = true;
 }
 
 void AtomicFile::Commit() {
+  if (is_stream_) {
+    if (!Close(std::exchange(fd_, -1))) Failed("{}: cannot be written: {}", path_, std::strerror(errno));
+    return;
+  }
   if (!sync_later && !synced_) Sync();
   if (!Close(std::exchange(fd_, -1)) || CurrentEnv().Rename(temporary_.c_str(), path_.c_str()) != 0) {
     const int error = errno;

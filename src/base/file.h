@@ -144,7 +144,8 @@ void RenameDurably(const std::string& from, const std::string& to);
 std::string ParentOf(const std::string& path);
 
 // Writes to a temporary sibling; Commit() makes it durable (fsync), renames it into place and makes the name
-// durable. Destroyed without Commit(), the temporary is removed and the old file, if any, is untouched.
+// durable. Destroyed without Commit(), the temporary is removed and the old file, if any, is untouched. A device or a
+// pipe is written to at once, and not replaced.
 // Errors: Error{kFailed} naming the path.
 class AtomicFile {
  public:
@@ -165,6 +166,7 @@ class AtomicFile {
 
  private:
   std::string path_, temporary_;
+  bool is_stream_;
   int fd_ = -1;
   bool synced_ = false;
 };

@@ -62,7 +62,8 @@ InferenceModel::InferenceModel(Device& device, const ModelFiles& files, const Ad
 
   const int64_t rows = std::min(kPieceRows, capacity);
   const auto room = [&](DType dtype, int64_t r, int64_t c) {
-    return DenseMatrix(device.Allocate(BytesOf(dtype, r * c), "activations"), dtype, r, c);
+    const int64_t stride = SpreadStride(dtype, r, c);
+    return Matrix{device.Allocate(BytesOf(dtype, r * stride), "activations"), dtype, r, c, stride};
   };
   ids_ = room(DType::kI32, 1, rows);
   positions_ = room(DType::kI32, 1, rows);

@@ -7,8 +7,6 @@
 namespace attune {
 namespace {
 
-constexpr int64_t kPage = 4096, kLine = 64;
-
 // What AssignOffsets must know of a buffer that has its place: small, for a large model has thousands that each new one
 // is held against.
 struct Placed {
@@ -19,8 +17,8 @@ struct Placed {
 }  // namespace
 
 StepPlan::Id StepPlan::Add(std::string name, Part part, DType dtype, int64_t rows, int64_t cols, int first, int last) {
-  const bool collide = part != Part::kInputs && rows > 1 && (spread_rows_ || BytesOf(dtype, cols) % kPage == 0);
-  const int64_t stride = cols + (collide ? kLine / BytesOf(dtype, 1) : 0);
+  int64_t stride = part == Part::kInputs ? cols : SpreadStride(dtype, rows, cols);
+  if (spread_rows_ && part != Part::kInputs && rows > 1) stride = cols + 16;
   const int64_t bytes = AlignedBytes(BytesOf(dtype, rows * stride));
   buffers_.push_back({std::move(name), part, dtype, rows, cols, stride, first, last, bytes, 0});
   return static_cast<Id>(buffers_.size()) - 1;

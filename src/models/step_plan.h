@@ -28,11 +28,10 @@ class StepPlan {
   };
   using Id = int;
 
-  // spread_rows: as if all rows were of whole pages, see Add; for tests.
+  // spread_rows: as if all rows were of whole pages; for tests.
   explicit StepPlan(bool spread_rows = false) : spread_rows_(spread_rows) {}
 
-  // Rows lie one behind the other, but for those of whole pages: they would all meet in the same few sets of the L1
-  // cache, so each is followed by a cache line that is not used. Inputs are dense.
+  // Rows lie SpreadStride apart (tensor/matrix.h), those of inputs one behind the other.
   Id Add(std::string name, Part part, DType dtype, int64_t rows, int64_t cols, int first, int last);
 
   // Places every buffer, largest first, at the lowest offset free during its whole span. Call once, after the last Add.

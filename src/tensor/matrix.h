@@ -36,6 +36,13 @@ struct Matrix {
 // Sizes of tensors are rounded up to whole cache lines (64 bytes, also the widest vector).
 inline int64_t AlignedBytes(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
+// Elements from one row of activations to the next. Rows of whole pages would all meet in the same few sets of an L1
+// cache, so each is followed by a cache line that is not used.
+inline int64_t SpreadStride(DType dtype, int64_t rows, int64_t cols) {
+  constexpr int64_t kPage = 4096, kLine = 64;
+  return rows > 1 && BytesOf(dtype, cols) % kPage == 0 ? cols + kLine / BytesOf(dtype, 1) : cols;
+}
+
 // A dense (rows, cols) matrix at an address.
 inline Matrix DenseMatrix(DeviceAddress data, DType dtype, int64_t rows, int64_t cols) {
   return {data, dtype, rows, cols, cols};
