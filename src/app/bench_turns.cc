@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -19,6 +20,7 @@ constexpr int kOut = 3;
 Turns::Turns(const std::string& which) : has_turn_(which == "first") {
   if (which != "first" && which != "second") BadInput("--turns {}: use first or second", which);
   if (::fcntl(kOut, F_GETFD) < 0) BadInput("--turns: descriptor 3 is not open; redirect it to the other bench, 3>FIFO");
+  std::signal(SIGPIPE, SIG_IGN);  // that the other one has ended is told by a write that fails
   begin_ = Now();
 }
 

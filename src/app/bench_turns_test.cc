@@ -88,6 +88,14 @@ TEST_F(TurnsTest, GoesOnAloneWhenTheOtherHasEnded) {
   turns.Pass();
 }
 
+TEST_F(TurnsTest, GoesOnAloneWhenTheOtherWasKilledInItsTurn) {
+  Turns turns("first");
+  Sleep();
+  ::close(from_us_[0]);
+  turns.Pass();
+  EXPECT_TRUE(turns.is_alone());
+}
+
 TEST_F(TurnsTest, RefusesWhatIsNoPartner) {
   EXPECT_THROW(Turns("third"), Error);
   ::close(kOut);
