@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/nearest.h"
 #include "quant/bnb_state.h"
+#include "text/unicode.h"
 #include "train/optim_args.h"
 #include "train/optimizer.h"
 
@@ -457,6 +458,7 @@ namespace {
 
 void Apply(RunConfig& config, const std::vector<Setting>& settings) {
   for (const auto& [name, text] : settings) {
+    if (!IsValidUtf8(text)) BadInput("{}: \"{}\" is not valid UTF-8, which run.json could not hold", name, text);
     if (name == "method") {
       SetMethod(config, text, "");
       continue;

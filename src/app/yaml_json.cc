@@ -6,12 +6,14 @@
 #include <set>
 
 #include "base/error.h"
+#include "text/unicode.h"
 
 namespace attune {
 namespace {
 
-nlohmann::ordered_json Scalar(const YAML::Node& node) {
+nlohmann::ordered_json Scalar(const YAML::Node& node, const std::string& where) {
   const std::string& text = node.Scalar();
+  if (!IsValidUtf8(text)) BadInput("{}:{}: is not valid UTF-8", where, node.Mark().line + 1);
   if (node.Tag() == "!") return text;  // quoted
   if (text.empty() || text == "null" || text == "~" || text == "Null" || text == "NULL" || text == "None")
     return nullptr;
@@ -44,7 +46,7 @@ nlohmann::ordered_json Converted(const YAML::Node& node, const std::string& wher
       object[entry.key] = Converted(entry.value, where, depth + 1, values);
     return object;
   }
-  return node.IsScalar() ? Scalar(node) : nlohmann::ordered_json(nullptr);
+  return node.IsScalar() ? Scalar(node, where) : nlohmann::ordered_json(nullptr);
 }
 
 }  // namespace

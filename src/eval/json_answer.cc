@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <regex>
 #include <unordered_set>
 #include <valijson/adapters/nlohmann_json_adapter.hpp>
 #include <valijson/schema.hpp>
@@ -98,14 +99,30 @@ class SchemaCheck {
     if (!schema.is_object() || !seen_.insert(&schema).second) return;
     RequireAnEnd(schema);
     for (const auto& [key, value] : schema.items()) {
+      if (key == "pattern" && value.is_string()) CheckPattern(value.get<std::string>());
+      if (key == "multipleOf" && !(value.is_number() && value > 0))
+        BadInput("{}: not a JSON schema: \"multipleOf\" must be a number above 0, not {}", where_, value.dump());
       if (IsIn(kPlainKeywords, key)) continue;
       if (IsIn(kSchemas, key)) {
         CheckSchemas(value);
       } else if (IsIn(kNamedSchemas, key)) {
-        for (const auto& [name, one] : value.items()) CheckSchemas(one);
+        for (const auto& [name, one] : value.items()) {
+          if (key == "patternProperties") CheckPattern(name);
+          CheckSchemas(one);
+        }
       } else {
         RefuseKeyword(key);
       }
+    }
+  }
+
+  // valijson makes the expression when a document is held against it.
+  void CheckPattern(const std::string& pattern) const {
+    try {
+      const std::regex made(pattern);
+    } catch (const std::regex_error& error) {
+      BadInput("{}: not a JSON schema: the pattern {} is no regular expression: {}", where_, Json(pattern).dump(),
+               error.what());
     }
   }
 

@@ -49,6 +49,9 @@ TEST(JsonSchema, RefusesWhatItWouldPassOver) {
   ExpectRefused(R"({"type": "objekt"})", "s.json: not a JSON schema");
   ExpectRefused(R"({"$ref": "http://example.org/s.json"})", "s.json: not a JSON schema: \"$ref\" must point into");
   ExpectRefused("3", "an object, true or false");
+  ExpectRefused(R"({"multipleOf": 0})", "\"multipleOf\" must be a number above 0");
+  ExpectRefused(R"({"items": {"pattern": "("}})", "is no regular expression");
+  ExpectRefused(R"({"patternProperties": {"[": {}}})", "is no regular expression");
   const JsonSchema named(Json::parse(R"({"properties": {"anything at all": true}})"), "s.json");
   EXPECT_TRUE(named.Accepts(Json::object()));
 }

@@ -139,8 +139,11 @@ TEST_F(CommandLine, BadSettingsAreRefusedByName) {
   std::string doubled = "lora: {target_modules: [&a0 [x]";  // a line that stands for 2^30 texts
   for (int i = 0; i < 30; ++i) doubled += fmt::format(", &a{} [*a{}, *a{}]", i + 1, i, i);
   ExpectRefused("train " + Write("j.yaml", doubled + "]}\n"), {"j.yaml", "more than 1048576 values"});
+  ExpectRefused("train " + Write("k.yaml", "model:\n  name_or_path: \"\xff\"\n"), {"k.yaml:2", "not valid UTF-8"});
+  ExpectRefused(Train("--tokenizer 'a\xff'"), {"tokenizer", "not valid UTF-8"});
   ExpectRefused(Train("--adam_epsilon 0"), {"adam_epsilon", "from 1e-30 to 1"});
   ExpectRefused("frobnicate", {"frobnicate"});
+  ExpectRefused("synth --shape tiny --output ''", {"no name"});
   for (const char* value : {"nan", "-1", "1e9", "hot"}) {
     ExpectRefused("generate --model " + kLlama + " --prompt p --temperature '" + value + "'",
                   {"--temperature", value, "from 0 to 1000"});
