@@ -7,8 +7,8 @@
 #include "base/file.h"
 #include "base/folder_lock.h"
 #include "base/interrupt.h"
-#include "formats/json.h"
 #include "models/adapter_model.h"
+#include "store/run_data.h"
 #include "store/run_summary.h"
 #include "train/checkpoint_store.h"
 

@@ -56,7 +56,8 @@ std::vector<YamlEntry> YamlEntries(const YAML::Node& map, const std::string& whe
   std::set<std::string> seen;
   for (const auto& entry : map) {
     const int line = entry.first.Mark().line + 1;
-    if (!entry.first.IsScalar()) BadInput("{}:{}: a key must be a text", where, line);
+    if (!entry.first.IsScalar() || !IsValidUtf8(entry.first.Scalar()))
+      BadInput("{}:{}: a key must be a text", where, line);
     entries.push_back({entry.first.Scalar(), line, entry.second});
     if (!seen.insert(entries.back().key).second)
       BadInput("{}:{}: the key \"{}\" is there twice; leave one of them", where, line, entries.back().key);

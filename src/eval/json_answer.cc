@@ -76,8 +76,10 @@ std::string PercentDecoded(std::string_view text) {
 // What valijson does not look at: keywords it would pass over, and references it would follow until the stack ends.
 class SchemaCheck {
  public:
-  SchemaCheck(const Json& root, const std::string& where) : root_(root), where_(where) {
-    CheckSchemas(root);
+  SchemaCheck(const Json& root, const std::string& where) : root_(root), where_(where) {}
+
+  void Run() {
+    CheckSchemas(root_);
     // A reference may lead to where no schema is looked for, as into "default".
     for (size_t i = 0; i < targets_.size(); ++i) CheckSchemas(*targets_[i]);
     if (!targets_.empty() && seen_.size() > kMostSchemas) RefuseSoMany();
@@ -206,7 +208,7 @@ struct JsonSchema::Impl {
 
 JsonSchema::JsonSchema(const Json& schema, const std::string& where) : impl_(std::make_unique<Impl>()) {
   if (!schema.is_object() && !schema.is_boolean()) BadInput("{}: a JSON schema is an object, true or false", where);
-  SchemaCheck(schema, where);
+  SchemaCheck(schema, where).Run();
   try {
     valijson::SchemaParser(VersionOf(schema))
         .populateSchema(valijson::adapters::NlohmannJsonAdapter(schema), impl_->schema);
