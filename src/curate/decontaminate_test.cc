@@ -111,15 +111,10 @@ TEST_F(Decontaminate, WordsWithoutBlanks) {
                          "2:14:日 本 で 一 番 高 い 山 は 何 という 名 前 ですか"}));
 }
 
-TEST_F(Decontaminate, CountsWhereNoRowCanBeRead) {
-  for (const List& train : {List{}, List{"no row"}}) {
-    settings_.stage.output = folder_ + "/counts" + std::to_string(train.size());
-    WriteFileAtomic(folder_ + "/train.jsonl", train.empty() ? "" : train[0] + "\n");
-    WriteFileAtomic(folder_ + "/eval.jsonl", RowOf("x", "y") + "\n");
-    const auto manifest = DecontaminateData(settings_);
-    EXPECT_EQ(manifest.at("rows_sharing_8_words"), 0);
-    EXPECT_EQ(manifest.at("rows_sharing_12_words"), 0);
-  }
+TEST_F(Decontaminate, CountsWhereThereAreNoRows) {
+  EXPECT_EQ(Removed({}, {RowOf("x", "y")}), List{});
+  EXPECT_EQ(manifest_.at("rows_sharing_8_words"), 0);
+  EXPECT_EQ(manifest_.at("rows_sharing_12_words"), 0);
 }
 
 }  // namespace attune::decontaminate_test
