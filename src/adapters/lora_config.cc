@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <iterator>
+#include <limits>
 
 #include "adapters/config_fields.h"
 
@@ -24,7 +25,11 @@ struct Field : ConfigField {
   }
   double Positive(const ordered_json& from, std::string_view wanted) const {
     if (!from.is_number() || !std::isfinite(from.get<double>()) || from.get<double>() <= 0) Bad(wanted);
-    return from.get<double>();
+    const auto number = from.get<double>();
+    // Products are scaled by a float.
+    if (number > std::numeric_limits<float>::max() || number < std::numeric_limits<float>::min())
+      Bad("within the range of a 32-bit float");
+    return number;
   }
   std::optional<std::string> TextOrNull() const {
     if (value.is_null()) return std::nullopt;

@@ -86,6 +86,8 @@ TEST(LoraConfig, RefusesWrongTypesAndRanges) {
   ExpectFieldError("r", "8.0", "an integer");
   ExpectFieldError("r", "18446744073709551615", "an integer");
   ExpectFieldError("lora_alpha", "0", "a positive number");
+  ExpectFieldError("lora_alpha", "1e308", "within the range of a 32-bit float");
+  ExpectFieldError("alpha_pattern", "{\"q_proj\": 1e-300}", "within the range of a 32-bit float");
   ExpectFieldError("lora_alpha", "\"16\"", "a positive number, not \"16\"");
   ExpectFieldError("lora_dropout", "1", "from 0 to below 1");
   ExpectFieldError("lora_dropout", "-0.1", "from 0 to below 1");

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/nearest.h"
 #include "quant/bnb_state.h"
+#include "text/unicode.h"
 #include "train/optim_args.h"
 #include "train/optimizer.h"
 
@@ -157,7 +158,8 @@ const Fields& TrainingFields() {
       {"weight_decay", number(&T::weight_decay, 0, 1e6)},
       {"adam_beta1", number(&T::adam_beta1, 0, 0.9999999)},
       {"adam_beta2", number(&T::adam_beta2, 0, 0.9999999)},
-      {"adam_epsilon", number(&T::adam_epsilon, 0, 1)},
+      // As a float more than 0: LoRA's A has no gradient in the first update, and 0 / 0 is no number.
+      {"adam_epsilon", number(&T::adam_epsilon, 1e-30, 1)},
       {"max_grad_norm", number(&T::max_grad_norm, 0, 1e30)},
       {"loraplus_lr_ratio", number(&T::loraplus_lr_ratio, 0, 1e6)},
       {"loraplus_lr_embedding", number(&T::loraplus_lr_embedding, 0, 1e6)},
@@ -366,21 +368,18 @@ void ReadFileInto(RunConfig& config, const std::string& path) {
   }
   if (!root.IsMap()) BadInput("{}: must hold sections: model, data, lora, quantization, full, training", path);
   const std::vector<std::string> known = {"method", "model", "data", "lora", "quantization", "full", "training"};
-  for (const auto& entry : root) {
-    const auto name = entry.first.as<std::string>();
-    const std::string where = fmt::format("{}:{}: ", path, entry.first.Mark().line + 1);
+  for (const auto& [name, line, fields] : YamlEntries(root, path)) {
+    const std::string where = fmt::format("{}:{}: ", path, line);
     if (name == "method") {
-      SetMethod(config, YamlToJson(entry.second, path), where);
+      SetMethod(config, YamlToJson(fields, path), where);
     } else if (std::find(known.begin(), known.end(), name) == known.end()) {
       const std::string nearest = NearestName(name, known);
       BadInput("{}unknown section \"{}\"{}", where, name, nearest.empty() ? "" : "; did you mean \"" + nearest + "\"?");
-    } else if (!entry.second.IsMap()) {
+    } else if (!fields.IsMap()) {
       BadInput("{}section \"{}\" must hold keys and values", where, name);
     } else {
-      for (const auto& field : entry.second) {
-        const std::string at = fmt::format("{}:{}: ", path, field.first.Mark().line + 1);
-        Set(config, name, field.first.as<std::string>(), YamlToJson(field.second, path), at);
-      }
+      for (const YamlEntry& field : YamlEntries(fields, path))
+        Set(config, name, field.key, YamlToJson(field.value, path), fmt::format("{}:{}: ", path, field.line));
     }
   }
 }
@@ -459,6 +458,7 @@ namespace {
 
 void Apply(RunConfig& config, const std::vector<Setting>& settings) {
   for (const auto& [name, text] : settings) {
+    if (!IsValidUtf8(text)) BadInput("{}: \"{}\" is not valid UTF-8, which run.json could not hold", name, text);
     if (name == "method") {
       SetMethod(config, text, "");
       continue;

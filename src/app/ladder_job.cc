@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "app/eval_metrics.h"
 #include "app/ladder_rung.h"
@@ -82,21 +83,22 @@ Json RungJson(const LadderRung& r) {
           {"losses", losses}};
 }
 
+// Throws Json::exception where it is not what RungJson writes.
 LadderRung RungOf(const Json& json) {
   LadderRung r;
-  r.name = json["name"];
-  r.what = json["what"];
-  r.skipped = json["skipped"];
-  r.loss = json["eval_loss"];
-  r.interval = {json["low"], json["high"]};
-  r.general_loss = json["general_loss"];
-  r.seconds = json["seconds"];
-  r.best_seconds = json["best_seconds"];
-  r.peak_bytes = json["peak_rss_bytes"];
-  r.kilowatt_hours = json["kilowatt_hours"];
-  r.cost = json["cost"];
-  r.path = json["path"];
-  for (const Json& row : json["losses"]) r.losses.push_back({row[0], row[1]});
+  r.name = json.at("name");
+  r.what = json.at("what");
+  r.skipped = json.at("skipped");
+  r.loss = json.at("eval_loss");
+  r.interval = {json.at("low"), json.at("high")};
+  r.general_loss = json.at("general_loss");
+  r.seconds = json.at("seconds");
+  r.best_seconds = json.at("best_seconds");
+  r.peak_bytes = json.at("peak_rss_bytes");
+  r.kilowatt_hours = json.at("kilowatt_hours");
+  r.cost = json.at("cost");
+  r.path = json.at("path");
+  for (const Json& row : json.at("losses")) r.losses.push_back({row.at(0), row.at(1)});
   return r;
 }
 
@@ -207,8 +209,34 @@ class Ladder {
     examples_.insert(examples_.end(), general.begin(), general.end());
   }
 
+  std::optional<LadderRung> KeptRung(const std::string& name) const {
+    try {
+      const Json& rungs = state_.at("rungs");
+      if (!rungs.is_object()) NotOurs();
+      if (!rungs.contains(name)) return std::nullopt;
+      LadderRung rung = RungOf(rungs.at(name));
+      // Judge draws the same rows for all rungs, and there is a base to compare with.
+      const bool is_whole = rung.skipped.empty() ? rung.losses.size() == rows_ : name != "base";
+      if (is_whole) return rung;
+    } catch (const Json::exception&) {  // told below, with the file's name
+    }
+    NotOurs();
+  }
+
+  // What a trained rung had found out when the ladder was stopped.
+  TrainedRungState KeptState(const std::string& name) const {
+    try {
+      return RungStateOf(state_.at("trained").value(name, Json::object()));
+    } catch (const Json::exception&) {
+      NotOurs();
+    }
+  }
+  [[noreturn]] void NotOurs() const {
+    BadInput("{}: is not as attune advise --measure writes it; name a new output_dir", path_);
+  }
+
   LadderRung RungOrKept(const std::string& name, double share) {
-    if (state_["rungs"].contains(name)) return RungOf(state_["rungs"][name]);
+    if (std::optional<LadderRung> kept = KeptRung(name)) return *std::move(kept);
     ReturnFreedMemory();
     ResetPeakResident();
     const double begin = Now();
@@ -319,7 +347,7 @@ class Ladder {
     const AdviceChoice& c = advice_->advice.choice;
     TrainedRungJob job{SettingsOf(PlanFor(rung.name)), UsualRate(c, rung.name),
                        std::max<int64_t>(1, advice_->plan.steps), share, job_.output_dir + "/" + rung.name};
-    TrainedRungState state = RungStateOf(state_["trained"].value(rung.name, Json::object()));
+    TrainedRungState state = KeptState(rung.name);
     rung.seconds = state.spent;
     const OnProgress progress = [&](const char* what, int64_t done, int64_t total) {
       if (on_progress_) on_progress_((rung.name + ": " + what).c_str(), done, total);

@@ -27,6 +27,7 @@ struct TrainedRungState {
   double spent = 0;
 };
 nlohmann::ordered_json ToJson(const TrainedRungState& state);
+// Throws nlohmann's exceptions where it is not what ToJson writes.
 TrainedRungState RungStateOf(const nlohmann::ordered_json& json);
 
 struct TrainedRungResult {

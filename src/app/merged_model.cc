@@ -6,7 +6,7 @@
 #include "app/model_hash.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "formats/json.h"
+#include "store/run_data.h"
 #include "store/run_summary.h"
 
 namespace attune {
@@ -20,7 +20,7 @@ bool IsQuantized(const StoredTensor& tensor) {
 void RequireItsBase(const ModelFiles& files, const std::string& model, const std::string& adapter, bool any_base) {
   const std::string record = adapter + "/run.json";
   if (adapter.empty() || !FileExists(record)) return;
-  const nlohmann::ordered_json run = ParseOrderedJsonFile(record);
+  const nlohmann::ordered_json run = ReadRunJson(record);
   if (FieldText(run, "/settings/lora/init_lora_weights") == "loftq" &&
       !IsQuantized(*files.Find("model.layers.0.self_attn.q_proj.weight"))) {
     BadInput(

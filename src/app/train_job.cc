@@ -7,8 +7,8 @@
 #include "base/file.h"
 #include "base/folder_lock.h"
 #include "base/interrupt.h"
-#include "formats/json.h"
 #include "models/adapter_model.h"
+#include "store/run_data.h"
 #include "store/run_summary.h"
 #include "train/checkpoint_store.h"
 
@@ -49,8 +49,8 @@ class RunLock {
 
 nlohmann::ordered_json ReadRunRecord(const std::string& output_dir) {
   const std::string path = output_dir + "/run.json";
-  nlohmann::ordered_json record = ParseOrderedJsonFile(path);
-  if (!record.is_object() || !record.contains("settings")) BadInput("{}: lacks the run's settings", path);
+  nlohmann::ordered_json record = ReadRunJson(path);
+  if (!record.contains("settings")) BadInput("{}: lacks the run's settings", path);
   return record;
 }
 

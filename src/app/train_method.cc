@@ -144,6 +144,19 @@ class LoraMethod : public TrainMethod {
   std::optional<InitialAdapter> initial_;  // where the first values are decomposed weights
 };
 
+// The standard deviation of random weights that a config.json asks for. Looked at before anything is written.
+double InitializerRange(const std::string& config_path) {
+  constexpr double kMost = 1000;
+  const nlohmann::json config = ParseJsonFile(config_path);
+  const auto range = config.find("initializer_range");
+  if (range == config.end() || range->is_null()) return 0.02;  // transformers' default
+  if (!range->is_number() || !(range->get<double>() > 0 && range->get<double>() <= kMost)) {
+    BadInput("{}: \"initializer_range\" must be a number above 0, at most {:g}, not {}", config_path, kMost,
+             range->dump());
+  }
+  return range->get<double>();
+}
+
 class FullMethod : public TrainMethod {
  public:
   FullMethod(const RunConfig& config, const ModelBundle& bundle)
@@ -151,13 +164,13 @@ class FullMethod : public TrainMethod {
     if (!from_scratch_.empty() && !(config.full.train.empty() && config.full.freeze.empty())) {
       BadInput("full: a model from scratch has random weights, so that none can be frozen; remove train and freeze");
     }
+    if (!from_scratch_.empty()) initializer_range_ = InitializerRange(from_scratch_);
     SetSpec(BuildFullSpec(bundle.files.spec(), config.full, "full"));
   }
 
   void Initialize(Device& device, const TrainableVectors& vectors) const override {
     if (from_scratch_.empty()) return InitializeFromFiles(device, vectors, trainables(), bundle_.files);
-    const double range = ParseJsonFile(from_scratch_).value("initializer_range", 0.02);  // transformers' default
-    InitializeFromScratch(device, vectors, trainables(), range, seed_);
+    InitializeFromScratch(device, vectors, trainables(), initializer_range_, seed_);
   }
   void Save(Device& device, const TrainableVectors& vectors, const std::string& folder) const override {
     SaveFullModel(device, vectors, trainables(), bundle_.files, folder);
@@ -176,7 +189,8 @@ class FullMethod : public TrainMethod {
 
  private:
   const ModelBundle& bundle_;
-  std::string from_scratch_;  // a config.json
+  std::string from_scratch_;      // a config.json
+  double initializer_range_ = 0;  // of its weights
   uint64_t seed_;
 };
 

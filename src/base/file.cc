@@ -237,6 +237,7 @@ void RequireDiskSpace(const std::string& path, std::string_view what, int64_t by
 }
 
 void RequireNewFolder(const std::string& path) {
+  if (path.empty()) BadInput("the new folder has no name");
   if (PathExists(path) && !(DirectoryExists(path) && ListDirectory(path).empty())) {
     BadInput("{}: exists already; name a new folder", path);
   }

@@ -113,7 +113,7 @@ int64_t FileSize(const std::string& path);
 // not there yet, the nearest folder above it; also when the system cannot tell.
 void RequireDiskSpace(const std::string& path, std::string_view what, int64_t bytes);
 
-// Errors: Error{kBadInput} where anything but an empty directory has that name.
+// Errors: Error{kBadInput} where anything but an empty directory has that name, and for no name at all.
 void RequireNewFolder(const std::string& path);
 
 bool FileExists(const std::string& path);       // a regular file, links followed

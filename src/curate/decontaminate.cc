@@ -189,6 +189,8 @@ Json DecontaminateData(const DecontaminateSettings& settings) {
   record.update(totals.Json(settings.stage));
   record["eval_rows"] = eval.where.size();
   record["eval_rows_found"] = found.size();
+  // Nothing has been counted where there are no rows.
+  for (const size_t limit : {kShortRun, kLongRun}) record[fmt::format("rows_sharing_{}_words", limit)] = 0;
   for (const auto& [limit, rows] : totals.counts()) record["rows_sharing_" + limit + "_words"] = rows;
   return files.Commit("decontaminate", source.files(), record);
 }

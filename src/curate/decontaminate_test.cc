@@ -111,4 +111,10 @@ TEST_F(Decontaminate, WordsWithoutBlanks) {
                          "2:14:日 本 で 一 番 高 い 山 は 何 という 名 前 ですか"}));
 }
 
+TEST_F(Decontaminate, CountsWhereThereAreNoRows) {
+  EXPECT_EQ(Removed({}, {RowOf("x", "y")}), List{});
+  EXPECT_EQ(manifest_.at("rows_sharing_8_words"), 0);
+  EXPECT_EQ(manifest_.at("rows_sharing_12_words"), 0);
+}
+
 }  // namespace attune::decontaminate_test

@@ -47,10 +47,46 @@ TEST(JsonSchema, RefusesWhatItWouldPassOver) {
   ExpectRefused(R"({"properties": {"prefixItems": {"prefixItems": []}}})", "\"prefixItems\" is no keyword");
   ExpectRefused(R"({"requred": ["a"]})", "did you mean \"required\"?");
   ExpectRefused(R"({"type": "objekt"})", "s.json: not a JSON schema");
-  ExpectRefused(R"({"$ref": "http://example.org/s.json"})", "s.json: not a JSON schema");
+  ExpectRefused(R"({"$ref": "http://example.org/s.json"})", "s.json: not a JSON schema: \"$ref\" must point into");
   ExpectRefused("3", "an object, true or false");
+  ExpectRefused(R"({"multipleOf": 0})", "\"multipleOf\" must be a number above 0");
+  ExpectRefused(R"({"items": {"pattern": "("}})", "is no regular expression");
+  ExpectRefused(R"({"patternProperties": {"[": {}}})", "is no regular expression");
   const JsonSchema named(Json::parse(R"({"properties": {"anything at all": true}})"), "s.json");
   EXPECT_TRUE(named.Accepts(Json::object()));
+}
+
+// A reference that only leads to others, or back without a step into the document, is followed until the stack ends.
+TEST(JsonSchema, RefusesReferencesWithoutAnEnd) {
+  for (
+      const char* text :
+      {R"({"$ref": "#"})", R"({"$ref": "#/definitions/a", "definitions": {"a": {"$ref": "#/definitions/a"}}})",
+       R"({"$ref": "#/definitions/a", "definitions": {"a": {"$ref": "#/definitions/%62"}, "b": {"$ref": "#/definitions/a"}}})",
+       R"({"allOf": [{"$ref": "#"}]})", R"({"not": {"anyOf": [true, {"oneOf": [{"$ref": "#"}]}]}})",
+       R"({"dependencies": {"a": {"$ref": "#"}}})", R"({"properties": {"a": {"if": {"$ref": "#/properties/a"}}}})"}) {
+    ExpectRefused(text, "lead back to where they come from");
+  }
+  ExpectRefused(R"({"$ref": "../s.json"})", "must point into the schema itself");
+  ExpectRefused(R"({"$ref": 3})", "must point into the schema itself");
+  ExpectRefused(R"({"$ref": "#/definitions/a"})", "there is no \"#/definitions/a\"");
+  ExpectRefused(R"({"$ref": "#/default", "default": {"prefixItems": 1}})", "\"prefixItems\" is no keyword");
+  Json chain = {{"properties", {{"x", {{"$ref", "#/definitions/0"}}}}}};
+  for (int i = 0; i < 3000; ++i)
+    chain["definitions"][std::to_string(i)] = {
+        {"properties", {{"x", {{"$ref", "#/definitions/" + std::to_string(i + 1)}}}}}};
+  chain["definitions"]["3000"] = true;
+  ExpectRefused(chain.dump().c_str(), "more than 2000 schemas");
+
+  const JsonSchema list(
+      Json::parse(R"({"$ref": "#/definitions/a", "definitions": {"a": {"properties": {"next": {"$ref": "#"}},
+    "required": ["value"]}}})"),
+      "s.json");
+  EXPECT_FALSE(list.Accepts(Json::parse(R"({"value": 1, "next": {"value": 1, "next": {}}})")));
+  const JsonSchema tree(
+      Json::parse(R"({"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}, "required": ["value"]})"),
+      "s.json");
+  EXPECT_TRUE(tree.Accepts(Json::parse(R"({"value": 1, "left": {"value": 2}})")));
+  EXPECT_FALSE(tree.Accepts(Json::parse(R"({"value": 1, "left": {}})")));
 }
 
 }  // namespace attune::json_answer_test

@@ -14,7 +14,7 @@ void Convert(const GgufArray& array, std::vector<To>* out) {
   for (uint64_t i = 0; i < array.size; ++i) {
     T value;
     std::memcpy(&value, array.bytes.data() + i * sizeof value, sizeof value);
-    (*out)[i] = static_cast<To>(value);
+    (*out)[i] = static_cast<To>(value);  // NOLINT(bugprone-signed-char-misuse): an int8_t is a number here
   }
 }
 

@@ -76,14 +76,19 @@ std::vector<MetricsEntry> ParseMetrics(std::string_view text, const std::string&
   return entries;
 }
 
+nlohmann::ordered_json ReadRunJson(const std::string& path) {
+  nlohmann::ordered_json record = ParseOrderedJsonFile(path);
+  if (!record.is_object()) BadInput("{}: is no record of a run: it must hold an object", path);
+  return record;
+}
+
 RunData ReadRunFolder(const std::string& folder) {
   RunData run;
   const std::string record = folder + "/run.json", metrics = folder + "/metrics.jsonl",
                     samples = folder + "/samples.jsonl";
   if (!FileExists(record))
     BadInput("{}: holds no run: there is no run.json; name the output_dir of a training", folder);
-  run.record = ParseOrderedJsonFile(record);
-  if (!run.record.is_object()) BadInput("{}: must hold an object", record);
+  run.record = ReadRunJson(record);
   if (FileExists(metrics)) run.metrics = ParseMetrics(ReadFile(metrics), metrics);
   if (FileExists(samples)) {
     const std::string text = ReadFile(samples);

@@ -43,6 +43,9 @@ nlohmann::ordered_json ToJson(const RunSample& sample);
 // names.
 std::vector<MetricsEntry> ParseMetrics(std::string_view text, const std::string& path);
 
+// A run.json. Errors: Error{kBadInput} naming `path`: it is not there, no JSON, or no object.
+nlohmann::ordered_json ReadRunJson(const std::string& path);
+
 // Errors: Error{kBadInput}: no run.json in the folder, or a file there that is broken (file and line).
 RunData ReadRunFolder(const std::string& folder);
 

@@ -1,11 +1,15 @@
 #include "train/trainer_state.h"
 
+#include <type_traits>
+
 #include "base/error.h"
 
 namespace attune {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr int64_t kMostCounted = int64_t{1} << 53;
 
 // One list of the fields, read and written alike.
 template <class State, class Visit>
@@ -50,14 +54,23 @@ Json TrainerState::ToJson() const {
 TrainerState TrainerState::FromJson(const Json& json, const std::string& where) {
   TrainerState state;
   try {
-    VisitFields(state, [&](const char* name, auto& field) { json.at(name).get_to(field); });
+    VisitFields(state, [&](const char* name, auto& field) {
+      const Json& value = json.at(name);
+      // The library would cut a fraction off, and take any number for an integer it has no room in.
+      if constexpr (std::is_same_v<decltype(field), int64_t&>) {
+        if (!value.is_number_integer() || value < 0 || value > kMostCounted)
+          BadInput("{}: \"{}\" must be a whole number from 0 to {}, not {}", where, name, kMostCounted, value.dump());
+      }
+      value.get_to(field);
+    });
     state.best_metric = OptionalOf(json.at("best_metric"));
     state.plateau.best = OptionalOf(json.at("plateau_best"));
     json.at("history").get_to(state.history);
   } catch (const Json::exception& error) {
     BadInput("{}: not the state of a run: {}", where, error.what());
   }
-  if (state.step < 0) BadInput("{}: step {} is below 0", where, state.step);
+  if (state.skipped_nonfinite > state.step)
+    BadInput("{}: {} updates skipped of {}", where, state.skipped_nonfinite, state.step);
   return state;
 }
 

@@ -1,4 +1,5 @@
 // The program from outside: what a person types, what comes back, and the one line and exit code 2 for what is wrong.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
@@ -129,7 +130,20 @@ TEST_F(CommandLine, BadSettingsAreRefusedByName) {
   ExpectRefused("train --model " + kLlama + " --data " + Rows(), {"output_dir"});
   ExpectRefused("train " + Write("c.yaml", "training:\n  learning_rat: 1\n"), {"c.yaml:2", "learning_rate"});
   ExpectRefused("train " + Write("d.yaml", "a: [\n"), {"d.yaml", "YAML"});
+  ExpectRefused("train " + Write("e.yaml", "lora:\n  r: 2\nlora:\n  r: 4\n"), {"e.yaml:3", "\"lora\" is there twice"});
+  ExpectRefused("train " + Write("f.yaml", "lora: {r: 2, r: 4}\n"), {"f.yaml:1", "\"r\" is there twice"});
+  ExpectRefused("train " + Write("g.yaml", "[lora]: {r: 2}\n"), {"g.yaml:1", "a key must be a text"});
+  ExpectRefused("train " + Write("h.yaml", "lora: {rank_pattern: {[q_proj]: 2}}\n"),
+                {"h.yaml:1", "a key must be a text"});
+  ExpectRefused("train " + Write("i.yaml", "lora: {target_modules: &a [*a]}\n"), {"i.yaml", "deeper than 32"});
+  std::string doubled = "lora: {target_modules: [&a0 [x]";  // a line that stands for 2^30 texts
+  for (int i = 0; i < 30; ++i) doubled += fmt::format(", &a{} [*a{}, *a{}]", i + 1, i, i);
+  ExpectRefused("train " + Write("j.yaml", doubled + "]}\n"), {"j.yaml", "more than 1048576 values"});
+  ExpectRefused("train " + Write("k.yaml", "model:\n  name_or_path: \"\xff\"\n"), {"k.yaml:2", "not valid UTF-8"});
+  ExpectRefused(Train("--tokenizer 'a\xff'"), {"tokenizer", "not valid UTF-8"});
+  ExpectRefused(Train("--adam_epsilon 0"), {"adam_epsilon", "from 1e-30 to 1"});
   ExpectRefused("frobnicate", {"frobnicate"});
+  ExpectRefused("synth --shape tiny --output ''", {"no name"});
   for (const char* value : {"nan", "-1", "1e9", "hot"}) {
     ExpectRefused("generate --model " + kLlama + " --prompt p --temperature '" + value + "'",
                   {"--temperature", value, "from 0 to 1000"});

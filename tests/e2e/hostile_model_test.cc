@@ -120,4 +120,31 @@ TEST_F(HostileModel, AnIndexThatLeavesItsFolder) {
   ExpectRefused({"info", "model"}, "../outside.safetensors");
 }
 
+TEST_F(HostileModel, RandomWeightsOfNoWidth) {
+  WriteFileAtomic(Path("rows.jsonl"), "{\"text\": \"some words\"}\n");
+  Json config = Read("config.json");
+  for (const Json& range : {Json("x"), Json(-1), Json(0), Json(1e308), Json::array()}) {
+    config["initializer_range"] = range;
+    Write("config.json", config.dump());
+    SCOPED_TRACE(range.dump());
+    ExpectRefused({"train", "--init_from_config", "model/config.json", "--tokenizer", "model", "--method", "full",
+                   "--data", "rows.jsonl", "--output_dir", "out"},
+                  "\"initializer_range\" must be a number above 0");
+    ExpectNothing();
+  }
+}
+
+TEST_F(HostileModel, AnAdapterWhoseRunIsNoRecord) {
+  WriteFileAtomic(Path("rows.jsonl"), "{\"text\": \"some words\"}\n");
+  ASSERT_EQ(Attune({"train", "--model", "model", "--data", "rows.jsonl", "--output_dir", "run", "--max_steps", "1"})
+                .exit_code,
+            0);
+  for (const char* record : {"null", "[]", "3", "\"x\""}) {
+    WriteFileAtomic(Path("run/run.json"), record);
+    ExpectRefused({"merge", "--model", "model", "--adapter", "run", "--output", "out"}, "is no record of a run");
+    ExpectRefused({"resume", "run"}, "is no record of a run");
+    ExpectNothing();
+  }
+}
+
 }  // namespace attune::hostile_model_test

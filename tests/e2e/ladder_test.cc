@@ -63,6 +63,17 @@ TEST_F(LadderTest, MeasuresEveryMethodOnTheSameRowsAndGoesOn) {
   EXPECT_EQ(second["rungs"][2]["eval_loss"], lora["eval_loss"]);
   EXPECT_EQ(second["rungs"][2]["path"], lora["path"]);
   for (const size_t i : {0u, 1u, 3u, 4u}) EXPECT_EQ(second["rungs"][i], first["rungs"][i]);
+
+  state["trained"]["lora"]["steps"] = "many";
+  Json damaged[] = {state, state, state, state, state};
+  damaged[1]["rungs"] = Json::array();
+  damaged[2]["rungs"]["base"].erase("cost");
+  damaged[3]["rungs"]["base"]["losses"].erase(0);
+  damaged[4]["rungs"]["base"]["skipped"] = "for no reason";
+  for (const Json& of_ladder : damaged) {
+    WriteFileAtomic(Path("ladder/ladder.json"), of_ladder.dump());
+    ExpectRefused(Arguments({"--budget", "60s", "--output_dir", "ladder"}), "ladder.json: is not as attune advise");
+  }
 }
 
 TEST_F(LadderTest, TextHasNoPrompt) {
