@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -57,6 +59,17 @@ CLI::Validator Between(double low, double high) {
             return fits ? std::string() : fmt::format("{} is no number {}", text, range);
           },
           range, ""};
+}
+
+CLI::Validator IsSeed() {
+  return {[](std::string& text) {
+            uint64_t seed = 0;
+            const char* const end = text.data() + text.size();
+            const auto [at, error] = std::from_chars(text.data(), end, seed);
+            const bool fits = error == std::errc() && at == end;
+            return fits ? std::string() : text + " is no whole number from 0 to 2^64 - 1";
+          },
+          "", ""};
 }
 
 int RunCommandLine(int argc, char** argv) {

@@ -19,6 +19,9 @@ DType DTypeOf(const std::string& name, const char* flag);
 // As CLI::Range, which lets nan pass.
 CLI::Validator Between(double low, double high);
 
+// A whole number that 64 bits hold: a minus or one bit more would wrap around without a word.
+CLI::Validator IsSeed();
+
 // The flags of generation: --temperature, --max_new_tokens ...
 struct SamplingOptions;
 void AddSampling(CLI::App* command, SamplingOptions* options);

@@ -177,7 +177,7 @@ void AddSplit(CLI::App* data, CommandContext& context) {
       ->excludes(fraction);
   command->add_option("--stratify", flags->compare.settings.label,
                       "A column; each of its values is held out in the same share");
-  command->add_option("--seed", flags->settings.seed, "Another seed holds out other rows");
+  command->add_option("--seed", flags->settings.seed, "Another seed holds out other rows")->check(IsSeed());
   command->callback([flags, &context] {
     context.run = [flags, &context] {
       SplitSettings settings = flags->settings;
@@ -282,8 +282,9 @@ void AddSelect(CLI::App* data, CommandContext& context) {
                       "A file that keeps the model's scores; rows in it are not scored again");
   command->add_option("--max_length", flags->model.max_length, "Tokens of a row that are scored")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 20));
-  command->add_option("--seed", flags->settings.rules.seed,
-                      "Of random, of the first row of diverse, and of the control");
+  command
+      ->add_option("--seed", flags->settings.rules.seed, "Of random, of the first row of diverse, and of the control")
+      ->check(IsSeed());
   command->callback([flags, &context] { context.run = [flags, &context] { RunSelect(*flags, context); }; });
 }
 

@@ -119,7 +119,7 @@ void AddSynthCommand(CLI::App& app, CommandContext& context) {
   auto flags = std::make_shared<SynthFlags>();
   synth->add_option("--shape", flags->job.shape, "Whose shape")->required();
   synth->add_option("--output", flags->job.output, "A new folder")->required();
-  synth->add_option("--seed", flags->job.seed, "Of the weights (default 42)");
+  synth->add_option("--seed", flags->job.seed, "Of the weights (default 42)")->check(IsSeed());
   synth->add_option("--torch_dtype", flags->dtype, "bfloat16 (default), float16 or float32");
   synth->add_flag("--json", context.json, "One JSON document on standard output");
   synth->callback([flags, &context] {

@@ -62,7 +62,7 @@ void AddPromptCommand(CLI::App& app, CommandContext& context) {
       ->allow_extra_args(false);
   command->add_option("--max_rows", job->max_rows, "Held-out rows to score, evenly from all; 0: all (default 100)")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
-  command->add_option("--seed", job->seed, "Of the random sets");
+  command->add_option("--seed", job->seed, "Of the random sets")->check(IsSeed());
   command->add_option("--output", job->output, "Write the best prompt to this new file");
   command->add_flag("--bf16", job->bf16, "Compute in bf16");
   command->add_flag("--json", context.json, "One JSON document on standard output");

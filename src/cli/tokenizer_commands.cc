@@ -78,7 +78,7 @@ void AddTokenizerCommands(CLI::App& app, CommandContext& context) {
                     "true (default): the first word is written as one within a text, with a space before it");
   train->add_option("--sample_mib", flags->sample_mib, "Learn from about so much of the text (default 64); 0: from all")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
-  train->add_option("--seed", job.settings.seed, "For drawing that text (default 42)");
+  train->add_option("--seed", job.settings.seed, "For drawing that text (default 42)")->check(IsSeed());
   train->add_flag("--json", context.json, "One JSON document on standard output");
   train->callback([flags, &context] { context.run = [flags, &context] { RunTokenizerTrain(*flags, context); }; });
 }

@@ -22,7 +22,7 @@ void AddSampling(CLI::App* command, SamplingOptions* options) {
       ->check(Between(0.0, 1.0));
   command->add_option("--top_k", options->top_k, "Sample from this many tokens; 0: all")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
-  command->add_option("--seed", options->seed, "Of the sampling");
+  command->add_option("--seed", options->seed, "Of the sampling")->check(IsSeed());
 }
 
 namespace {

@@ -148,6 +148,9 @@ TEST_F(CommandLine, BadSettingsAreRefusedByName) {
     ExpectRefused("generate --model " + kLlama + " --prompt p --temperature '" + value + "'",
                   {"--temperature", value, "from 0 to 1000"});
   }
+  for (const char* value : {"-1", "18446744073709551616", "1.5", "x"}) {  // the first two wrapped around
+    ExpectRefused("generate --model " + kLlama + " --prompt p --seed '" + value + "'", {"--seed", value, "from 0 to"});
+  }
 }
 
 TEST_F(CommandLine, BadDataIsRefusedByFileAndLine) {
