@@ -153,6 +153,15 @@ TEST(Attention, HeadSizes) {
   }
 }
 
+// The widest head; of the longer sequence's keys a thread's room holds no more than a block.
+TEST(Attention, WidestHead) {
+  CheckTypes({.lengths = {40}, .group = 5, .head_dim = 1024, .size = 0.5});
+  CheckTypes({.lengths = {316}, .head_dim = 1024, .size = 0.5});
+}
+
+// Keys of many queries pass by block by block where a thread's room cannot hold them all.
+TEST(Attention, ALongSequence) { Check({.lengths = {5300}, .head_dim = 2, .window = 70}); }
+
 TEST(Attention, Lengths) {
   for (int32_t length : {1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 130, 200, 300})
     CheckTypes({.lengths = {length}});

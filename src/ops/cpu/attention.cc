@@ -113,8 +113,13 @@ void EndQueries(const Attention& op, int64_t row, int64_t head, int64_t nq, int6
   }
 }
 
-// Heads whose queries one task takes: they read the same keys and values.
+// Heads whose queries one task takes: they read the same keys and values. Fewer where heads are very wide.
 constexpr int64_t kHeadsAtOnce = 4;
+
+int64_t HeadsAtOnce(int64_t dim) {
+  const int64_t shared = kBlock * kBlock + kBlock + 2 * KeyRoom(kBlock, dim);
+  return std::clamp<int64_t>((kRoomFloats - shared) / (2 * (dim * kBlock + kBlock)), 1, kHeadsAtOnce);
+}
 
 // One block of queries of heads [head, head + heads), which share keys and values, forward.
 void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t head, int64_t heads, int64_t q0,
@@ -155,6 +160,7 @@ void ForwardBlock(const Attention& op, int64_t begin, int64_t length, int64_t he
 void AttentionKernelF32(const CpuState& state, const Attention& op) {
   const int32_t* starts = Raw<const int32_t>(op.starts);
   const int64_t sequences = op.starts.cols - 1, group = op.shape.heads / op.shape.kv_heads;
+  const int64_t at_once = HeadsAtOnce(op.shape.head_dim);
   Tickets tickets;
 #pragma omp parallel num_threads(state.scratch.threads)
   {
@@ -164,7 +170,7 @@ void AttentionKernelF32(const CpuState& state, const Attention& op) {
       const int64_t length = starts[s + 1] - starts[s], blocks = (length - op.past + kBlock - 1) / kBlock;
       for (int64_t block = blocks - 1; block >= 0; --block) {  // the longest first
         for (int64_t h = 0, heads = 0; h < op.shape.heads; h += heads) {
-          heads = std::min(kHeadsAtOnce, group - h % group);
+          heads = std::min(at_once, group - h % group);
           if (tickets.Mine(index++, &mine)) {
             ForwardBlock(op, starts[s], length, h, heads, op.past + block * kBlock, room);
           }

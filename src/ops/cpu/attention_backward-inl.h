@@ -105,20 +105,19 @@ void PrefetchQueries(const AttentionBackward& op, int64_t row, int64_t head, int
   }
 }
 
-constexpr int64_t kMostKeys = 320 << 10;  // floats of keys, and as many of values, that a thread's room takes at once
-
 // All queries of one key/value head of one sequence, backward.
 void BackwardHead(const AttentionBackward& op, int64_t begin, int64_t length, int64_t kv, Room room) {
   const AttentionShape& s = op.shape;
   const int64_t dim = s.head_dim, padded = (dim + kNr - 1) / kNr * kNr, group = s.heads / s.kv_heads;
   const Visibility visibility{s.window};
+  const float* const room_end = room.cursor + kRoomFloats;
   BackwardRoom r;
   for (float** piece : {&r.query, &r.dout, &r.tile}) *piece = room.Take(kBlock * padded);
   for (float** piece : {&r.query_t, &r.dout_t, &r.dquery_t}) *piece = room.Take(dim * kBlock);
   for (float** piece : {&r.scores, &r.dscores}) *piece = room.Take(kBlock * kBlock);
   for (float** piece : {&r.delta, &r.lse}) *piece = room.Take(kBlock);
   // Of a whole sequence where there is room, for each head and each block of queries passes by them.
-  const bool at_once = KeyRoom(length, dim) <= kMostKeys;
+  const bool at_once = 2 * KeyRoom(length, dim) <= room_end - room.cursor;
   for (float** piece : {&r.key, &r.value}) *piece = room.Take(KeyRoom(at_once ? length : kBlock, dim));
   const auto keys = [&](const Matrix& m, int64_t first, int64_t rows, float* piece) {
     return Keys(m, RawRow<const float>(m, begin + first) + kv * dim, rows, dim, piece);

@@ -25,7 +25,7 @@ using attune::AttentionKernel;
 constexpr int kTileRows = 14;      // 28 accumulators, two vectors of B and one of A: 31 of 32 registers
 constexpr float kMasked = -1e30f;  // finite, so that what is masked becomes 0 and never NaN
 constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
-constexpr int64_t kMaxHeadDim = 1024, kForwardItems = 8, kMaxBackwardItems = 8;
+constexpr int64_t kForwardItems = 8, kMaxBackwardItems = 8;
 constexpr int64_t kBackwardItemBytes = 640 * 1024;  // of all items together: most of a second-level cache
 
 // Which part of a product over a tile on the diagonal can be non-zero. Key i and query j are visible to each
@@ -474,13 +474,13 @@ void Backward(const AttentionBackwardGroup& g, std::byte* scratch) {
 }
 
 // The largest head fits a thread's scratch.
-constexpr int64_t kMaxUnits = kMaxHeadDim / 2, kTileUnits = kBlock * kBlock;
+constexpr int64_t kMaxUnits = attune::kMaxHeadDim / 2, kTileUnits = kBlock * kBlock;
 static_assert((2 * kBlock * kMaxUnits + 2 * kMaxUnits * kPairs + 2 * kTileUnits + kBlock +
                kForwardItems * (3 * kMaxUnits * kBlock + 2 * kBlock)) *
                   4 <=
               attune::kThreadScratchBytes);
-static_assert((3 * kBlock * kMaxUnits + 2 * kMaxUnits * kPairs + 4 * kTileUnits + 2 * kBlock * kMaxHeadDim + kBlock +
-               4 * kMaxUnits * kBlock + 2 * kPairs * kMaxHeadDim + 2 * kBlock) *
+static_assert((3 * kBlock * kMaxUnits + 2 * kMaxUnits * kPairs + 4 * kTileUnits + 2 * kBlock * attune::kMaxHeadDim +
+               kBlock + 4 * kMaxUnits * kBlock + 2 * kPairs * attune::kMaxHeadDim + 2 * kBlock) *
                       4 +
                   kBackwardItemBytes <=
               attune::kThreadScratchBytes);

@@ -9,6 +9,8 @@
 
 namespace attune {
 
+inline constexpr int64_t kMaxHeadDim = 1024;
+
 template <class T>
 struct AttentionRows {
   T* data = nullptr;   // of the first row of the sequence, at the first column of the (first) head

@@ -13,7 +13,9 @@
 
 #include <algorithm>
 
+#include "ops/cpu/attention_kernel.h"
 #include "ops/cpu/raw.h"
+#include "ops/cpu/scratch.h"
 #include "ops/cpu/transpose-inl.h"
 #include "ops/cpu/vector-inl.h"
 #include "tensor/matrix.h"
@@ -196,6 +198,10 @@ HWY_INLINE hn::Mask<FullF32> Sees(int64_t key, int64_t query, int64_t window) {
   if (window > 0) visible = hn::And(visible, hn::Lt(distance, hn::Set(di, static_cast<int32_t>(window))));
   return hn::RebindMask(d, visible);
 }
+
+constexpr int64_t kRoomFloats = kThreadScratchBytes / static_cast<int64_t>(sizeof(float));
+// A block of the widest head fits the room in both passes, keys and values included.
+static_assert(8 * kBlock * kMaxHeadDim + 2 * kBlock * kBlock + 2 * kBlock <= kRoomFloats);
 
 // The room of one thread, carved from its scratch; every piece is aligned to a cache line.
 struct Room {
