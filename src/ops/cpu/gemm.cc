@@ -29,8 +29,9 @@ constexpr int64_t kBlockUnits = 1024;  // reduction of a packed block of B, at m
 constexpr int64_t kBlockStep =
     256;  // ... and a multiple of this where there are several: whole blocks of every stored type
 constexpr int64_t kStridePadding = 16;  // units: without it rows of a power of two would share the same few cache sets
-constexpr int64_t kPanelsInL2 = 640 << 10;   // bytes of panels of B that stay in L2 while rows of A pass by
-constexpr int64_t kDecodedBytes = 16 << 10;  // of a stored b, decoded at a time: stays in L1 until it is packed
+constexpr int64_t kPanelsInL2 = 640 << 10;        // bytes of panels of B that stay in L2 while rows of A pass by
+constexpr int64_t kFarBytes = int64_t{32} << 20;  // of A: more than the cores' shared cache keeps
+constexpr int64_t kDecodedBytes = 16 << 10;       // of a stored b, decoded at a time: stays in L1 until it is packed
 
 struct Plan {
   const GemmKernel& kernel;
@@ -225,11 +226,14 @@ void MultiplyRows(const Plan& plan, const Work& w) {
   }
 }
 
-// Whether A can be read in place: dense units, no mask, no transposition, and rows that do not all meet in the same few
-// sets of the L1 cache, which a stride of whole pages makes them do.
+// Whether A can be read in place: dense units, no mask, no transposition, rows that do not all meet in the same few
+// sets of the L1 cache, which a stride of whole pages makes them do, and not so much of it that every pass reads it
+// from memory, as gradients of logits are: copied, it comes from there in one stream.
 bool ReadsInPlace(const GemmKernel& kernel, const Gemm& g, int64_t k) {
-  const bool collides = g.c.rows > kernel.mr && g.a.stride * (4 / kernel.unit_elements) % 4096 == 0;
-  return !collides && !g.a_transposed && !g.a_mask.bits && k % kernel.unit_elements == 0 &&
+  const int64_t element_bytes = 4 / kernel.unit_elements;
+  const bool collides = g.c.rows > kernel.mr && g.a.stride * element_bytes % 4096 == 0;
+  const bool is_far = g.c.rows * k * element_bytes > kFarBytes;
+  return !collides && !is_far && !g.a_transposed && !g.a_mask.bits && k % kernel.unit_elements == 0 &&
          g.a.stride % kernel.unit_elements == 0 && g.a.data.value % sizeof(uint32_t) == 0;
 }
 
