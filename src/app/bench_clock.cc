@@ -65,6 +65,7 @@ void StepClock::OnStep(const StepMetrics& m) {
   if (turns_ != nullptr && is_first) {
     while (beside_.seconds < kSpeedSeconds) MeasureSpeed();
   }
+  if (beside_.seconds == 0) MeasureSpeed();  // the step was shorter than the period
   if (!is_first && (turns_ == nullptr || !turns_->is_alone())) {
     steps_.push_back(
         {tokens_ / m.tokens_per_second - (waited - waited_) - measuring_, beside_.flops / beside_.seconds, profile_});

@@ -176,6 +176,18 @@ TEST_F(PlanTest, DrawsAPictureWithEveryTextEscaped) {
   }
 }
 
+// The machine's speed is measured several times a second, which such steps do not take.
+TEST_F(PlanTest, StepsShorterThanTheMeasuringAreBenched) {
+  const Outcome bench = Attune(
+      {"bench", "train", "--model", Llama(), "--tokens", "64", "--length", "32", "--steps", "4", "--f32", "--json"});
+  ASSERT_EQ(bench.exit_code, 0) << bench.err;
+  const Json json = Json::parse(bench.out);
+  for (const char* key : {"speed_flops", "tokens_per_second", "fraction_of_limit", "fraction_of_speed"}) {
+    ASSERT_TRUE(json.at(key).is_number()) << key;
+    EXPECT_GT(json.at(key).get<double>(), 0) << key;
+  }
+}
+
 TEST_F(PlanTest, RemembersWhatBenchMeasured) {
   EXPECT_NE(Attune({"plan", "--model", "llama-2-7b", "--bf16", "false"}).out.find("(assumed;"), std::string::npos);
   const Outcome bench =
