@@ -36,11 +36,14 @@ struct Matrix {
 // Sizes of tensors are rounded up to whole cache lines (64 bytes, also the widest vector).
 inline int64_t AlignedBytes(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// Elements from one row of activations to the next. Rows of whole pages would all meet in the same few sets of an L1
-// cache, so each is followed by a cache line that is not used.
+// Whether rows that lie so far apart all meet in the same few sets of an L1 cache, as rows of whole pages do.
+inline bool RowsCollide(DType dtype, int64_t stride) { return BytesOf(dtype, stride) % 4096 == 0; }
+
+// Elements from one row of activations to the next: rows that would collide are each followed by a cache line that is
+// not used.
 inline int64_t SpreadStride(DType dtype, int64_t rows, int64_t cols) {
-  constexpr int64_t kPage = 4096, kLine = 64;
-  return rows > 1 && BytesOf(dtype, cols) % kPage == 0 ? cols + kLine / BytesOf(dtype, 1) : cols;
+  constexpr int64_t kLine = 64;
+  return rows > 1 && RowsCollide(dtype, cols) ? cols + kLine / BytesOf(dtype, 1) : cols;
 }
 
 // A dense (rows, cols) matrix at an address.

@@ -99,9 +99,13 @@ void AddToSums(const Operand& a, const Rows& b, int64_t padded_dim, float* sums,
 
 // Asks for a share of the rows of a block of queries that comes next: those of tile `index` of `tiles`.
 void PrefetchQueries(const AttentionBackward& op, int64_t row, int64_t head, int64_t nq, int64_t index, int64_t tiles) {
-  const int64_t r0 = nq * index / tiles, r1 = nq * (index + 1) / tiles;
+  constexpr int64_t kLine = 16;
+  const int64_t dim = op.shape.head_dim;
   for (const Matrix& m : {op.q, op.out, op.dout}) {
-    Prefetch(RawRow<const float>(m, row) + head * op.shape.head_dim, m.stride, r0, r1, op.shape.head_dim);
+    for (int64_t r = nq * index / tiles; r < nq * (index + 1) / tiles; ++r) {
+      const float* from = RawRow<const float>(m, row + r) + head * dim;
+      for (int64_t i = 0; i < dim; i += kLine) __builtin_prefetch(from + i, 0, 2);
+    }
   }
 }
 

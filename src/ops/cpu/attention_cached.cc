@@ -21,9 +21,6 @@ HWY_BEFORE_NAMESPACE();
 namespace attune {
 namespace HWY_NAMESPACE {
 
-using V = hn::Vec<FullF32>;
-constexpr int kLanes = hn::MaxLanes(FullF32());
-
 // Positions [first, end) cut into `count` stretches of `length`, and their results: for each a weighted sum of values,
 // the largest score and the sum of weights, for every head.
 struct Stretches {

@@ -24,8 +24,6 @@ HWY_BEFORE_NAMESPACE();
 namespace attune {
 namespace HWY_NAMESPACE {
 
-using V = hn::Vec<FullF32>;
-constexpr int kLanes = hn::MaxLanes(FullF32());
 constexpr int kNr = 2 * kLanes;
 constexpr int kMr = kLanes >= 16 ? 14 : 6;
 constexpr int kBlock = 64;        // queries and keys of one tile
@@ -140,9 +138,6 @@ struct Rows {
   Rows From(int64_t row) const { return {data + row * stride, stride}; }
 };
 
-// Whether rows all meet in the same few sets of the L1 cache, which a stride of whole pages makes them do.
-bool Collide(const Matrix& m) { return m.stride * static_cast<int64_t>(sizeof(float)) % 4096 == 0; }
-
 // A dense copy in `room`, padded with zeros.
 Rows CopyOf(const float* from, int64_t stride, int64_t rows, int64_t dim, int64_t padded, float* room) {
   const FullF32 d;
@@ -158,7 +153,7 @@ Rows CopyOf(const float* from, int64_t stride, int64_t rows, int64_t dim, int64_
 
 // Queries are panels of a product: in place where they are whole panels.
 Rows Queries(const Matrix& m, const float* from, int64_t rows, int64_t dim, int64_t padded, float* room) {
-  if (padded == dim && !Collide(m)) return {from, m.stride};
+  if (padded == dim && !RowsCollide(m.dtype, m.stride)) return {from, m.stride};
   return CopyOf(from, m.stride, rows, dim, padded, room);
 }
 
@@ -167,16 +162,8 @@ int64_t KeyStride(int64_t dim) { return dim <= kBlock ? kBlock : std::max<int64_
 int64_t KeyRoom(int64_t rows, int64_t dim) { return rows * KeyStride(dim); }
 
 Rows Keys(const Matrix& m, const float* from, int64_t rows, int64_t dim, float* room) {
-  if (dim > kWideStride && !Collide(m)) return {from, m.stride};
+  if (dim > kWideStride && !RowsCollide(m.dtype, m.stride)) return {from, m.stride};
   return CopyOf(from, m.stride, rows, dim, KeyStride(dim), room);
-}
-
-// Asks for rows [r0, r1) that are wanted soon.
-void Prefetch(const float* data, int64_t stride, int64_t r0, int64_t r1, int64_t dim) {
-  constexpr int64_t kLine = 16;
-  for (int64_t r = r0; r < r1; ++r) {
-    for (int64_t i = 0; i < dim; i += kLine) __builtin_prefetch(data + r * stride + i, 0, 2);
-  }
 }
 
 // Which keys a block of queries sees, and how the visible part of a tile is described.

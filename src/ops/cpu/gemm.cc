@@ -226,13 +226,11 @@ void MultiplyRows(const Plan& plan, const Work& w) {
   }
 }
 
-// Whether A can be read in place: dense units, no mask, no transposition, rows that do not all meet in the same few
-// sets of the L1 cache, which a stride of whole pages makes them do, and not so much of it that every pass reads it
-// from memory, as gradients of logits are: copied, it comes from there in one stream.
+// Whether A can be read in place: dense units, no mask, no transposition, rows that do not collide, and not so much of
+// it that every pass reads it from memory, as gradients of logits are: copied, it comes from there in one stream.
 bool ReadsInPlace(const GemmKernel& kernel, const Gemm& g, int64_t k) {
-  const int64_t element_bytes = 4 / kernel.unit_elements;
-  const bool collides = g.c.rows > kernel.mr && g.a.stride * element_bytes % 4096 == 0;
-  const bool is_far = g.c.rows * k * element_bytes > kFarBytes;
+  const bool collides = g.c.rows > kernel.mr && RowsCollide(g.a.dtype, g.a.stride);
+  const bool is_far = g.c.rows * BytesOf(g.a.dtype, k) > kFarBytes;
   return !collides && !is_far && !g.a_transposed && !g.a_mask.bits && k % kernel.unit_elements == 0 &&
          g.a.stride % kernel.unit_elements == 0 && g.a.data.value % sizeof(uint32_t) == 0;
 }

@@ -17,9 +17,7 @@ HWY_BEFORE_NAMESPACE();
 namespace attune {
 namespace HWY_NAMESPACE {
 
-using D = hn::CappedTag<float, 16>;
-using V = hn::Vec<D>;
-constexpr int kLanes = hn::MaxLanes(D());
+using D = FullF32;
 constexpr int kNr = 2 * kLanes;
 constexpr int kMr = kLanes >= 16 ? 14 : 6;
 

@@ -19,8 +19,6 @@ HWY_BEFORE_NAMESPACE();
 namespace attune {
 namespace HWY_NAMESPACE {
 
-using V = hn::Vec<FullF32>;
-constexpr int kLanes = hn::MaxLanes(FullF32());
 using Bytes = hn::Repartition<uint8_t, FullF32>;
 using VBytes = hn::Vec<Bytes>;
 constexpr int kGroupsTogether = 64;  // whose factors are unpacked at once

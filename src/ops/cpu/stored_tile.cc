@@ -25,7 +25,6 @@ namespace stored_tile {
 
 using Bytes16 = hn::Full128<uint8_t>;
 using VBytes16 = hn::Vec<Bytes16>;
-constexpr int kLanes = hn::MaxLanes(FullF32());
 
 HWY_INLINE float Half16(const uint8_t* at) {
   uint16_t half;

@@ -17,6 +17,8 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 using FullF32 = hn::CappedTag<float, 16>;
+using V = hn::Vec<FullF32>;
+constexpr int kLanes = hn::MaxLanes(FullF32());
 
 template <class D>
 HWY_INLINE hn::Vec<D> LoadAs(D d, const float* from) {
@@ -112,7 +114,7 @@ HWY_INLINE hn::Vec<hn::Full128<float>> FourSums(const V (&v)[4]) {
 
 // acc += *x * b. On AVX-512 as one instruction that takes x from memory: a compiler would load it once for two
 // products, which is an instruction more to issue, and what is issued bounds a tile where a core is shared.
-HWY_INLINE void AddProduct(hn::Vec<FullF32>& acc, const float* HWY_RESTRICT x, hn::Vec<FullF32> b) {
+HWY_INLINE void AddProduct(V& acc, const float* HWY_RESTRICT x, V b) {
 #if HWY_TARGET <= HWY_AVX3 && HWY_COMPILER_GCC
   asm("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(acc.raw) : "v"(b.raw), "m"(*x));
 #else
