@@ -27,14 +27,16 @@ using Bytes16 = hn::Full128<uint8_t>;
 using VBytes16 = hn::Vec<Bytes16>;
 
 HWY_INLINE float Half16(const uint8_t* at) {
+  const hn::Full128<float> d;
+  const hn::Rebind<uint16_t, decltype(d)> d16;
+  const hn::Rebind<hwy::float16_t, decltype(d)> dh;
   uint16_t half;
   std::memcpy(&half, at, sizeof half);
-  return HalfToFloat(half);
+  return hn::GetLane(hn::PromoteTo(d, hn::BitCast(dh, hn::Set(d16, half))));
 }
 
 HWY_INLINE VBytes16 Load16(const uint8_t* at) { return hn::LoadU(Bytes16(), at); }
 HWY_INLINE VBytes16 Only(VBytes16 bytes, uint8_t bits) { return hn::And(bytes, hn::Set(Bytes16(), bits)); }
-HWY_INLINE VBytes16 Less(VBytes16 bytes, uint8_t zero) { return hn::Sub(bytes, hn::Set(Bytes16(), zero)); }
 
 // Bits [shift, shift + width) of each byte, shift + width <= 8; `bits` is 2^width - 1.
 HWY_INLINE VBytes16 Field(VBytes16 bytes, int shift, uint8_t bits) {
@@ -61,25 +63,23 @@ HWY_INLINE void ForLanes(VBytes16 bytes, const Body& body) {
   }
 }
 
-// Sixteen signed bytes q as q * scale (+ offset).
-template <bool kHasOffset, class T>
-HWY_INLINE void Widen(VBytes16 q, float scale, float offset, T* out) {
-  ForLanes(q, [&](auto bytes, int place) HWY_ATTR {
-    const FullF32 d;
-    const hn::RebindToSigned<FullF32> di;
-    const hn::Rebind<int8_t, FullF32> d8;
-    auto value = hn::Mul(hn::ConvertTo(d, hn::PromoteTo(di, hn::BitCast(d8, bytes))), hn::Set(d, scale));
-    if constexpr (kHasOffset) value = hn::Add(value, hn::Set(d, offset));
-    StoreAs(value, d, out + place);
-  });
+// Of as many codes as there are lanes.
+template <class Format, class Bytes>
+HWY_INLINE V Values(Bytes codes, const Format& block) {
+  const FullF32 d;
+  const hn::RebindToSigned<FullF32> di;
+  const hn::Rebind<int8_t, FullF32> d8;
+  if constexpr (Format::kZero > 0) codes = hn::Sub(codes, hn::Set(hn::DFromV<Bytes>(), uint8_t{Format::kZero}));
+  const V value = hn::Mul(hn::ConvertTo(d, hn::PromoteTo(di, hn::BitCast(d8, codes))), hn::Set(d, block.scale));
+  return Format::kHasOffset ? hn::Add(value, hn::Set(d, block.offset)) : value;
 }
 
-// A format: a block at `in` (layouts: quant/gguf_blocks.cc). Sixteen(h) gives elements 16 h and after as bytes; the
-// scale and the offset that go with them are there after Factors(h), which where kShared holds for an even h and the
-// next.
+// A format: a block at `in` (layouts: quant/gguf_blocks.cc). Sixteen(h) gives elements 16 h and after as bytes, kZero
+// more than they mean; the scale and the offset that go with them are there after Factors(h), which where kShared holds
+// for an even h and the next.
 struct Q8_0 {
-  static constexpr int kElements = 32, kBytes = 34;
-  static constexpr bool kHasOffset = false, kShared = true;
+  static constexpr int kElements = 32, kBytes = 34, kZero = 0;
+  static constexpr bool kHasOffset = false, kShared = true, kIsNibble = false;
   explicit Q8_0(const uint8_t* block) : in(block), scale(Half16(block)) {}
   HWY_INLINE void Factors(int) {}
   HWY_INLINE VBytes16 Sixteen(int h) const { return Load16(in + 2 + 16 * h); }
@@ -88,18 +88,18 @@ struct Q8_0 {
 };
 
 struct Q4_0 {
-  static constexpr int kElements = 32, kBytes = 18;
-  static constexpr bool kHasOffset = false, kShared = true;
+  static constexpr int kElements = 32, kBytes = 18, kZero = 8;
+  static constexpr bool kHasOffset = false, kShared = true, kIsNibble = true;
   explicit Q4_0(const uint8_t* block) : in(block), scale(Half16(block)) {}
   HWY_INLINE void Factors(int) {}
-  HWY_INLINE VBytes16 Sixteen(int h) const { return Less(Nibble(Load16(in + 2), h), 8); }
+  HWY_INLINE VBytes16 Sixteen(int h) const { return Nibble(Load16(in + 2), h); }
   const uint8_t* in;
   float scale, offset = 0;
 };
 
 struct Q4_1 {
-  static constexpr int kElements = 32, kBytes = 20;
-  static constexpr bool kHasOffset = true, kShared = true;
+  static constexpr int kElements = 32, kBytes = 20, kZero = 0;
+  static constexpr bool kHasOffset = true, kShared = true, kIsNibble = true;
   explicit Q4_1(const uint8_t* block) : in(block), scale(Half16(block)), offset(Half16(block + 2)) {}
   HWY_INLINE void Factors(int) {}
   HWY_INLINE VBytes16 Sixteen(int h) const { return Nibble(Load16(in + 4), h); }
@@ -108,20 +108,18 @@ struct Q4_1 {
 };
 
 struct Q5_0 {
-  static constexpr int kElements = 32, kBytes = 22;
-  static constexpr bool kHasOffset = false, kShared = true;
+  static constexpr int kElements = 32, kBytes = 22, kZero = 16;
+  static constexpr bool kHasOffset = false, kShared = true, kIsNibble = false;
   explicit Q5_0(const uint8_t* block) : in(block), scale(Half16(block)) {}
   HWY_INLINE void Factors(int) {}
-  HWY_INLINE VBytes16 Sixteen(int h) const {
-    return Less(hn::Or(Nibble(Load16(in + 6), h), WhereBit(in + 2 + 2 * h, 16)), 16);
-  }
+  HWY_INLINE VBytes16 Sixteen(int h) const { return hn::Or(Nibble(Load16(in + 6), h), WhereBit(in + 2 + 2 * h, 16)); }
   const uint8_t* in;
   float scale, offset = 0;
 };
 
 struct Q5_1 {
-  static constexpr int kElements = 32, kBytes = 24;
-  static constexpr bool kHasOffset = true, kShared = true;
+  static constexpr int kElements = 32, kBytes = 24, kZero = 0;
+  static constexpr bool kHasOffset = true, kShared = true, kIsNibble = false;
   explicit Q5_1(const uint8_t* block) : in(block), scale(Half16(block)), offset(Half16(block + 2)) {}
   HWY_INLINE void Factors(int) {}
   HWY_INLINE VBytes16 Sixteen(int h) const { return hn::Or(Nibble(Load16(in + 8), h), WhereBit(in + 4 + 2 * h, 16)); }
@@ -135,8 +133,8 @@ HWY_INLINE VBytes16 TwoBits(const uint8_t* quants, int h) {
 }
 
 struct Q2_K {
-  static constexpr int kElements = 256, kBytes = 84;
-  static constexpr bool kHasOffset = true, kShared = false;
+  static constexpr int kElements = 256, kBytes = 84, kZero = 0;
+  static constexpr bool kHasOffset = true, kShared = false, kIsNibble = false;
   explicit Q2_K(const uint8_t* block) : in(block), whole(Half16(block + 80)), minimum(Half16(block + 82)) {}
   HWY_INLINE void Factors(int h) {
     scale = whole * static_cast<float>(in[h] & 15);
@@ -148,8 +146,8 @@ struct Q2_K {
 };
 
 struct Q3_K {
-  static constexpr int kElements = 256, kBytes = 110;
-  static constexpr bool kHasOffset = false, kShared = false;
+  static constexpr int kElements = 256, kBytes = 110, kZero = 4;
+  static constexpr bool kHasOffset = false, kShared = false, kIsNibble = false;
   explicit Q3_K(const uint8_t* block) : in(block), whole(Half16(block + 108)) {}
   HWY_INLINE void Factors(int h) {
     const uint8_t* packed = in + 96;
@@ -158,7 +156,7 @@ struct Q3_K {
   }
   HWY_INLINE VBytes16 Sixteen(int h) const {
     const VBytes16 third = hn::ShiftLeft<2>(Field(Load16(in + 16 * (h % 2)), h / 2, 1));
-    return Less(hn::Or(TwoBits(in + 32, h), third), 4);
+    return hn::Or(TwoBits(in + 32, h), third);
   }
   const uint8_t* in;
   float whole, scale = 0, offset = 0;
@@ -178,8 +176,8 @@ struct KFactors {
 };
 
 struct Q4_K {
-  static constexpr int kElements = 256, kBytes = 144;
-  static constexpr bool kHasOffset = true, kShared = true;
+  static constexpr int kElements = 256, kBytes = 144, kZero = 0;
+  static constexpr bool kHasOffset = true, kShared = true, kIsNibble = true;
   explicit Q4_K(const uint8_t* block) : in(block), factors(block) {}
   HWY_INLINE void Factors(int h) { factors.Load(h / 2, &scale, &offset); }
   HWY_INLINE VBytes16 Sixteen(int h) const {
@@ -192,8 +190,8 @@ struct Q4_K {
 };
 
 struct Q5_K {
-  static constexpr int kElements = 256, kBytes = 176;
-  static constexpr bool kHasOffset = true, kShared = true;
+  static constexpr int kElements = 256, kBytes = 176, kZero = 0;
+  static constexpr bool kHasOffset = true, kShared = true, kIsNibble = false;
   explicit Q5_K(const uint8_t* block) : in(block), factors(block) {}
   HWY_INLINE void Factors(int h) { factors.Load(h / 2, &scale, &offset); }
   HWY_INLINE VBytes16 Sixteen(int h) const {
@@ -207,15 +205,15 @@ struct Q5_K {
 };
 
 struct Q6_K {
-  static constexpr int kElements = 256, kBytes = 210;
-  static constexpr bool kHasOffset = false, kShared = false;
+  static constexpr int kElements = 256, kBytes = 210, kZero = 32;
+  static constexpr bool kHasOffset = false, kShared = false, kIsNibble = false;
   explicit Q6_K(const uint8_t* block) : in(block), whole(Half16(block + 208)) {}
   HWY_INLINE void Factors(int h) { scale = whole * static_cast<float>(static_cast<int8_t>(in[192 + h])); }
   HWY_INLINE VBytes16 Sixteen(int h) const {
     const int half = h / 8, run = h % 8 / 2, start = h % 2 * 16;
     const VBytes16 low = Nibble(Load16(in + 64 * half + 32 * (run % 2) + start), run / 2);
     const VBytes16 high = hn::ShiftLeft<4>(Field(Load16(in + 128 + 32 * half + start), run * 2, 3));
-    return Less(hn::Or(low, high), 32);
+    return hn::Or(low, high);
   }
   const uint8_t* in;
   float whole, scale = 0, offset = 0;
@@ -226,19 +224,75 @@ T* OutRow(const StoredTile& t, int64_t r) {
   return static_cast<T*>(t.out) + r * t.out_stride;
 }
 
+// Elements 16 h to 16 h + 15 of a block.
+template <class Format, class T>
+HWY_INLINE void DecodeSixteen(const Format& block, int h, T* out) {
+  ForLanes(block.Sixteen(h), [&](auto codes, int place) HWY_ATTR {
+    const FullF32 d;
+    StoreAs(Values(codes, block), d, out + place);
+  });
+}
+
+#if HWY_TARGET <= HWY_AVX3
+// Those from 16 h on and sixteen more, h being even. What a nibble can mean is rounded once and looked up.
+template <class Format>
+HWY_INLINE void DecodeThirtyTwo(Format& block, int h, uint16_t* out) {
+  const FullF32 d;
+  const hn::Repartition<uint16_t, FullF32> d16;
+  block.Factors(h);
+  if constexpr (Format::kIsNibble) {
+    V value = hn::Mul(hn::Iota(d, static_cast<float>(-Format::kZero)), hn::Set(d, block.scale));
+    if constexpr (Format::kHasOffset) value = hn::Add(value, hn::Set(d, block.offset));
+    const auto rounded = RoundToBf16(d, value), table = hn::ConcatOdd(d16, rounded, rounded);
+    const auto codes = hn::PromoteTo(d16, hn::Combine(hn::Full256<uint8_t>(), block.Sixteen(h + 1), block.Sixteen(h)));
+    _mm512_storeu_si512(out, _mm512_permutexvar_epi16(codes.raw, table.raw));
+  } else {
+    const auto low = RoundToBf16(d, Values(block.Sixteen(h), block));
+    if constexpr (!Format::kShared) block.Factors(h + 1);
+    const auto high = RoundToBf16(d, Values(block.Sixteen(h + 1), block));
+    hn::StoreU(hn::ConcatOdd(d16, high, low), d16, out);
+  }
+}
+#endif
+
+// Asks for pieces of rows, too short for a processor to see what comes: of a row a few below or, behind the last of a
+// tile, of the tile to the right, which is what packing wants next.
+struct Ahead {
+  static constexpr int64_t kRows = 4, kLine = 64;
+  int64_t row_bytes, bytes, rows;
+
+  HWY_INLINE void Prefetch(int64_t r, const uint8_t* piece) const {
+    piece += kRows * row_bytes;
+    if (r + kRows >= rows) piece += bytes - rows * row_bytes;
+    for (int64_t i = 0; i < bytes; i += kLine) __builtin_prefetch(piece + i);
+  }
+};
+
 template <class Format, class T>
 void DecodeFormat(const StoredTile& t) {
   const int64_t row_bytes = t.w.cols / Format::kElements * Format::kBytes, end = t.col + t.cols;
+  const Ahead ahead{row_bytes, t.cols / Format::kElements * Format::kBytes, t.rows};
   for (int64_t r = 0; r < t.rows; ++r) {
     const uint8_t* row = Raw<const uint8_t>(t.w) + (t.row + r) * row_bytes;
+    ahead.Prefetch(r, row + t.col / Format::kElements * Format::kBytes);
     T* out = OutRow<T>(t, r);
     for (int64_t c = t.col; c < end;) {
       Format block(row + c / Format::kElements * Format::kBytes);
       int h = static_cast<int>(c % Format::kElements / 16);
       if (Format::kShared && h % 2 != 0) block.Factors(h);
-      for (; c < end && h < Format::kElements / 16; ++h, c += 16, out += 16) {
+      while (c < end && h < Format::kElements / 16) {
+#if HWY_TARGET <= HWY_AVX3
+        if constexpr (sizeof(T) == 2) {
+          if (h % 2 == 0 && c + 32 <= end) {
+            DecodeThirtyTwo(block, h, out);
+            h += 2, c += 32, out += 32;
+            continue;
+          }
+        }
+#endif
         if (!Format::kShared || h % 2 == 0) block.Factors(h);
-        Widen<Format::kHasOffset>(block.Sixteen(h), block.scale, block.offset, out);
+        DecodeSixteen(block, h, out);
+        ++h, c += 16, out += 16;
       }
     }
   }

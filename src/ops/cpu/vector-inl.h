@@ -56,20 +56,22 @@ HWY_INLINE void StoreAs(hn::Vec<D> x, D d, float* to) {
   hn::StoreU(x, d, to);
 }
 
+// The nearest bf16 to x, ties to even, in the upper half of each lane; a NaN keeps its upper half and stays one.
 template <class D>
-HWY_INLINE void StoreAs(hn::Vec<D> x, D, uint16_t* to) {  // bf16, nearest, ties to even
+HWY_INLINE hn::Vec<hn::Repartition<uint16_t, D>> RoundToBf16(D, hn::Vec<D> x) {
   const hn::RebindToUnsigned<D> du;
-  const hn::Rebind<uint16_t, D> dh;
   const auto bits = hn::BitCast(du, x);
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
   const auto rounded = hn::Add(hn::Add(bits, hn::Set(du, 0x7fff)), odd);
-  // A NaN keeps its upper half and stays one.
-  const auto is_nan = hn::Gt(hn::And(bits, hn::Set(du, 0x7fffffff)), hn::Set(du, 0x7f800000));
   const auto quiet = hn::Or(bits, hn::Set(du, 0x00400000));
-  const auto chosen = hn::IfThenElse(is_nan, quiet, rounded);
-  const hn::RebindToSigned<D> di;
-  const auto top = hn::ShiftRight<16>(chosen);
-  hn::StoreU(hn::DemoteTo(dh, hn::BitCast(di, top)), dh, to);
+  return hn::BitCast(hn::Repartition<uint16_t, D>(), hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(x)), quiet, rounded));
+}
+
+template <class D>
+HWY_INLINE void StoreAs(hn::Vec<D> x, D d, uint16_t* to) {
+  const hn::Repartition<uint16_t, D> d16;
+  const auto rounded = RoundToBf16(d, x);
+  hn::StoreU(hn::LowerHalf(hn::ConcatOdd(d16, rounded, rounded)), hn::Half<decltype(d16)>(), to);
 }
 
 // Calls body(d, i) for whole vectors, then element by element with a one-lane tag.
