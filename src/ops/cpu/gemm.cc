@@ -41,6 +41,7 @@ struct Plan {
   int64_t block_units;   // of a packed block
   int64_t rows_at_once;  // of A, that panels pass by: whole tiles
   int64_t low_units;     // 0: no low-rank term
+  int64_t low_stride;    // units from one row of the low-rank term's A to the next
   int64_t tile_units;    // reduction of one tile
   int64_t panels;        // column panels of C
   float alpha;           // with the factors of the operands' masks
@@ -166,14 +167,16 @@ void PrefetchResults(const MicroTile& t) {
     row_bytes = t.cols * 2;
     stride = t.out_bf16_stride * 2;
   }
+  const bool in_whole_lines = (reinterpret_cast<uintptr_t>(out) | static_cast<uintptr_t>(stride)) % kLine == 0;
   for (int r = 0; r < t.rows; ++r, out += stride) {
-    for (int64_t i = 0; i < row_bytes + kLine - 1; i += kLine) __builtin_prefetch(out + std::min(i, row_bytes - 1), 1);
+    for (int64_t i = 0; i < row_bytes; i += kLine) __builtin_prefetch(out + i, 1);
+    if (!in_whole_lines) __builtin_prefetch(out + row_bytes - 1, 1);
   }
 }
 
 void MultiplyRows(const Plan& plan, const Work& w) {
   const Gemm& g = plan.g;
-  const int nr = plan.kernel.nr, mr = plan.kernel.mr, e = plan.kernel.unit_elements;
+  const int nr = plan.kernel.nr, mr = plan.kernel.mr;
   const int64_t panel_size = w.part.panel_size(plan);
   const int64_t n0 = w.p0 * nr, block_cols = std::min(w.p1 * nr, plan.n) - n0;
   for (int64_t u0 = w.part.u0; u0 == 0 || u0 < w.part.u1; u0 += plan.tile_units) {  // once also where nothing is summed
@@ -205,8 +208,8 @@ void MultiplyRows(const Plan& plan, const Work& w) {
           }
           if (plan.low_units > 0) {
             t.low_units = plan.low_units;
-            t.low_a = Raw<const uint32_t>(g.low_a) + row * (g.low_a.stride / e);
-            t.low_a_stride = g.low_a.stride / e;
+            t.low_a = Raw<const uint32_t>(g.low_a) + row * plan.low_stride;
+            t.low_a_stride = plan.low_stride;
             t.low_panel = panel + (w.part.u1 - w.part.u0) * nr;
             if (g.low_mask.bits) {
               t.mask = RawRow<const uint8_t>(g.low_mask.bits, row) + column / 8;
@@ -408,6 +411,7 @@ void RunGemm(const GemmKernel& kernel, const Scratch& scratch, const Gemm& g) {
                   block_units,
                   RowsAtOnce(kernel, a_in_place),
                   low_units,
+                  g.low_a.stride / kernel.unit_elements,
                   kernel.mr >= kRowsForL2 ? block_units : EvenPart(block_units, kPanelInL1 / 4 / kernel.nr),
                   CeilDiv(n, kernel.nr),
                   g.alpha * (g.a_mask.bits ? g.a_mask.scale : 1.0f) * (g.b_mask.bits ? g.b_mask.scale : 1.0f),
