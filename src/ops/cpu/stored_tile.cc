@@ -233,8 +233,17 @@ HWY_INLINE void DecodeSixteen(const Format& block, int h, T* out) {
   });
 }
 
+// Those from 16 h on and sixteen more, h being even.
+template <class Format, class T>
+HWY_INLINE void DecodeThirtyTwo(Format& block, int h, T* out) {
+  block.Factors(h);
+  DecodeSixteen(block, h, out);
+  if constexpr (!Format::kShared) block.Factors(h + 1);
+  DecodeSixteen(block, h + 1, out + 16);
+}
+
 #if HWY_TARGET <= HWY_AVX3
-// Those from 16 h on and sixteen more, h being even. What a nibble can mean is rounded once and looked up.
+// As bf16: what a nibble can mean is rounded once and looked up.
 template <class Format>
 HWY_INLINE void DecodeThirtyTwo(Format& block, int h, uint16_t* out) {
   const FullF32 d;
@@ -276,20 +285,25 @@ void DecodeFormat(const StoredTile& t) {
     const uint8_t* row = Raw<const uint8_t>(t.w) + (t.row + r) * row_bytes;
     ahead.Prefetch(r, row + t.col / Format::kElements * Format::kBytes);
     T* out = OutRow<T>(t, r);
-    for (int64_t c = t.col; c < end;) {
+    int64_t c = t.col;
+    if (c % Format::kElements == 0) {  // whole blocks, most often everything: places in them are known beforehand
+      const uint8_t* at = row + c / Format::kElements * Format::kBytes;
+      for (; c + Format::kElements <= end; c += Format::kElements, at += Format::kBytes) {
+        Format block(at);
+#pragma GCC unroll 8
+        for (int h = 0; h < Format::kElements / 16; h += 2, out += 32) DecodeThirtyTwo(block, h, out);
+      }
+    }
+    while (c < end) {
       Format block(row + c / Format::kElements * Format::kBytes);
       int h = static_cast<int>(c % Format::kElements / 16);
       if (Format::kShared && h % 2 != 0) block.Factors(h);
       while (c < end && h < Format::kElements / 16) {
-#if HWY_TARGET <= HWY_AVX3
-        if constexpr (sizeof(T) == 2) {
-          if (h % 2 == 0 && c + 32 <= end) {
-            DecodeThirtyTwo(block, h, out);
-            h += 2, c += 32, out += 32;
-            continue;
-          }
+        if (h % 2 == 0 && c + 32 <= end) {
+          DecodeThirtyTwo(block, h, out);
+          h += 2, c += 32, out += 32;
+          continue;
         }
-#endif
         if (!Format::kShared || h % 2 == 0) block.Factors(h);
         DecodeSixteen(block, h, out);
         ++h, c += 16, out += 16;
