@@ -56,40 +56,58 @@ struct Product {
   const float* factors = nullptr;
 };
 
-template <class Simd, int kRows>
+// kStride: that of a where it is known beforehand, so that rows need no registers for their places; else 0.
+template <class Simd, int kRows, int kStride>
 void ProductTile(const Product& p, const uint32_t* a, const uint32_t* b, int64_t units, float* c,
                  const float* factors) {
   typename Simd::Acc acc[kRows][2];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = Simd::Zero();
-  const int64_t a_stride = p.a_stride, b_stride = p.b_stride;
-  for (int64_t u = 0; u < units; ++u, b += b_stride) {
+  const int64_t a_stride = kStride > 0 ? kStride : p.a_stride, b_stride = p.b_stride, c_stride = p.c_stride;
+  for (int64_t u = 0; u < units; ++u, ++a, b += b_stride) {
     const typename Simd::Pairs b0 = Simd::LoadPairs(b), b1 = Simd::LoadPairs(b + kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const typename Simd::Pairs x = Simd::Broadcast(a[r * a_stride + u]);
+      const typename Simd::Pairs x = Simd::Broadcast(a[r * a_stride]);
       acc[r][0] = Simd::Dot(acc[r][0], x, b0);
       acc[r][1] = Simd::Dot(acc[r][1], x, b1);
     }
   }
   const typename Simd::Acc alpha = Simd::Set(p.alpha);
+  if (p.into == Into::kWrite) {
 #pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-    for (int half = 0; half < 2; ++half) {
-      float* to = c + r * p.c_stride + half * kLanes;
-      typename Simd::Acc start = Simd::Zero();
-      if (p.into == Into::kAdd) start = Simd::Load(to);
-      if (p.into == Into::kRescale) start = Simd::Mul(Simd::Load(to), Simd::Load(factors + half * kLanes));
-      Simd::Store(Simd::MulAdd(acc[r][half], alpha, start), to);
+    for (int r = 0; r < kRows; ++r, c += c_stride) {
+      Simd::Store(Simd::Mul(acc[r][0], alpha), c);
+      Simd::Store(Simd::Mul(acc[r][1], alpha), c + kLanes);
     }
+    return;
+  }
+  const bool rescales = p.into == Into::kRescale;
+  const typename Simd::Acc first = rescales ? Simd::Load(factors) : Simd::Set(1.0f),
+                           second = rescales ? Simd::Load(factors + kLanes) : first;
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r, c += c_stride) {
+    Simd::Store(Simd::MulAdd(acc[r][0], alpha, Simd::Mul(Simd::Load(c), first)), c);
+    Simd::Store(Simd::MulAdd(acc[r][1], alpha, Simd::Mul(Simd::Load(c + kLanes), second)), c + kLanes);
   }
 }
 
+// Any number of rows, with any stride.
 template <class Simd, int kRows>
+void SomeRows(int64_t rows, const Product& p, const uint32_t* a, const uint32_t* b, int64_t units, float* c,
+              const float* factors) {
+  if (rows == kRows) return ProductTile<Simd, kRows, 0>(p, a, b, units, c, factors);
+  if constexpr (kRows > 1) SomeRows<Simd, kRows - 1>(rows, p, a, b, units, c, factors);
+}
+
+// What whole blocks of heads of 64 are made of has kernels of its own.
+template <class Simd>
 void ProductRows(int64_t rows, const Product& p, const uint32_t* a, const uint32_t* b, int64_t units, float* c,
                  const float* factors) {
-  if (rows == kRows) return ProductTile<Simd, kRows>(p, a, b, units, c, factors);
-  if constexpr (kRows > 1) ProductRows<Simd, kRows - 1>(rows, p, a, b, units, c, factors);
+  constexpr int kMost = (kBlock + 4) / 5, kLast = kBlock - 4 * kMost;
+  if (p.a_stride == kPairs && rows == kMost) return ProductTile<Simd, kMost, kPairs>(p, a, b, units, c, factors);
+  if (p.a_stride == kPairs && rows == kLast) return ProductTile<Simd, kLast, kPairs>(p, a, b, units, c, factors);
+  SomeRows<Simd, kTileRows>(rows, p, a, b, units, c, factors);
 }
 
 template <class Simd>
@@ -102,9 +120,8 @@ void Multiply(const Product& p, Causal causal, int64_t shift) {
       if (causal == Causal::kScores && i > j + kTileCols - 1 + shift) break;
       if (causal == Causal::kReducesKeys) last = Clamp((j + kTileCols + shift + 1) / 2, 0, p.units);
       if (causal == Causal::kReducesQueries) first = Clamp((i - shift) / 2, 0, p.units);
-      ProductRows<Simd, kTileRows>(Smaller(rows, p.m - i), p, p.a + i * p.a_stride + first,
-                                   p.b + first * p.b_stride + j, last - first, p.c + i * p.c_stride + j,
-                                   p.factors + (p.factors != nullptr ? j : 0));
+      ProductRows<Simd>(Smaller(rows, p.m - i), p, p.a + i * p.a_stride + first, p.b + first * p.b_stride + j,
+                        last - first, p.c + i * p.c_stride + j, p.factors + (p.factors != nullptr ? j : 0));
     }
   }
 }

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "ops/cpu/gemm_kernel.h"
+
 namespace {
 
 constexpr int kLanes = 16, kTileCols = 32;
@@ -60,35 +62,10 @@ inline void ZipRows(const uint32_t* in, int64_t cols, uint32_t* out, int64_t wid
   }
 }
 
-// Four rows of four units become four rows of four.
-typedef uint32_t FourUnits __attribute__((vector_size(16), aligned(4), may_alias));
-
-inline void TransposeFour(const uint32_t* in, int64_t in_stride, uint32_t* out, int64_t out_stride) {
-  const auto load = [&](int64_t r) { return *reinterpret_cast<const FourUnits*>(in + r * in_stride); };
-  const auto store = [&](int64_t r, FourUnits x) { *reinterpret_cast<FourUnits*>(out + r * out_stride) = x; };
-  const FourUnits r0 = load(0), r1 = load(1), r2 = load(2), r3 = load(3);
-  const FourUnits low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5),
-                  low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
-  const FourUnits high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7),
-                  high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
-  store(0, __builtin_shufflevector(low01, low23, 0, 1, 4, 5));
-  store(1, __builtin_shufflevector(low01, low23, 2, 3, 6, 7));
-  store(2, __builtin_shufflevector(high01, high23, 0, 1, 4, 5));
-  store(3, __builtin_shufflevector(high01, high23, 2, 3, 6, 7));
-}
-
-// out (cols, rows) = the transpose of in (rows, cols).
+// out (cols, rows) = the transpose of in (rows, cols), by the f32 kernel, which takes squares as wide as a vector.
 inline void TransposeUnits(const uint32_t* in, int64_t in_stride, int64_t rows, int64_t cols, uint32_t* out,
                            int64_t out_stride) {
-  const int64_t whole_rows = rows / 4 * 4, whole_cols = cols / 4 * 4;
-  for (int64_t r = 0; r < whole_rows; r += 4) {
-    for (int64_t c = 0; c < whole_cols; c += 4) {
-      TransposeFour(in + r * in_stride + c, in_stride, out + c * out_stride + r, out_stride);
-    }
-  }
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = r < whole_rows ? whole_cols : 0; c < cols; ++c) out[c * out_stride + r] = in[r * in_stride + c];
-  }
+  attune::F32GemmKernel().pack_transposed(in, in_stride, cols, rows, out, out_stride);
 }
 
 // sums (rows, dim) += from (rows, width).
