@@ -182,10 +182,10 @@ void MultiplyRows(const Plan& plan, const Work& w) {
   for (int64_t u0 = w.part.u0; u0 == 0 || u0 < w.part.u1; u0 += plan.tile_units) {  // once also where nothing is summed
     const int64_t count = std::min(plan.tile_units, w.part.u1 - u0);
     const bool to_bf16 = !plan.c_is_f32 && u0 + count == plan.units;
+    MicroTile t;
     for (int64_t p = w.p0; p < w.p1; ++p) {
       const uint32_t* panel = w.packed + (p - w.p0) * panel_size;
       const int64_t column = p * nr;
-      MicroTile t;
       t.cols = static_cast<int>(std::min<int64_t>(nr, plan.n - column));
       t.units = count;
       t.a_stride = w.a_stride;
