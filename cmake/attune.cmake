@@ -3,7 +3,7 @@
 add_compile_options(-Wall -Wextra -Wpedantic -Wno-missing-field-initializers -Wshadow -fno-math-errno -ffp-contract=off)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   add_compile_options(-Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)  # gcc 12 sees what is not there in std::string
-  # The compiler collects its garbage from 1 GiB on, which hardly any file reaches: an eighth of its time.
+  # The compiler collects its garbage from 1 GiB on, which hardly any file reaches: a twelfth of its time.
   add_compile_options("SHELL:--param ggc-min-heapsize=1048576")
 endif()
 if(ATTUNE_FUZZ)
@@ -18,7 +18,7 @@ endif()
 # cli/commands.cc), and an AVX-512 copy of each is picked at run time.
 set(attune_simd_options "-O3;-mavx2;-mfma;-mf16c;-mbmi;-mbmi2;-mlzcnt;-maes;-mpclmul;-DHWY_DISABLED_TARGETS=HWY_AVX3_DL;-Wno-pedantic;-Wno-shadow")
 
-# For code without a hot loop: -Og takes a third less time than -O2; -O0 no less, as it compiles every inline function.
+# For code without a hot loop: -Og takes up to a third less time than -O2; -O0 no less, as it compiles every inline function.
 # With -Og gcc 12 sees members without a value that have one.
 set(attune_cold_options $<$<CONFIG:Release>:-Og> $<$<CONFIG:Release>:-Wno-maybe-uninitialized>)
 
