@@ -25,7 +25,7 @@ set(attune_cold_options $<$<CONFIG:Release>:-Og> $<$<CONFIG:Release>:-Wno-maybe-
 # Reading the headers of JSON, fmt and GoogleTest takes longer than compiling our own code, so they are read once: a build
 # of the whole tree took 10:25 of two cores with nothing but these, and half of that with several files compiled as one.
 #   attune_pch       for the libraries
-#   attune_cold_pch  for what is COLD: gcc 12 compiles by the options that the headers were compiled with, whatever it is told
+#   attune_cold_pch  for what is COLD: gcc 12 goes by the options that the headers were compiled with
 #   attune_test_pch  for the tests
 option(ATTUNE_PCH "Precompile the large headers; the presets do" OFF)
 if(ATTUNE_PCH AND NOT ATTUNE_FUZZ)
