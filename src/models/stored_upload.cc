@@ -17,7 +17,7 @@ constexpr int64_t kPieceElements = int64_t{1} << 18;  // converted at a time: st
 
 // A working room of so many bytes.
 template <class T>
-T* Room(std::vector<std::byte>& room, int64_t elements) {
+T* PlaceIn(std::vector<std::byte>& room, int64_t elements) {
   const size_t bytes = static_cast<size_t>(elements) * sizeof(T);
   if (room.size() < bytes) room.resize(bytes);
   return reinterpret_cast<T*>(room.data());
@@ -106,7 +106,7 @@ void EncodeBnb4Into(Device& device, const StoredTensor& tensor, const StoredForm
   Bnb4Header header = HeaderOfPiece(format, elements, Bnb4Table(format.type), 0, to);
   std::vector<float> absmax(static_cast<size_t>(blocks));
   const int64_t step = kPieceElements;  // whole blocks of every size
-  auto* packed = Room<uint8_t>(room, step / 2);
+  auto* packed = PlaceIn<uint8_t>(room, step / 2);
   std::vector<uint16_t> rounded;
   for (int64_t first = 0; first < elements; first += step) {
     const int64_t count = std::min(step, elements - first);
@@ -140,7 +140,7 @@ void UploadInt8(Device& device, const StoredTensor& tensor, const StoredFormat& 
     return;
   }
   std::vector<float> absmax(static_cast<size_t>(rows));
-  auto* encoded = Room<int8_t>(room, rows * columns);
+  auto* encoded = PlaceIn<int8_t>(room, rows * columns);
   std::vector<uint16_t> rounded;
   const PlainValues values = ValuesToEncode(tensor, format, first * columns, rows * columns, rounded);
   EncodeInt8Rows(values.dtype, values.data, rows, columns, encoded, absmax.data());
@@ -189,17 +189,17 @@ void UploadPiece(Device& device, const ModelFiles& files, const StoredTensor& te
   if (format.dtype == tensor.dtype) {
     const int64_t bytes = BytesOf(format.dtype, rows * columns);
     if (tensor.permuted_head_dim == 0) return device.Upload(to.Plus(offset), tensor.bytes.data() + offset, bytes);
-    auto* ordered = Room<std::byte>(room, bytes);
+    auto* ordered = PlaceIn<std::byte>(room, bytes);
     files.CopyRows(tensor, first, rows, ordered);
     return device.Upload(to.Plus(offset), ordered, bytes);
   }
   const int64_t count = rows * columns;
   if (format.dtype == DType::kBF16) {
-    auto* values = Room<uint16_t>(room, count);
+    auto* values = PlaceIn<uint16_t>(room, count);
     files.ReadRowsBf16(tensor, first, rows, values);
     return device.Upload(to.Plus(offset), values, count * 2);
   }
-  auto* values = Room<float>(room, count);
+  auto* values = PlaceIn<float>(room, count);
   files.ReadRows(tensor, first, rows, values);
   if (format.dtype == DType::kF32) return device.Upload(to.Plus(offset), values, count * 4);
   std::vector<uint16_t> halves(static_cast<size_t>(count));
