@@ -100,7 +100,7 @@ TEST_F(HostileModel, EndTokensThatAreNone) {
 TEST_F(HostileModel, OutputsThatAreNoFiles) {
   Write("ids.json", "[[1, 2]]");  // in the model's folder
   const std::vector<std::string> logits = {"logits", "--model", "model", "--input_ids", "model/ids.json", "--output"};
-  for (const auto& [output, piece] : {std::pair<const char*, const char*>{"", "--output: names no file"},
+  for (const auto& [output, piece] : {std::pair<const char*, const char*>{"", "the name of the output is empty"},
                                       {"model", "model: is a folder"},
                                       {"nowhere/x", "its folder does not exist"}}) {
     std::vector<std::string> arguments = logits;
