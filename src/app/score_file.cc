@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <limits>
 
+#include "app/output_dir.h"
 #include "base/error.h"
 #include "data/jsonl.h"
 #include "text/unicode.h"
@@ -35,7 +36,11 @@ std::pair<uint64_t, RowScore> ScoreOf(const Json& json, const std::string& where
 ScoreFile::ScoreFile(const std::string& path, const Json& header) {
   if (path.empty()) return;
   const bool there = PathExists(path);
-  if (there) Read(path, header);
+  if (there) {
+    Read(path, header);
+  } else {
+    RequireFolderOf(path);
+  }
   file_ = std::make_unique<AppendFile>(path);
   if (!there) file_->WriteLine(header.dump());
 }

@@ -107,6 +107,15 @@ TEST_F(HostileModel, OutputsThatAreNoFiles) {
     arguments.emplace_back(output);
     ExpectRefused(arguments, piece);
   }
+  for (const std::string& output : {std::string("model/config.json/x"), std::string(300, 'x')}) {
+    ExpectRefused({"synth", "--shape", "tiny", "--output", output}, output);
+    ExpectRefused({"export", "--model", "model", "--format", "safetensors", "--output", output}, output);
+  }
+  WriteFileAtomic(Path("rows.jsonl"), "{\"text\": \"some words\"}\n");
+  ExpectRefused({"data", "preview", "rows.jsonl", "--model", "model", "--html", "nowhere/x"}, "its folder does not");
+  ExpectRefused({"data", "select", "rows.jsonl", "--model", "model", "--rows", "1", "--by", "loss", "--scores",
+                 "nowhere/x", "--output", "out"},
+                "its folder does not");
 }
 
 TEST_F(HostileModel, WhatAFileSaysStaysOneShortLine) {
