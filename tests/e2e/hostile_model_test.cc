@@ -100,11 +100,12 @@ TEST_F(HostileModel, EndTokensThatAreNone) {
 TEST_F(HostileModel, OutputsThatAreNoFiles) {
   Write("ids.json", "[[1, 2]]");  // in the model's folder
   const std::vector<std::string> logits = {"logits", "--model", "model", "--input_ids", "model/ids.json", "--output"};
-  for (const auto& [output, piece] : {std::pair<const char*, const char*>{"", "the name of the output is empty"},
+  for (const auto& [output, piece] : {std::pair<std::string, const char*>{"", "the name of the output is empty"},
                                       {"model", "model: is a folder"},
+                                      {std::string(300, 'x'), "is too long for a name"},
                                       {"nowhere/x", "its folder does not exist"}}) {
     std::vector<std::string> arguments = logits;
-    arguments.emplace_back(output);
+    arguments.push_back(output);
     ExpectRefused(arguments, piece);
   }
   for (const std::string& output : {std::string("model/config.json/x"), std::string(300, 'x')}) {
