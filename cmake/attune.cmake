@@ -103,18 +103,20 @@ function(attune_test name)
     ATTUNE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data" ATTUNE_BINARY_DIR="${PROJECT_BINARY_DIR}")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests-bin)
   # As the program sets for itself (src/cli/program/main.cc): several tests run at once. And trainings of tests are no
-  # runs that their user wants to see listed, nor their rates those of the machine.
+  # runs that their user wants to see listed, nor their rates those of the machine. What they write goes to a folder that
+  # the last of them takes away (tests/CMakeLists.txt).
   set(environment "GOMP_SPINCOUNT=1000;ATTUNE_RUNS=${PROJECT_BINARY_DIR}/tests-bin/runs.sqlite"
-      "XDG_CACHE_HOME=${PROJECT_BINARY_DIR}/tests-bin/cache")
+      "XDG_CACHE_HOME=${PROJECT_BINARY_DIR}/tests-bin/cache"
+      "TMPDIR=${PROJECT_BINARY_DIR}/tests-bin/tmp;TEST_TMPDIR=${PROJECT_BINARY_DIR}/tests-bin/tmp")
   if(ARG_SHARDS)
     foreach(shard RANGE 1 ${ARG_SHARDS})
       math(EXPR index "${shard} - 1")
       add_test(NAME ${name}_${shard} COMMAND ${name})
-      set_tests_properties(${name}_${shard} PROPERTIES
+      set_tests_properties(${name}_${shard} PROPERTIES FIXTURES_REQUIRED test_folder
         ENVIRONMENT "${environment};GTEST_TOTAL_SHARDS=${ARG_SHARDS};GTEST_SHARD_INDEX=${index}")
     endforeach()
   else()
     add_test(NAME ${name} COMMAND ${name})
-    set_tests_properties(${name} PROPERTIES ENVIRONMENT "${environment}")
+    set_tests_properties(${name} PROPERTIES FIXTURES_REQUIRED test_folder ENVIRONMENT "${environment}")
   endif()
 endfunction()

@@ -65,15 +65,19 @@ void ConvertToUntouchedBase(const ModelFiles& files, const LoraConfig& config, c
 // Every token that may end an answer: the model's, generation_config.json's, the tokenizer's.
 void CollectEndTokens(ModelBundle* bundle) {
   std::vector<int32_t>& ids = bundle->eos_ids;
-  for (const int64_t id : bundle->files.spec().eos_token_ids) ids.push_back(static_cast<int32_t>(id));
+  // One that the model cannot predict (some files say -1) ends nothing.
+  const auto add = [&](int64_t id) {
+    if (id >= 0 && id < bundle->files.spec().vocab_size) ids.push_back(static_cast<int32_t>(id));
+  };
+  for (const int64_t id : bundle->files.spec().eos_token_ids) add(id);
   const std::string path = bundle->files.path() + "/generation_config.json";
   if (!bundle->files.is_gguf() && FileExists(path)) {
     const auto config = ParseJsonFile(path);
-    if (config.contains("eos_token_id")) {
-      const auto& eos = config["eos_token_id"];
-      for (const auto& id : eos.is_array() ? eos : nlohmann::json::array({eos})) {
-        if (id.is_number_integer()) ids.push_back(id.get<int32_t>());
-      }
+    if (!config.is_object()) BadInput("{}: must hold a JSON object", path);
+    const nlohmann::json eos = config.value("eos_token_id", nlohmann::json());
+    for (const auto& id : eos.is_array() || eos.is_null() ? eos : nlohmann::json::array({eos})) {
+      if (!id.is_number_integer()) BadInput("{}: eos_token_id must be a token's number or a list of them", path);
+      add(id.get<int64_t>());
     }
   }
   const auto named = bundle->special_tokens.find("eos_token");

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "app/output_dir.h"
 #include "base/error.h"
 #include "base/system.h"
 #include "curate/row_parser.h"
@@ -97,7 +98,7 @@ std::string PreviewHtml(const DataPreview& preview) {
 }  // namespace
 
 DataPreview RunDataPreview(const DataPreviewJob& job) {
-  if (!job.html.empty() && PathExists(job.html)) BadInput("--html {}: exists already; name another file", job.html);
+  if (!job.html.empty()) RequireNewFile(job.html);
   TrainingArguments whole = job.config.training;
   whole.max_length = 0;
   const DataEncoder encoder(ModelPathsOf(job.config), whole);

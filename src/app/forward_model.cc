@@ -1,7 +1,10 @@
 #include "app/forward_model.h"
 
+#include <cmath>
+
 #include "base/error.h"
 #include "models/adapter_model.h"
+#include "models/damaged_weights.h"
 
 namespace attune {
 namespace {
@@ -24,9 +27,17 @@ void ForwardModel::AllLogits(std::span<const int32_t> ids, const std::function<v
   decoder->Logits(batch, [&](int64_t, std::span<const float> piece) { sink(piece); });
 }
 
+EvalMetrics ForwardModel::Loss(const std::vector<Example>& examples, int64_t tokens_in_flight,
+                               std::vector<RowLoss>* of_each, const OnEvaluated& on_evaluated) {
+  const EvalMetrics metrics = Evaluate(*decoder, examples, tokens_in_flight, of_each, on_evaluated);
+  if (!std::isfinite(metrics.loss)) RefuseNonFinite(path, "the loss");
+  return metrics;
+}
+
 std::unique_ptr<ForwardModel> MakeForwardModel(const ModelFiles& files, const ForwardOptions& options,
                                                const ChunkLimits& limits) {
   auto model = std::make_unique<ForwardModel>();
+  model->path = files.path();
   model->device = MakeCpuDevice({});
   if (!options.adapter.empty()) model->adapter = ReadAdapter(files, options.adapter);
   const DType compute = ForwardCompute(options.bf16, *model->device);

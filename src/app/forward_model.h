@@ -11,11 +11,13 @@
 #include "app/bundle.h"
 #include "models/decoder.h"
 #include "train/chunks.h"
+#include "train/evaluation.h"
 
 namespace attune {
 
 // A decoder with everything it stands on.
 struct ForwardModel {
+  std::string path;  // of the model, for errors
   std::unique_ptr<Device> device;
   std::optional<ModelWeights> weights;
   AdapterValues adapter;
@@ -24,6 +26,10 @@ struct ForwardModel {
 
   // The logits (tokens, vocab) f32 of every token of one sequence, some rows at a time.
   void AllLogits(std::span<const int32_t> ids, const std::function<void(std::span<const float>)>& sink);
+
+  // As train/evaluation.h's. Errors: Error{kBadInput} where the loss is not finite.
+  EvalMetrics Loss(const std::vector<Example>& examples, int64_t tokens_in_flight,
+                   std::vector<RowLoss>* of_each = nullptr, const OnEvaluated& on_evaluated = {});
 };
 
 struct ForwardOptions {

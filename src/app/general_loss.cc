@@ -81,7 +81,7 @@ LossContrast MeasureLossContrast(const ModelBundle& bundle, const std::vector<Ex
   const size_t count = std::max(row_pieces.size(), text_pieces.size());
   const auto add = [&](const std::vector<std::vector<Example>>& pieces, size_t i, double* sum, int64_t* tokens) {
     if (i >= pieces.size()) return;
-    const EvalMetrics m = Evaluate(*model->decoder, pieces[i], kPiece);
+    const EvalMetrics m = model->Loss(pieces[i], kPiece);
     *sum += m.loss * static_cast<double>(m.tokens);
     *tokens += m.tokens;
   };

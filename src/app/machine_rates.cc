@@ -28,8 +28,18 @@ const char* ComputeName(DType compute) { return compute == DType::kBF16 ? "bf16"
 // What the rates hold for; another processor's are none of ours.
 nlohmann::ordered_json Identity() { return {{"cpu", CpuName()}, {"threads", CpuCount()}}; }
 
+[[noreturn]] void NotOurs() {
+  BadInput("{}: is not as attune bench train writes it; remove it and measure again", MachineRatesPath());
+}
+
+// {"rates": {"f32": {"lora": ...}}}
+void CheckRates(const nlohmann::ordered_json& file) {
+  const auto rates = file.find("rates");
+  const auto is_object = [](const nlohmann::ordered_json& value) { return value.is_object(); };
+  if (rates == file.end() || !rates->is_object() || !std::all_of(rates->begin(), rates->end(), is_object)) NotOurs();
+}
+
 void RemoveWorkRates(nlohmann::ordered_json* file) {
-  if (!file->contains("rates") || !(*file)["rates"].is_object()) return;
   for (auto& of_type : (*file)["rates"]) {
     for (auto& of_method : of_type) {
       if (of_method.is_object()) of_method.erase("work_rates");
@@ -44,6 +54,7 @@ nlohmann::ordered_json ReadRates() {
   if (!file.is_object() || file.value("machine", nlohmann::ordered_json()) != Identity()) return nullptr;
   const nlohmann::ordered_json version = file.value("version", nlohmann::ordered_json(1));
   if (version > kVersion) BadInput("{}: is of a later version of attune; remove it and measure again", path);
+  CheckRates(file);
   if (version < kVersion) RemoveWorkRates(&file);
   return file;
 }
@@ -98,7 +109,7 @@ std::optional<MachineRate> RememberedRate(const std::string& method, DType compu
   } catch (const nlohmann::json::exception&) {
     // told below, with the file's name
   }
-  BadInput("{}: is not as attune bench train writes it; remove it and measure again", MachineRatesPath());
+  NotOurs();
 }
 
 void RememberRate(const std::string& method, DType compute, const MachineRate& rate) {

@@ -10,8 +10,8 @@ namespace attune {
 // Errors: Error{kBadInput} when the folder cannot be written, or holds another run or a model and overwrite is not set.
 void CheckOutputDir(const std::string& output_dir, bool overwrite);
 
-// Of a file that a command will write at its end, asked before it works. Errors: Error{kBadInput} where its folder is
-// not there, and, for the second, where anything has its name.
+// Of a file that a command will write at its end, asked before it works. Errors: Error{kBadInput} where it has no name,
+// is a folder or its folder is not there, and, for the second, where anything has its name.
 void RequireFolderOf(const std::string& path);
 void RequireNewFile(const std::string& path);
 

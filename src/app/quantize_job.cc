@@ -16,6 +16,7 @@
 #include "formats/durable_folder.h"
 #include "formats/json.h"
 #include "formats/safetensors_shards.h"
+#include "models/damaged_weights.h"
 #include "models/hf_config.h"
 #include "models/quantized_layers.h"
 #include "quant/float16.h"
@@ -152,6 +153,7 @@ class Quantization {
   void WriteKept(const StoredTensor& stored, std::vector<std::byte>& room, ShardedSafetensorsWriter& writer) const {
     if (adapter_ != nullptr) {
       FillMerged(stored, room);
+      RequireFinite(stored, room);
       return writer.WriteAt(stored.name, 0, room);
     }
     const int64_t piece = std::max<int64_t>(1, kKeptPiece / stored.columns());
@@ -159,9 +161,16 @@ class Quantization {
       const int64_t rows = std::min(piece, stored.rows() - row);
       room.resize(static_cast<size_t>(BytesOf(dtype_, rows * stored.columns())));
       ReadRowsAs(files_, stored, row, rows, dtype_, room.data());
+      RequireFinite(stored, room);
       writer.WriteAt(stored.name, BytesOf(dtype_, row * stored.columns()), room);
       files_.DropPages(stored);
     }
+  }
+
+  void RequireFinite(const StoredTensor& stored, const std::vector<std::byte>& plain) const {
+    if (AllFinite(plain, dtype_)) return;
+    BadInput("{}: \"{}\" holds a value that is not finite, or not in {}", files_.path(), stored.name,
+             TorchName(dtype_));
   }
 
   const ModelFiles& files_;

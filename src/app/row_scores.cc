@@ -15,6 +15,7 @@
 #include "app/text_embedder.h"
 #include "base/error.h"
 #include "curate/row_parser.h"
+#include "models/damaged_weights.h"
 
 namespace attune {
 namespace {
@@ -196,8 +197,7 @@ void ScoreNewRows(std::vector<RowToScore>& rows, const DataEncoder& encoder, int
     const std::vector<RowScore> scores = ScoreChunk(*model->decoder, part, alone);
     for (size_t i = 0; i < part.size(); ++i) {
       if (!std::isfinite(scores[i].loss) || !std::isfinite(scores[i].loss_alone))
-        Failed("{}:{}: the model's loss of this row is no number: are its weights whole?", from[first + i]->file,
-               from[first + i]->line);
+        RefuseNonFinite(model->path, fmt::format("the loss of {}:{}", from[first + i]->file, from[first + i]->line));
       file->Add(from[first + i]->hash, from[first + i]->file, from[first + i]->line, scores[i]);
       done += std::ssize(part[i].input_ids);
     }

@@ -149,6 +149,11 @@ TEST_F(RowScoresTest, AreKeptInAFile) {
       EXPECT_NE(std::string(error.what()).find(piece), std::string::npos) << error.what();
     }
   };
+  const std::string whole = ReadFile(job_.scores);
+  AppendFile(job_.scores)
+      .WriteLine(R"({"row": "0000000000000001", "answer_tokens": 1e300, "loss": 1, "loss_alone": 1})");
+  refused("\"answer_tokens\" must be a number of tokens; remove the line");
+  WriteFileAtomic(job_.scores, whole);
   job_.max_length = 99;
   refused("max_length 1024, not 99");
   job_.max_length = 1024;

@@ -147,6 +147,16 @@ void RunRecord::Stop(const std::string& status, const std::string& reason) {
   Close(status);
 }
 
+void RunRecord::Refuse(const std::string& reason) {
+  if (json_.contains("resumed")) return Stop("failed", reason);
+  is_open_ = false;
+  log_.reset();
+  for (const char* name : {"run.json", "metrics.jsonl", "metrics.csv", "samples.jsonl"})
+    RemoveTree(output_dir_ + "/" + name);
+  RemoveEventFiles(output_dir_ + "/tensorboard");
+  ToStore([&](RunStore& store) { store.Remove(id_); });
+}
+
 // A page that can be made again at any time (attune runs show --html) is no reason for a run to fail.
 void RunRecord::WriteReport() {
   try {

@@ -54,6 +54,10 @@ class RunRecord {
   // one.
   void Stop(const std::string& status, const std::string& reason);
 
+  // Ends a run that bad input keeps from its first update. What has been written of one that began here is taken back,
+  // in the folder and in the store; one that was begun before has failed, for the reason.
+  void Refuse(const std::string& reason);
+
   const std::string& id() const { return id_; }
 
  private:

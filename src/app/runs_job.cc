@@ -5,6 +5,7 @@
 #include <memory>
 #include <set>
 
+#include "app/output_dir.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/nearest.h"
@@ -54,7 +55,7 @@ std::string Shortened(std::vector<std::string> names) {
 
 // The file must open before anything else is said: a wrong path is the user's mistake, a full disk is not.
 void WriteOutput(const std::string& path, const std::string& content) {
-  if (DirectoryExists(path)) BadInput("{}: is a folder; name a file", path);
+  RequireFolderOf(path);
   std::unique_ptr<AtomicFile> file;
   try {
     file = std::make_unique<AtomicFile>(path);

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <limits>
 
+#include "app/output_dir.h"
 #include "base/error.h"
 #include "data/jsonl.h"
 #include "text/unicode.h"
@@ -23,7 +25,10 @@ std::pair<uint64_t, RowScore> ScoreOf(const Json& json, const std::string& where
   char* end = nullptr;
   const uint64_t hash = std::strtoull(row.c_str(), &end, 16);
   if (row.size() != 16 || *end != '\0') BadInput("{}: \"row\" must be 16 hexadecimal digits; remove the line", where);
-  return {hash, {static_cast<int64_t>(number("answer_tokens")), number("loss"), number("loss_alone")}};
+  const double tokens = number("answer_tokens");
+  if (!json["answer_tokens"].is_number_integer() || tokens > std::numeric_limits<int32_t>::max())
+    BadInput("{}: \"answer_tokens\" must be a number of tokens; remove the line", where);
+  return {hash, {static_cast<int64_t>(tokens), number("loss"), number("loss_alone")}};
 }
 
 }  // namespace
@@ -31,7 +36,11 @@ std::pair<uint64_t, RowScore> ScoreOf(const Json& json, const std::string& where
 ScoreFile::ScoreFile(const std::string& path, const Json& header) {
   if (path.empty()) return;
   const bool there = PathExists(path);
-  if (there) Read(path, header);
+  if (there) {
+    Read(path, header);
+  } else {
+    RequireFolderOf(path);
+  }
   file_ = std::make_unique<AppendFile>(path);
   if (!there) file_->WriteLine(header.dump());
 }

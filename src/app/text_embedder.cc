@@ -1,6 +1,9 @@
 #include "app/text_embedder.h"
 
 #include <algorithm>
+#include <cmath>
+
+#include "models/damaged_weights.h"
 
 namespace attune {
 namespace {
@@ -48,7 +51,10 @@ Embeddings TextEmbedder::Embed(std::span<const std::string> texts, const OnProgr
     for (size_t i = 0; i < asked.size(); ++i) {
       std::copy_n(hidden.begin() + static_cast<std::ptrdiff_t>(i * found.width), found.width,
                   found.Row(asked[i]).begin());
-      Normalize(found.Row(asked[i]));
+      const std::span<float> row = found.Row(asked[i]);
+      if (!std::all_of(row.begin(), row.end(), [](float value) { return std::isfinite(value); }))
+        RefuseNonFinite(model_->path, "what it makes of a text");
+      Normalize(row);
     }
     done += std::ssize(chunk);
     if (on_progress) on_progress("reading rows with the model", done, std::ssize(texts));

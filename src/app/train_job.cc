@@ -73,16 +73,16 @@ TrainResult ResultOf(const nlohmann::ordered_json& record, const std::string& ou
   result.output_dir = output_dir;
   result.noun = FieldText(record, "/method") == "full" ? "the model" : "the adapter";
   const auto number = [&](const char* pointer) { return FieldNumber(record, pointer).value_or(0); };
-  result.steps = static_cast<int64_t>(number("/result/steps"));
-  result.num_tokens = static_cast<int64_t>(number("/result/num_tokens"));
+  result.steps = WholeNumber(number("/result/steps"));
+  result.num_tokens = WholeNumber(number("/result/num_tokens"));
   result.train_loss = number("/result/train_loss");
   result.train_seconds = number("/result/train_runtime");
   result.tokens_per_second = number("/result/tokens_per_second");
   result.eval_loss_before = FieldNumber(record, "/result/eval_loss_before");
   result.eval_loss_after = FieldNumber(record, "/result/eval_loss");
   result.best_checkpoint = FieldText(record, "/result/best_model_checkpoint");
-  result.planned_bytes = static_cast<int64_t>(number("/result/planned_bytes"));
-  result.peak_rss_bytes = static_cast<int64_t>(number("/result/peak_rss_bytes"));
+  result.planned_bytes = WholeNumber(number("/result/planned_bytes"));
+  result.peak_rss_bytes = WholeNumber(number("/result/peak_rss_bytes"));
   result.seconds_to_first_step = number("/result/seconds_to_first_step");
   return result;
 }
@@ -94,10 +94,16 @@ TrainResult Train(const RunConfig& config, TrainEvents& events, Profile* profile
   RunConfig recorded = config;
   MakePathsAbsolute(recorded);
   TrainSession session(recorded, events);
+  const bool is_made = !DirectoryExists(config.training.output_dir);
   MakeDirectories(config.training.output_dir);
   const RunLock lock(config.training.output_dir);
   const InterruptGuard guard;
-  return session.Run(nullptr, InterruptGuard::requested, profile);
+  try {
+    return session.Run(nullptr, InterruptGuard::requested, profile);
+  } catch (const Error&) {
+    if (is_made && ListDirectory(config.training.output_dir).empty()) RemoveTree(config.training.output_dir);
+    throw;
+  }
 }
 
 TrainResult Resume(const ResumeJob& job, TrainEvents& events) {

@@ -301,7 +301,6 @@ TrainResult TrainSession::Run(const ResumePoint* point, const std::function<bool
   options.data = data_record_;
   options.compute = compute_ == DType::kBF16 ? "bf16" : "f32";
   options.on_note = [this](const std::string& line) { events_.OnNote(line); };
-  RunRecord record(config_, bundle_.files.spec(), plan_.planned_bytes, options);
   const ModelWeights weights(*device_, bundle_.files, method_->spec(), storage_);
   method_->PrepareBase(*device_, weights, point != nullptr ? point->path : "");
   const TrainableVectors vectors(*device_, method_->trainables());
@@ -309,6 +308,8 @@ TrainResult TrainSession::Run(const ResumePoint* point, const std::function<bool
   Decoder decoder(*device_, bundle_.files.spec(), weights, method_->spec(), method_->trainables(), &vectors,
                   plan_.settings);
   if (point == nullptr) method_->FinishInitialization(decoder);
+  // Not before: what the model's files hold has been read now, and nothing is written of a run that it refuses.
+  RunRecord record(config_, bundle_.files.spec(), plan_.planned_bytes, options);
   TrainResult result;
   result.output_dir = output_dir;
   result.noun = method_->noun();
@@ -327,8 +328,9 @@ TrainResult TrainSession::Run(const ResumePoint* point, const std::function<bool
     method_->Save(*device_, vectors, output_dir);
   } catch (const Error& error) {
     const bool interrupted = stop_requested && stop_requested();
+    const bool refused = error.kind() == ErrorKind::kBadInput && trainer.state().step == 0;
     try {
-      record.Stop(interrupted ? "interrupted" : "failed", error.what());
+      refused ? record.Refuse(error.what()) : record.Stop(interrupted ? "interrupted" : "failed", error.what());
     } catch (const Error&) {
       // The disk that is full, again: the first error is the one to tell.
     }

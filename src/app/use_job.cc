@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "app/forward_model.h"
+#include "app/output_dir.h"
 #include "app/prompt_file.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -44,7 +45,7 @@ EvalMetrics EvaluateExamples(const ModelBundle& bundle, const EvalSystem& system
   ChunkLimits limits;
   for (const Chunk& chunk : CutAllIntoChunks(shapes, system.tokens_in_flight)) limits.Include(chunk, shapes);
   const auto model = MakeForwardModel(bundle.files, {system.adapter, system.bf16, false, system.is_qlora}, limits);
-  return Evaluate(*model->decoder, examples, system.tokens_in_flight, of_each, on_evaluated);
+  return model->Loss(examples, system.tokens_in_flight, of_each, on_evaluated);
 }
 
 EvalMetrics RunEval(const EvalJob& job, const OnProgress& on_progress) {
@@ -81,6 +82,7 @@ nlohmann::ordered_json ChatSession::Start(const std::string& prompt_file, const 
 }
 
 int64_t RunLogits(const LogitsJob& job) {
+  RequireFolderOf(job.output);
   const ModelFiles files = ModelFiles::Open(job.model);
   const int64_t vocab = files.spec().vocab_size;
   const std::vector<std::vector<int32_t>> sequences = ReadSequences(job.input_ids, vocab);

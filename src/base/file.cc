@@ -256,6 +256,7 @@ bool DirectoryExists(const std::string& path) {
 bool PathExists(const std::string& path) {
   struct stat info {};
   if (CurrentEnv().StatLink(path.c_str(), &info) == 0) return true;
+  if (errno == ENAMETOOLONG) BadInput("{}: is too long for a name", path);
   if (errno != ENOENT && errno != ENOTDIR) Failed("{}: cannot be looked up: {}", path, std::strerror(errno));
   return false;
 }
@@ -308,7 +309,8 @@ void RemoveTree(const std::string& path) {
   } else if (result == 0) {
     result = CurrentEnv().Unlink(path.c_str());
   }
-  if (result != 0 && errno != ENOENT) Failed("{}: cannot be removed: {}", path, std::strerror(errno));
+  if (result != 0 && errno != ENOENT && errno != ENOTDIR)
+    Failed("{}: cannot be removed: {}", path, std::strerror(errno));
 }
 
 void SyncFile(const std::string& path) {

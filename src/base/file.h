@@ -119,7 +119,7 @@ void RequireNewFolder(const std::string& path);
 bool FileExists(const std::string& path);       // a regular file, links followed
 bool DirectoryExists(const std::string& path);  // a directory, links followed
 
-// Anything of that name, a broken link too. Errors: Error{kFailed} when the system cannot tell.
+// Anything of that name, a broken link too. Errors: Error{kBadInput}: it is too long; Error{kFailed}: nobody can tell.
 bool PathExists(const std::string& path);
 
 // Creates the directory and its parents, durably. Errors: Error{kBadInput} naming the path and the reason.

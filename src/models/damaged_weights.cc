@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
+#include "base/error.h"
 #include "base/threads.h"
 
 namespace attune {
@@ -24,6 +26,20 @@ bool HoldsNonFinite(const ModelFiles& files, const StoredTensor& tensor, std::ve
 
 }  // namespace
 
+// What is infinite or no number has an exponent of nothing but ones.
+bool AllFinite(std::span<const std::byte> values, DType dtype) {
+  const auto all = [&](auto exponent) {
+    for (size_t at = 0; at < values.size(); at += sizeof exponent) {
+      auto bits = exponent;
+      std::memcpy(&bits, values.data() + at, sizeof bits);
+      if ((bits & exponent) == exponent) return false;
+    }
+    return true;
+  };
+  if (dtype == DType::kF32) return all(uint32_t{0x7F800000});
+  return all(dtype == DType::kBF16 ? uint16_t{0x7F80} : uint16_t{0x7C00});
+}
+
 bool AllFinite(const std::vector<float>& values) {
   return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
@@ -37,6 +53,10 @@ std::string FirstNonFiniteWeight(const ModelFiles& files, int64_t threads) {
   });
   const auto first = std::find(damaged.begin(), damaged.end(), 1);
   return first == damaged.end() ? "" : tensors[static_cast<size_t>(first - damaged.begin())].name;
+}
+
+void RefuseNonFinite(const std::string& path, const std::string& what) {
+  BadInput("{}: {} is not finite: the weights of the model or of its adapter are damaged", path, what);
 }
 
 }  // namespace attune

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "models/damaged_weights.h"
 #include "models/stored_upload.h"
 
 namespace attune {
@@ -283,9 +284,7 @@ std::span<const float> InferenceModel::Append(std::span<const int32_t> ids) {
   RunLinear(head_, h, logits_, {});
   device_.Download(host_logits_.data(), logits_.data, spec_.vocab_size * 4);
   if (!std::all_of(host_logits_.begin(), host_logits_.end(), [](float logit) { return std::isfinite(logit); })) {
-    BadInput(
-        "{}: what it predicts after {} tokens is not finite: the weights of the model or of its adapter are damaged",
-        files_.path(), length_);
+    RefuseNonFinite(files_.path(), fmt::format("what it predicts after {} tokens", length_));
   }
   return host_logits_;
 }

@@ -17,8 +17,9 @@ void CheckRange(const std::string& where, const char* key, int64_t value, int64_
 }
 
 void CheckRope(const ModelSpec& spec, const std::string& where) {
-  if (!(spec.rope_theta > 0) || !std::isfinite(spec.rope_theta)) {
-    BadInput("{}: rope_theta is {}; it must be positive", where, spec.rope_theta);
+  // Its powers are float32 numbers that positions are multiplied by.
+  if (!(spec.rope_theta >= 1e-6 && spec.rope_theta <= 1e30)) {
+    BadInput("{}: rope_theta is {}; it must lie between 1e-06 and 1e+30", where, spec.rope_theta);
   }
   const RopeScaling& scaling = spec.rope_scaling;
   if (scaling.kind != RopeScaling::Kind::kNone && (!(scaling.factor > 0) || !std::isfinite(scaling.factor))) {

@@ -109,12 +109,24 @@ void RunStore::Migrate() {
   }
 }
 
-void RunStore::Replace(const std::string& output_dir, const RunData& run) {
-  const std::string id = IdOf(run.record);
-  Transaction transaction(database_);
+void RunStore::RemoveLines(const std::string& id) {
   for (const char* sql : {"DELETE FROM metrics WHERE run = ?", "DELETE FROM samples WHERE run = ?"}) {
     Statement(database_, sql).Bind(0, id).Run();
   }
+  next_lines_.erase(id);
+}
+
+void RunStore::Remove(const std::string& id) {
+  Transaction transaction(database_);
+  RemoveLines(id);
+  Statement(database_, "DELETE FROM runs WHERE id = ?").Bind(0, id).Run();
+  transaction.Commit();
+}
+
+void RunStore::Replace(const std::string& output_dir, const RunData& run) {
+  const std::string id = IdOf(run.record);
+  Transaction transaction(database_);
+  RemoveLines(id);
   Statement(database_,
             "INSERT INTO runs (id, output_dir, record) VALUES (?, ?, ?) "
             "ON CONFLICT (id) DO UPDATE SET output_dir = excluded.output_dir, record = excluded.record")
@@ -122,7 +134,6 @@ void RunStore::Replace(const std::string& output_dir, const RunData& run) {
       .Bind(1, output_dir)
       .Bind(2, OneLine(run.record))
       .Run();
-  next_lines_.erase(id);
   for (const MetricsEntry& entry : run.metrics) InsertMetrics(id, entry);
   InsertSamples(id, run.samples);
   transaction.Commit();

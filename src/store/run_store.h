@@ -36,6 +36,7 @@ class RunStore {
 
   // The run as its folder holds it, in place of all that the store had of it. `record` must have an "id".
   void Replace(const std::string& output_dir, const RunData& run);
+  void Remove(const std::string& id);
   void UpdateRecord(const nlohmann::ordered_json& record);
   void AddMetrics(const std::string& id, const MetricsEntry& entry);
   void AddSamples(const std::string& id, const std::vector<RunSample>& samples);
@@ -45,6 +46,7 @@ class RunStore {
 
  private:
   void Migrate();
+  void RemoveLines(const std::string& id);
   int64_t& NextLine(const std::string& id);
   void InsertMetrics(const std::string& id, const MetricsEntry& entry);
   void InsertSamples(const std::string& id, const std::vector<RunSample>& samples);

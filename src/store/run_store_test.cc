@@ -113,6 +113,20 @@ TEST(RunStore, AResumedRunReplacesWhatItWas) {
   EXPECT_EQ(store.List().at(0).output_dir, "/out/moved");
 }
 
+TEST(RunStore, ARemovedRunLeavesNothing) {
+  RunStore store(StorePath());
+  RunData run = ARun("aaaa", "2026-01-01T00:00:00Z");
+  run.metrics = {{1, {{"loss", 3}}}};
+  store.Replace("/out/a", run);
+  store.Replace("/out/b", ARun("bbbb", "2026-01-02T00:00:00Z"));
+  store.Remove("aaaa");
+  EXPECT_FALSE(store.Load("aaaa"));
+  EXPECT_EQ(store.List().size(), 1u);
+  run.metrics.clear();
+  store.Replace("/out/a", run);
+  EXPECT_TRUE(store.Load("aaaa").value().metrics.empty());
+}
+
 TEST(RunStore, TwoWritersAtOnceLoseNothing) {
   const std::string path = StorePath();
   const auto write = [&](const std::string& id) {

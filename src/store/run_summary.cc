@@ -12,9 +12,6 @@
 namespace attune {
 namespace {
 
-// Numbers of a file may be anything; casting what does not fit is undefined.
-int64_t Whole(double value) { return static_cast<int64_t>(std::clamp(value, -0x1p53, 0x1p53)); }
-
 std::optional<double> Last(const RunData& run, const std::string& metric) {
   for (auto entry = run.metrics.rbegin(); entry != run.metrics.rend(); ++entry) {
     if (const double* value = entry->Find(metric)) {
@@ -46,6 +43,8 @@ std::string FieldText(const nlohmann::ordered_json& record, const std::string& p
   if (field == nullptr || field->is_null()) return "";
   return field->is_string() ? field->get<std::string>() : OneLine(*field);
 }
+
+int64_t WholeNumber(double value) { return static_cast<int64_t>(std::clamp(value, -0x1p53, 0x1p53)); }
 
 std::optional<double> FieldNumber(const nlohmann::ordered_json& record, const std::string& pointer) {
   const auto* field = At(record, pointer);
@@ -84,7 +83,7 @@ std::string StatusOf(const nlohmann::ordered_json& record) {
   if (status.empty()) return FieldText(record, "/finished").empty() ? "interrupted" : "finished";
   if (status != "running" || FieldText(record, "/process/host") != HostName()) return status;
   const auto pid = FieldNumber(record, "/process/pid"), ticks = FieldNumber(record, "/process/start_ticks");
-  const bool is_there = pid && ticks && ProcessStartTicks(Whole(*pid)) == Whole(*ticks);
+  const bool is_there = pid && ticks && ProcessStartTicks(WholeNumber(*pid)) == WholeNumber(*ticks);
   return is_there ? "running" : "interrupted";
 }
 
@@ -132,7 +131,7 @@ nlohmann::ordered_json ToJson(const RunSummary& s) {
     return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
   };
   const auto whole = [](const std::optional<double>& value) {
-    return value ? nlohmann::ordered_json(Whole(*value)) : nlohmann::ordered_json();
+    return value ? nlohmann::ordered_json(WholeNumber(*value)) : nlohmann::ordered_json();
   };
   return {{"id", s.id},
           {"status", s.status},

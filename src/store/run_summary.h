@@ -28,6 +28,10 @@ nlohmann::ordered_json ToJson(const RunSummary& summary);
 std::string FieldText(const nlohmann::ordered_json& record, const std::string& pointer);
 std::optional<double> FieldNumber(const nlohmann::ordered_json& record, const std::string& pointer);
 
+// A number of a file, which may be anything, within what a double counts by ones: casting what does not fit is
+// undefined.
+int64_t WholeNumber(double value);
+
 // A line for each of the run's data, "train.jsonl (sha256 ...)", and for each manifest that lay beside it, with its
 // hash.
 std::vector<std::string> DataLines(const nlohmann::ordered_json& record);

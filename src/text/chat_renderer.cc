@@ -91,13 +91,20 @@ void AddSpecialToken(const std::string& name, const nlohmann::json& value, Speci
     (*tokens)[name] = value["content"].get<std::string>();
 }
 
+// What a file of a model's folder holds; nothing where there is none.
+nlohmann::json ObjectOf(const std::string& path) {
+  if (!FileExists(path)) return nlohmann::json::object();
+  nlohmann::json object = ParseJsonFile(path);
+  if (!object.is_object()) BadInput("{}: must hold a JSON object", path);
+  return object;
+}
+
 void AddSpecialTokens(const nlohmann::json& config, SpecialTokens* tokens) {
-  if (!config.is_object()) return;
   for (const auto& [name, value] : config.items()) AddSpecialToken(name, value, tokens);
 }
 
 std::optional<ChatTemplate> TemplateOf(const nlohmann::json& config, const std::string& path) {
-  const auto found = config.is_object() ? config.find("chat_template") : config.end();
+  const auto found = config.find("chat_template");
   if (found == config.end() || found->is_null()) return std::nullopt;
   const std::string where = path + " (chat_template)";
   if (found->is_string()) return ChatTemplate::Parse(found->get_ref<const std::string&>(), where);
@@ -153,8 +160,8 @@ FolderChat LoadFolderChat(const std::string& folder) {
   FolderChat chat;
   const std::string jinja = folder + "/chat_template.jinja", config_path = folder + "/tokenizer_config.json",
                     map_path = folder + "/special_tokens_map.json";
-  if (FileExists(map_path)) AddSpecialTokens(ParseJsonFile(map_path), &chat.special_tokens);
-  const nlohmann::json config = FileExists(config_path) ? ParseJsonFile(config_path) : nlohmann::json();
+  AddSpecialTokens(ObjectOf(map_path), &chat.special_tokens);
+  const nlohmann::json config = ObjectOf(config_path);
   AddSpecialTokens(config, &chat.special_tokens);
   if (FileExists(jinja)) {
     chat.chat_template = ChatTemplate::Parse(ReadFile(jinja), jinja);

@@ -125,6 +125,19 @@ TEST_F(ChatFolder, PicksTheDefaultOfSeveral) {
   }
 }
 
+TEST_F(ChatFolder, RefusesFilesThatHoldNoObject) {
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
+    Write(name, "[]");
+    try {
+      LoadFolderChat(folder_);
+      FAIL() << name;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.what(), folder_ + "/" + name + ": must hold a JSON object");
+    }
+    Write(name, "{}");
+  }
+}
+
 std::string RenderError(const Json& messages, const ChatOptions& options, const std::string& text = "") {
   try {
     RenderChat(ChatTemplate::Parse(text, "t"), messages, options);

@@ -130,6 +130,14 @@ std::string Trainer::DescribeNonFinite(const std::vector<int64_t>& rows, int64_t
   return key.empty() ? "first seen in the loss" : "first seen in the gradient of " + key;
 }
 
+// What to try first against numbers that are not finite: before any update the rate has not been used.
+std::string Trainer::LikelyMend() const {
+  if (state_.step > state_.skipped_nonfinite)
+    return fmt::format("Lower learning_rate (now {:g})", in_.arguments.learning_rate);
+  return "Nothing has been learned yet, so learning_rate is not why: see what loss attune eval gives the model, lower "
+         "lora_alpha or neftune_noise_alpha";
+}
+
 // No setting helps where training starts from weights that are not finite.
 void Trainer::RefuseDamagedWeights() {
   const std::string name = in_.damaged_weight ? in_.damaged_weight() : "";
@@ -156,8 +164,7 @@ void Trainer::TolerateOrStop(const std::vector<int64_t>& rows, int64_t epoch, co
   }
   saver_.Wait();
   const std::string last = saved_step_ > 0 ? fmt::format("; {} is intact", saver_.FolderOf(saved_step_)) : "";
-  Failed("{}; nothing was updated{}. Lower learning_rate (now {:g}), look at these rows, or set skip_nonfinite", what,
-         last, in_.arguments.learning_rate);
+  Failed("{}; nothing was updated{}. {}, look at these rows, or set skip_nonfinite", what, last, LikelyMend());
 }
 
 StepMetrics Trainer::Metrics(const UpdateResult& result) const {
@@ -220,10 +227,10 @@ bool Trainer::RunEval() {
   metrics.epoch = state_.epoch;
   if (!std::isfinite(metrics.loss)) {
     RefuseDamagedWeights();
-    Failed("the held-out loss after step {} is not finite: {} Lower learning_rate (now {:g})", state_.step,
+    Failed("the held-out loss after step {} is not finite: {} {}", state_.step,
            saved_step_ > 0 ? fmt::format("nothing of this is saved, {} is intact.", saver_.FolderOf(saved_step_))
                            : "nothing of this is saved.",
-           in_.arguments.learning_rate);
+           LikelyMend());
   }
   state_.history.push_back(ToJson(metrics));
   observer_.OnEval(metrics);

@@ -89,6 +89,7 @@ class Trainer {
   PackedBatch Pack(const Chunk& chunk, int64_t epoch) const;
   double GradientNorm();
   void TolerateOrStop(const std::vector<int64_t>& rows, int64_t epoch, const UpdateResult& result);
+  std::string LikelyMend() const;
   void RefuseDamagedWeights();
   std::string DescribeNonFinite(const std::vector<int64_t>& rows, int64_t epoch);
 

@@ -43,13 +43,80 @@ TEST_F(HostileModel, WeightsThatAreNotFiniteAreSaid) {
   ExpectRefused({"export", "--model", "model", "--format", "safetensors", "--output", "out"}, "not finite");
   ExpectRefused({"quantize", "--model", "model", "--output", "out"}, "not finite");
   ExpectNothing();
-  // No rate of learning helps, so the tensor is named and not the rate.
+  // No rate of learning helps, so the tensor is named and not the rate; nothing is left of a run that never began.
   WriteFileAtomic(Path("rows.jsonl"), "{\"text\": \"some words\"}\n{\"text\": \"others\"}\n");
-  for (const char* method : {"lora", "full"}) {
-    ExpectRefused({"train", "--model", "model", "--data", "rows.jsonl", "--method", method, "--output_dir",
-                   std::string("run-") + method, "--skip_nonfinite", "3"},
-                  "model: \"model.layers");
+  for (const char* method : {"lora", "qlora", "full"}) {
+    ExpectRefused({"train", "--model", "model", "--data", "rows.jsonl", "--method", method, "--output_dir", "out",
+                   "--skip_nonfinite", "3"},
+                  "\"model.layers");
+    ExpectNothing();
   }
+  EXPECT_EQ(Attune({"runs", "list", "--json"}).out.find(Path("out")), std::string::npos);
+  ExpectRefused({"eval", "--model", "model", "--data", "rows.jsonl"}, "model: the loss is not finite");
+  ExpectRefused({"advise", "--model", "model", "--data", "rows.jsonl", "--output", "out"}, "the loss is not finite");
+  for (const char* by : {"loss", "diverse"}) {
+    ExpectRefused({"data", "select", "rows.jsonl", "--model", "model", "--rows", "1", "--by", by, "--output", "out"},
+                  "is not finite: the weights of the model");
+  }
+  ExpectNothing();
+}
+
+// The weights are finite, and no update has been made that a lower rate would have made smaller.
+TEST_F(HostileModel, ALossThatIsNotFiniteBeforeAnyUpdateIsNotPutDownToTheRate) {
+  WriteFileAtomic(Path("rows.jsonl"), "{\"text\": \"some words\"}\n{\"text\": \"others\"}\n");
+  const Outcome outcome = Attune({"train", "--model", "model", "--data", "rows.jsonl", "--lora_alpha", "1e30",
+                                  "--init_lora_weights", "false", "--output_dir", "run"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.err.find("learning_rate is not why"), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("lora_alpha"), std::string::npos) << outcome.err;
+  EXPECT_EQ(Json::parse(ReadFile(Path("run/run.json")))["status"], "failed");
+}
+
+TEST_F(HostileModel, WhatStaysAsItIsIsLookedAtToo) {
+  std::string weights = ReadFile(Path("model/model.safetensors"));
+  uint64_t size;
+  std::memcpy(&size, weights.data(), sizeof size);
+  const Json header = Json::parse(weights.substr(8, size));
+  const size_t head = 8 + size + header["lm_head.weight"]["data_offsets"][0].get<size_t>();
+  weights.replace(head, 2, "\x80\x7f");  // infinity
+  Write("model.safetensors", weights);
+  ExpectRefused({"quantize", "--model", "model", "--output", "out"}, "\"lm_head.weight\" holds a value that is not");
+  ExpectNothing();
+}
+
+TEST_F(HostileModel, EndTokensThatAreNone) {
+  const auto generate = [&](const Json& id) {
+    Write("generation_config.json", Json{{"eos_token_id", id}}.dump());
+    return std::vector<std::string>{"generate", "--model", "model", "--prompt", "hi", "--max_new_tokens", "1"};
+  };
+  for (const Json& id : {Json("</s>"), Json(2.5), Json::array({Json::array({2})}), Json::object()})
+    ExpectRefused(generate(id), "model/generation_config.json: eos_token_id must be");
+  for (const Json& id : {Json(-1), Json((int64_t{1} << 32) + 2), Json(nullptr)}) {
+    const Outcome outcome = Attune(generate(id));
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  }
+}
+
+TEST_F(HostileModel, OutputsThatAreNoFiles) {
+  Write("ids.json", "[[1, 2]]");  // in the model's folder
+  const std::vector<std::string> logits = {"logits", "--model", "model", "--input_ids", "model/ids.json", "--output"};
+  for (const auto& [output, piece] : {std::pair<std::string, const char*>{"", "the name of the output is empty"},
+                                      {"model", "model: is a folder"},
+                                      {std::string(300, 'x'), "is too long for a name"},
+                                      {"nowhere/x", "its folder does not exist"}}) {
+    std::vector<std::string> arguments = logits;
+    arguments.push_back(output);
+    ExpectRefused(arguments, piece);
+  }
+  for (const std::string& output : {std::string("model/config.json/x"), std::string(300, 'x')}) {
+    ExpectRefused({"synth", "--shape", "tiny", "--output", output}, output);
+    ExpectRefused({"export", "--model", "model", "--format", "safetensors", "--output", output}, output);
+  }
+  WriteFileAtomic(Path("rows.jsonl"), "{\"text\": \"some words\"}\n");
+  ExpectRefused({"data", "preview", "rows.jsonl", "--model", "model", "--html", "nowhere/x"}, "its folder does not");
+  ExpectRefused({"data", "select", "rows.jsonl", "--model", "model", "--rows", "1", "--by", "loss", "--scores",
+                 "nowhere/x", "--output", "out"},
+                "its folder does not");
 }
 
 TEST_F(HostileModel, WhatAFileSaysStaysOneShortLine) {
@@ -83,6 +150,7 @@ TEST_F(HostileModel, SizesThatCannotBe) {
                                                             {"vocab_size", 1},
                                                             {"num_hidden_layers", int64_t{1} << 40},
                                                             {"rms_norm_eps", -1},
+                                                            {"rope_theta", 1e-300},
                                                             {"intermediate_size", nullptr}};
   for (const auto& [key, value] : values) {
     Json changed = Json::parse(config);

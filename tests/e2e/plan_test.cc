@@ -221,6 +221,11 @@ TEST_F(PlanTest, RemembersWhatBenchMeasured) {
   broken["rates"]["f32"]["lora"]["work_rates"]["attention"] = -1;
   WriteFileAtomic(Path("attune/machine.json"), broken.dump());
   ExpectRefused({"plan", "--model", Llama(), "--bf16", "false"}, "is not as attune bench train writes it");
+  for (const Json& rates : {Json::array(), Json{{"f32", 3}}}) {
+    broken["rates"] = rates;
+    WriteFileAtomic(Path("attune/machine.json"), broken.dump());
+    ExpectRefused({"plan", "--model", Llama(), "--bf16", "false"}, "is not as attune bench train writes it");
+  }
   file["version"] = 4;
   WriteFileAtomic(Path("attune/machine.json"), file.dump());
   ExpectRefused({"plan", "--model", Llama()}, "is of a later version of attune");

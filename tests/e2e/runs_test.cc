@@ -161,6 +161,7 @@ TEST_F(Runs, SayWhatIsWrong) {
   ExpectRefused("runs export " + id + " --format xml --output " + Path("x"), {"xml", "tensorboard"});
   ExpectRefused("runs export " + id + " --format csv --output /no/such/folder/x.csv", {"/no/such/folder/x.csv"});
   ExpectRefused("runs export " + id + " --format csv --output " + Path("empty"), {Path("empty"), "folder"});
+  ExpectRefused("runs export " + id + " --format csv --output ''", {"the name of the output is empty"});
   AppendFile(Path("a/metrics.jsonl")).WriteLine("{\"loss\": }");
   ExpectRefused("runs show " + Path("a"), {"a/metrics.jsonl:6"});
   WriteFileAtomic(Path("a/run.json"), "{");
