@@ -220,7 +220,13 @@ def run_all(program, options, log):
     return 1 if runner.counts['findings'] or broken else 0
 
 
+def interrupt(*_):
+    """So that a run that is told to end kills its command and removes its folder."""
+    raise KeyboardInterrupt
+
+
 def main():
+    signal.signal(signal.SIGTERM, interrupt)
     parser = argparse.ArgumentParser(description='Damaged inputs against the program.')
     parser.add_argument('binary', type=os.path.abspath)
     parser.add_argument('--sanitized', action='store_true')
