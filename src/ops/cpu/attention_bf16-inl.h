@@ -13,6 +13,7 @@
 
 #include "ops/cpu/attention_kernel.h"
 #include "ops/cpu/attention_layout-inl.h"
+#include "ops/cpu/coarse_exp2.h"
 #include "ops/cpu/scratch.h"
 
 namespace {
@@ -104,7 +105,8 @@ void SomeRows(int64_t rows, const Product& p, const uint32_t* a, const uint32_t*
 template <class Simd>
 void ProductRows(int64_t rows, const Product& p, const uint32_t* a, const uint32_t* b, int64_t units, float* c,
                  const float* factors) {
-  constexpr int kMost = (kBlock + 4) / 5, kLast = kBlock - 4 * kMost;
+  constexpr int kTiles = (kBlock + kTileRows - 1) / kTileRows, kMost = (kBlock + kTiles - 1) / kTiles,
+                kLast = kBlock - (kTiles - 1) * kMost;
   if (p.a_stride == kPairs && rows == kMost) return ProductTile<Simd, kMost, kPairs>(p, a, b, units, c, factors);
   if (p.a_stride == kPairs && rows == kLast) return ProductTile<Simd, kLast, kPairs>(p, a, b, units, c, factors);
   SomeRows<Simd, kTileRows>(rows, p, a, b, units, c, factors);
@@ -130,11 +132,8 @@ void Multiply(const Product& p, Causal causal, int64_t shift) {
 template <class Simd>
 inline typename Simd::Acc Exp2(typename Simd::Acc x) {
   const typename Simd::Acc whole = Simd::Round(x), f = Simd::Sub(x, whole);
-  typename Simd::Acc y = Simd::Set(0.009582853f);
-  y = Simd::MulAdd(y, f, Simd::Set(0.055906426f));
-  y = Simd::MulAdd(y, f, Simd::Set(0.240240991f));
-  y = Simd::MulAdd(y, f, Simd::Set(0.693124175f));
-  y = Simd::MulAdd(y, f, Simd::Set(1.0f));
+  typename Simd::Acc y = Simd::Set(attune::kCoarseExp2[0]);
+  for (int i = 1; i < 5; ++i) y = Simd::MulAdd(y, f, Simd::Set(attune::kCoarseExp2[i]));
   return Simd::TimesPowerOfTwo(y, whole);
 }
 

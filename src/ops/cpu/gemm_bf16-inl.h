@@ -124,20 +124,6 @@ void Micro(const MicroTile& t) {
   Dispatch<Simd, kMr, 2>(t);
 }
 
-// Four rows of four 32-bit units become four rows of four.
-typedef uint32_t Four __attribute__((vector_size(16), aligned(4), may_alias));
-inline void Transpose4x4(const Four& r0, const Four& r1, const Four& r2, const Four& r3, uint32_t* out,
-                         int64_t stride) {
-  const Four low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5), low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
-  const Four high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7), high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
-  *reinterpret_cast<Four*>(out) = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
-  *reinterpret_cast<Four*>(out + stride) = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
-  *reinterpret_cast<Four*>(out + 2 * stride) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
-  *reinterpret_cast<Four*>(out + 3 * stride) = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
-}
-
-inline Four LoadFour(const uint32_t* from) { return *reinterpret_cast<const Four*>(from); }
-
 // Element by element: pairs may straddle 32-bit words.
 void PackPairsNk(const uint16_t* source, int64_t stride, int cols, int64_t k, uint32_t* panel) {
   for (int64_t u = 0; u < (k + 1) / 2; ++u, panel += kNr) {
@@ -211,19 +197,7 @@ void PackTransposed(const void* source, int64_t stride, int64_t m, int64_t k, ui
         for (int64_t r = 0; r < rows; ++r)
           block[u][r] = low[r] | (paired ? static_cast<uint32_t>(low[stride + r]) << 16 : 0);
       }
-      uint32_t* to = out + r0 * out_stride + u0;
-      if (rows == kRows && count == kUnits) {
-        for (int64_t r = 0; r < kRows; r += 4) {
-          for (int64_t u = 0; u < kUnits; u += 4) {
-            Transpose4x4(LoadFour(block[u] + r), LoadFour(block[u + 1] + r), LoadFour(block[u + 2] + r),
-                         LoadFour(block[u + 3] + r), to + r * out_stride + u, out_stride);
-          }
-        }
-        continue;
-      }
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t u = 0; u < count; ++u) to[r * out_stride + u] = block[u][r];
-      }
+      attune::F32GemmKernel().pack_transposed(block, kRows, rows, count, out + r0 * out_stride + u0, out_stride);
     }
   }
 }

@@ -15,7 +15,6 @@
 #include "ops/cpu/stored_view.h"
 #include "ops/cpu/typed.h"
 #include "ops/cpu/vector-inl.h"
-#include "quant/float16.h"
 #include "quant/int8_rows.h"
 
 HWY_BEFORE_NAMESPACE();
