@@ -72,9 +72,7 @@ void CollectEndTokens(ModelBundle* bundle) {
   for (const int64_t id : bundle->files.spec().eos_token_ids) add(id);
   const std::string path = bundle->files.path() + "/generation_config.json";
   if (!bundle->files.is_gguf() && FileExists(path)) {
-    const auto config = ParseJsonFile(path);
-    if (!config.is_object()) BadInput("{}: must hold a JSON object", path);
-    const nlohmann::json eos = config.value("eos_token_id", nlohmann::json());
+    const nlohmann::json eos = ParseJsonObjectFile(path).value("eos_token_id", nlohmann::json());
     for (const auto& id : eos.is_array() || eos.is_null() ? eos : nlohmann::json::array({eos})) {
       if (!id.is_number_integer()) BadInput("{}: eos_token_id must be a token's number or a list of them", path);
       add(id.get<int64_t>());

@@ -96,7 +96,9 @@ void CheckOutputDir(const std::string& output_dir, bool overwrite) {
 
 void RequireFolderOf(const std::string& path) {
   if (path.empty()) BadInput("the name of the output is empty; name a file");
-  if (PathExists(path) && DirectoryExists(path)) BadInput("{}: is a folder; name a file", path);
+  if (PathExists(path) && DirectoryExists(path)) {  // the first refuses a name that is too long
+    BadInput("{}: is a folder; name a file", path);
+  }
   if (!DirectoryExists(ParentOf(path))) BadInput("{}: its folder does not exist; make it first", path);
 }
 

@@ -1,7 +1,6 @@
 #include "app/text_embedder.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "models/damaged_weights.h"
 
@@ -52,8 +51,7 @@ Embeddings TextEmbedder::Embed(std::span<const std::string> texts, const OnProgr
       std::copy_n(hidden.begin() + static_cast<std::ptrdiff_t>(i * found.width), found.width,
                   found.Row(asked[i]).begin());
       const std::span<float> row = found.Row(asked[i]);
-      if (!std::all_of(row.begin(), row.end(), [](float value) { return std::isfinite(value); }))
-        RefuseNonFinite(model_->path, "what it makes of a text");
+      if (!AllFinite(row)) RefuseNonFinite(model_->path, "what it makes of a text");
       Normalize(row);
     }
     done += std::ssize(chunk);

@@ -82,6 +82,12 @@ nlohmann::ordered_json ParseOrderedJson(std::string_view text, const std::string
 
 nlohmann::json ParseJsonFile(const std::string& path) { return ParseJson(ReadFile(path), path); }
 
+nlohmann::json ParseJsonObjectFile(const std::string& path) {
+  nlohmann::json object = ParseJsonFile(path);
+  if (!object.is_object()) BadInput("{}: must hold a JSON object", path);
+  return object;
+}
+
 nlohmann::ordered_json ParseOrderedJsonFile(const std::string& path) { return ParseOrderedJson(ReadFile(path), path); }
 
 }  // namespace attune

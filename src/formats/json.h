@@ -19,6 +19,7 @@ nlohmann::ordered_json ParseOrderedJson(std::string_view text, const std::string
 
 // The whole file at `path`.
 nlohmann::json ParseJsonFile(const std::string& path);
+nlohmann::json ParseJsonObjectFile(const std::string& path);  // Errors also where it is no object
 nlohmann::ordered_json ParseOrderedJsonFile(const std::string& path);
 
 }  // namespace attune

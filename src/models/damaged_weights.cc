@@ -40,7 +40,7 @@ bool AllFinite(std::span<const std::byte> values, DType dtype) {
   return all(dtype == DType::kBF16 ? uint16_t{0x7F80} : uint16_t{0x7C00});
 }
 
-bool AllFinite(const std::vector<float>& values) {
+bool AllFinite(std::span<const float> values) {
   return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
 

@@ -11,7 +11,7 @@
 
 namespace attune {
 
-bool AllFinite(const std::vector<float>& values);
+bool AllFinite(std::span<const float> values);
 bool AllFinite(std::span<const std::byte> values, DType dtype);  // of F32, BF16 or F16
 
 // The first tensor, in the model's order, that holds a value that is infinite or not a number, by its name in the files

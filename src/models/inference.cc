@@ -283,7 +283,7 @@ std::span<const float> InferenceModel::Append(std::span<const int32_t> ids) {
   device_.Run(RmsNorm{h, x_.Rows(last, 1), final_norm_, {}, {}, static_cast<float>(spec_.rms_norm_eps)});
   RunLinear(head_, h, logits_, {});
   device_.Download(host_logits_.data(), logits_.data, spec_.vocab_size * 4);
-  if (!std::all_of(host_logits_.begin(), host_logits_.end(), [](float logit) { return std::isfinite(logit); })) {
+  if (!AllFinite(host_logits_)) {
     RefuseNonFinite(files_.path(), fmt::format("what it predicts after {} tokens", length_));
   }
   return host_logits_;

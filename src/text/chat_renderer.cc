@@ -93,10 +93,7 @@ void AddSpecialToken(const std::string& name, const nlohmann::json& value, Speci
 
 // What a file of a model's folder holds; nothing where there is none.
 nlohmann::json ObjectOf(const std::string& path) {
-  if (!FileExists(path)) return nlohmann::json::object();
-  nlohmann::json object = ParseJsonFile(path);
-  if (!object.is_object()) BadInput("{}: must hold a JSON object", path);
-  return object;
+  return FileExists(path) ? ParseJsonObjectFile(path) : nlohmann::json::object();
 }
 
 void AddSpecialTokens(const nlohmann::json& config, SpecialTokens* tokens) {
